@@ -1,0 +1,92 @@
+"""project_deletion: the API that asks for it, the fan-out that plans and proves it, the worker that removes."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from stocktake import answers
+from stocktake.problems import make_api, out_of_time
+from stocktake.requests import DeletionBody, read_body
+from stocktake.services import services
+
+logger = Logger()
+api = make_api(logger)
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@api.delete("/projects/<project_id>")
+def delete_project(project_id: str) -> Response[str]:
+    """Closes a project and starts its deletion, or says what that would remove."""
+    if api.current_event.query_string_parameters.get("dry_run") == "true":
+        plan = services.project_deletions.dry_run(unquote(project_id), out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+        return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(plan))
+    body = read_body(DeletionBody, api.current_event.decoded_body)
+    deletion = services.project_deletions.request(unquote(project_id), reason=body.reason)
+    logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id})
+    return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(answers.deletion(deletion, None)))
+
+
+@api.get("/deletions/<deletion_id>")
+def get_deletion(deletion_id: str) -> dict[str, Any]:
+    """Answers with a deletion and its receipt."""
+    flow = services.project_deletions
+    return answers.deletion(flow.operation(deletion_id), flow.receipt(deletion_id))
+
+
+@api.post("/deletions/<deletion_id>/verify")
+def verify_deletion(deletion_id: str) -> dict[str, Any]:
+    """Lists everything afresh, now."""
+    logger.append_keys(deletion_id=deletion_id)
+    return services.project_deletions.verify(deletion_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+
+
+@logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP, clear_state=True)
+def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Takes requests of the HTTP API."""
+    return api.resolve(event, context)
+
+
+def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
+    """Takes one step of a deletion."""
+    message = record.json_body
+    deletion_id, step = message["deletion_id"], message["step"]
+    logger.append_keys(deletion_id=deletion_id)
+    flow = services.project_deletions
+    if step == "discover":
+        status = flow.discover(deletion_id, message["round"], out_of_time=out_of_time(lambda_context, reserve_ms=20_000))
+    elif step == "verify":
+        status = flow.sweep(deletion_id, message["round"])
+    else:
+        status = flow.resume(deletion_id)
+    logger.info("deletion step", extra={"step": step, "round": message.get("round"), "status": status})
+
+
+def remove_batch(record: SQSRecord) -> None:
+    """Removes the keys of one batch."""
+    message = record.json_body
+    logger.append_keys(deletion_id=message["deletion_id"])
+    result = services.project_deletions.work(message["deletion_id"], message["part"])
+    summary = {"objects": result["objects"], "bytes": result["bytes"], "failures": len(result["failures"])}
+    logger.info("deletion batch", extra={"part": message["part"], **summary})
+
+
+@logger.inject_lambda_context(clear_state=True)
+def fan_out_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Takes messages of the deletion queue."""
+    return process_partial_response(event=event, record_handler=take_step, processor=processor, context=context)
+
+
+@logger.inject_lambda_context(clear_state=True)
+def worker_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Takes messages of the deletion batch queue."""
+    return process_partial_response(event=event, record_handler=remove_batch, processor=processor, context=context)

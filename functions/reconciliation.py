@@ -1,0 +1,101 @@
+"""reconciliation: the API of runs, findings, repairs and quarantine, and the steps of the state machine."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from stocktake import answers
+from stocktake.problems import make_api, out_of_time, query_number
+from stocktake.reconciliation import run_of_execution
+from stocktake.requests import RepairBody, read_body
+from stocktake.services import services
+
+logger = Logger()
+api = make_api(logger)
+
+
+@api.post("/reconciliations")
+def start() -> Response[str]:
+    """Starts a run."""
+    return accepted(answers.run(services.reconciliations.request(), None))
+
+
+@api.get("/reconciliations")
+def list_runs() -> dict[str, Any]:
+    """Answers with the newest runs."""
+    return {"reconciliations": [answers.run(run, None) for run in services.reconciliations.recent(query_number(api, "limit", 20, 100))]}
+
+
+@api.get("/reconciliations/<run_id>")
+def get_run(run_id: str) -> dict[str, Any]:
+    """Answers with a run and its repair."""
+    return answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
+
+
+@api.get("/reconciliations/<run_id>/findings")
+def get_findings(run_id: str) -> dict[str, Any]:
+    """Answers with one page of a run's findings."""
+    query = api.current_event.query_string_parameters
+    page, following = services.reconciliations.findings(
+        run_id, query.get("class"), query_number(api, "limit", 100, 500), query.get("cursor")
+    )
+    return {"findings": page, "cursor": following}
+
+
+@api.post("/reconciliations/<run_id>/apply")
+def apply(run_id: str) -> Response[str]:
+    """Starts the repair of a run's findings."""
+    body = read_body(RepairBody, api.current_event.decoded_body)
+    return accepted(services.repairs.request(run_id, body.plan))
+
+
+@api.get("/quarantine")
+def list_quarantine() -> dict[str, Any]:
+    """Answers with the newest quarantine entries."""
+    return {"entries": [answers.quarantine_entry(entry) for entry in services.quarantine.recent(query_number(api, "limit", 100, 500))]}
+
+
+@api.post("/quarantine/<entry_id>/restore")
+def restore(entry_id: str) -> dict[str, Any]:
+    """Puts a quarantined object back."""
+    return answers.quarantine_entry(services.quarantine.restore(entry_id))
+
+
+def accepted(document: dict[str, Any]) -> Response[str]:
+    """Answers 202."""
+    return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(document))
+
+
+@logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP, clear_state=True)
+def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Takes requests of the HTTP API."""
+    return api.resolve(event, context)
+
+
+@logger.inject_lambda_context(clear_state=True)
+def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Takes one step of the state machine."""
+    step, run_id = event["step"], event.get("run_id") or run_of_execution(event["execution"])
+    logger.append_keys(run_id=run_id, step=step)
+    late = out_of_time(context, reserve_ms=15_000)
+    if step == "plan":
+        result = services.reconciliations.plan(run_id)
+    elif step == "walk":
+        result = services.reconciliations.walk(run_id, event["number"], out_of_time=late)
+    elif step == "summarise":
+        result = services.reconciliations.summarise(run_id)
+    elif step == "apply":
+        result = services.repairs.step(run_id, out_of_time=late)
+    elif step == "fail_apply":
+        result = services.repairs.fail(run_id, json.dumps(event["error"]))
+    else:
+        result = services.reconciliations.fail(run_id, json.dumps(event["error"]))
+    logger.info("reconciliation step", extra={"done": result.get("done"), "status": result.get("status")})
+    return result

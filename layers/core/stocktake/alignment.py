@@ -1,0 +1,191 @@
+"""One key: ask the bucket, correct the ledger.
+
+An event is a hint and a finding is a memory; both may be late, doubled or out of order. `Aligner.align` therefore looks at nothing but
+the key: it reads the record, asks the bucket, and moves the record by compare-and-set on its version. Whoever asked last and wins wrote
+what the bucket said after the version it replaces, so any order of events ends with ledger equal to bucket.
+
+One race is left: the object comes back between HEAD and the write that marks it missing, and the event of its return finds record and
+bucket equal. After marking a record missing the bucket is therefore asked once more.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from stocktake.errors import ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
+from stocktake.ids import new_id
+from stocktake.layouts import ParsedKey, Registry
+from stocktake.ledger import Ledger
+from stocktake.model import ProjectState, Record, State, StoredObject
+from stocktake.storage import Store
+
+_ATTEMPTS = 5
+
+
+class Outcome(enum.StrEnum):
+    """What aligning one key did, or why nothing was done."""
+
+    IN_LINE = "in_line"
+    ADOPTED = "adopted"  # object without record: now recorded
+    COMMITTED = "committed"  # intent whose object has arrived: now STORED
+    REFRESHED = "refreshed"  # the object changed behind the record
+    RETURNED = "returned"  # a missing object is back
+    MARKED_MISSING = "marked_missing"
+    WAITING = "waiting"  # an intent without object yet
+    FORGOTTEN = "forgotten"  # an intent past its end without object: withdrawn
+    ABSENT = "absent"  # neither object nor record
+    SYSTEM = "system"  # a key of our own
+    UNKNOWN_KEY = "unknown_key"
+    NO_PROJECT = "no_project"
+    PROJECT_CLOSED = "project_closed"
+    DIFFERS = "differs"  # an intent whose object is not the one announced: left for reconciliation
+    HELD = "held"  # quarantined, inline or external: its own flow decides
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What was found and done for one key."""
+
+    outcome: Outcome
+    before: Record | None
+    after: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aligner:
+    """Brings single keys in line; `source` is written on records it makes."""
+
+    store: Store
+    ledger: Ledger
+    layouts: Registry
+    now: Callable[[], int]
+    source: str
+
+    def align(self, key: str) -> Alignment:
+        """Makes the record of `key` say what the bucket says of it now.
+
+        Raises:
+            RecordChanged: the record kept changing under five attempts; try again later.
+            StorageError, LedgerError: one side could not be asked; nothing was changed on doubt.
+        """
+        parsed = self.layouts.parse(key)
+        if parsed is not None and parsed.layout == "system":
+            return Alignment(Outcome.SYSTEM, None, None)
+        for _ in range(_ATTEMPTS):
+            record = self.ledger.record(key)
+            stored = self.store.head(key)
+            try:
+                if record is None:
+                    return self._without_record(key, parsed, stored)
+                if stored is None:
+                    alignment = self._without_object(record)
+                    if alignment.outcome is Outcome.MARKED_MISSING and self.store.head(key) is not None:
+                        continue
+                    return alignment
+                return self._with_both(record, stored)
+            except RecordChanged:
+                continue
+        raise RecordChanged(f"the record of {key!r} changed {_ATTEMPTS} times while it was being brought in line: try again later")
+
+    def owner_of(self, parsed: ParsedKey | None) -> str | None:
+        """Returns the stem of the project a parsed key belongs to, or None while no one or more than one may own it."""
+        return None if parsed is None else self.layouts.owner(parsed, self.ledger.has_project)
+
+    def _without_record(self, key: str, parsed: ParsedKey | None, stored: StoredObject | None) -> Alignment:
+        if stored is None:
+            return Alignment(Outcome.ABSENT, None, None)
+        if parsed is None:
+            return Alignment(Outcome.UNKNOWN_KEY, None, None)
+        stem = self.owner_of(parsed)
+        if stem is None:
+            return Alignment(Outcome.NO_PROJECT, None, None)
+        try:
+            project = self.ledger.project(stem)
+        except ProjectNotFound:
+            return Alignment(Outcome.NO_PROJECT, None, None)
+        if project.state is not ProjectState.ACTIVE:
+            return Alignment(Outcome.PROJECT_CLOSED, None, None)
+        at = self.now()
+        record = Record(
+            key=key,
+            object_id=self._identity(parsed, at),
+            project_id=project.project_id,
+            epoch=project.epoch,
+            state=State.STORED,
+            size=stored.size,
+            created_at=at,
+            updated_at=at,
+            layout=parsed.layout,
+            etag=stored.etag,
+            sha256=stored.sha256,
+            content_type=stored.content_type,
+            cache_control=stored.cache_control,
+            file_name=parsed.file_name,
+            source=self.source,
+        )
+        return self._moved(Outcome.ADOPTED, None, record)
+
+    def _identity(self, parsed: ParsedKey, at: int) -> str:
+        # an object we once stored keeps the id callers know, unless a copy of it already bears that id
+        if parsed.object_id is not None:
+            try:
+                self.ledger.by_object_id(parsed.object_id)
+            except ObjectNotFound:
+                return parsed.object_id
+        return new_id(at)
+
+    def _without_object(self, record: Record) -> Alignment:
+        at = self.now()
+        if record.state is State.STORED:
+            return self._moved(Outcome.MARKED_MISSING, record, replace(record, state=State.MISSING, updated_at=at))
+        if record.state is State.PENDING:
+            if record.expires_at is not None and record.expires_at < at:
+                return self._moved(Outcome.FORGOTTEN, record, None, gated=False)
+            return Alignment(Outcome.WAITING, record, record)
+        if record.state is State.QUARANTINED:
+            return Alignment(Outcome.HELD, record, record)
+        return Alignment(Outcome.IN_LINE, record, record)
+
+    def _with_both(self, record: Record, stored: StoredObject) -> Alignment:
+        if record.state not in (State.STORED, State.MISSING, State.PENDING):
+            return Alignment(Outcome.HELD, record, record)
+        if record.state is State.PENDING and not same_bytes(record, stored):
+            return Alignment(Outcome.DIFFERS, record, record)
+        if record.state is State.STORED and (record.size, record.etag) == (stored.size, stored.etag):
+            return Alignment(Outcome.IN_LINE, record, record)
+        after = replace(
+            record,
+            state=State.STORED,
+            size=stored.size,
+            etag=stored.etag,
+            sha256=stored.sha256 or (record.sha256 if same_bytes(record, stored) else None),
+            content_type=stored.content_type,
+            cache_control=stored.cache_control,
+            updated_at=self.now(),
+            expires_at=None,
+        )
+        outcome = {State.PENDING: Outcome.COMMITTED, State.MISSING: Outcome.RETURNED}.get(record.state, Outcome.REFRESHED)
+        return self._moved(outcome, record, after)
+
+    def _moved(self, outcome: Outcome, before: Record | None, after: Record | None, *, gated: bool = True) -> Alignment:
+        try:
+            moved = self.ledger.move(before, after, gated=gated)
+        except (ProjectClosed, ProjectNotFound):
+            return Alignment(Outcome.PROJECT_CLOSED, before, before)
+        return Alignment(outcome, before, moved)
+
+
+def same_bytes(record: Record, stored: StoredObject) -> bool:
+    """Says whether the object is the one the record was written for.
+
+    The store's own SHA-256 decides where it keeps one; else the SHA-256 the uploader put on the object, which the store checked the bytes
+    against when they came in; else the ETag.
+    """
+    if record.size != stored.size:
+        return False
+    sha256 = stored.sha256 or stored.metadata.get("sha256")
+    if sha256 is not None and record.sha256 is not None:
+        return sha256 == record.sha256
+    return record.etag is not None and record.etag == stored.etag

@@ -1,0 +1,94 @@
+"""Analytics: what the ledger counts, beside what the bucket held when it was last counted whole, and the drift between them.
+
+A record counts as stored only in state STORED. The bucket's figures are those of the last complete reconciliation and come with their
+time; the drift is bucket minus ledger, and the ledger's own figures of that same moment are shown with it, because uploads go on
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stocktake.layouts import project_stem
+from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.model import State, Tally
+from stocktake.project_deletion import KIND as DELETION
+from stocktake.reconciliation import KIND as RECONCILIATION
+
+_TROUBLES = ("orphan", "missing", "mismatch", "unstored", "unknown")
+
+
+class Analytics:
+    """Exact counts of one ledger and the last complete count of its bucket."""
+
+    def __init__(self, ledger: Ledger, operations: Operations, *, now: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._operations = operations
+        self._now = now
+
+    def overall(self) -> dict[str, Any]:
+        """Returns counts and bytes of all projects by state, the bucket's count, the drift, and each project's line."""
+        totals: dict[State, Tally] = {}
+        projects = []
+        for project_id, state, counts in self._ledger.all_counts():
+            for name, tally in counts.items():
+                totals[name] = totals.get(name, Tally()) + tally
+            projects.append({"project_id": project_id, "state": state.value, "counts": _counts(counts)})
+        run = self._latest_run()
+        bucket = None if run is None else _bucket(run, run.document["counts"].get("bucket", _NOTHING))
+        return {
+            "as_of": self._now(),
+            **_sides(totals, bucket),
+            "findings": None if run is None else {name: run.document["counts"].get(name, _NOTHING) for name in _TROUBLES},
+            "projects": sorted(projects, key=lambda line: line["project_id"]),
+        }
+
+    def project(self, project_id: str) -> dict[str, Any]:
+        """Returns counts and bytes of one project by state, beside the bucket's count of it. Raises ProjectNotFound."""
+        project = self._ledger.project(project_id)
+        counts = self._ledger.counts(project.project_id)
+        run = self._latest_run()
+        bucket = None
+        if run is not None:
+            row = self._operations.get(run.operation_id, f"project#{project_stem(project.project_id)}")
+            bucket = _bucket(run, row.document if row else _NOTHING)
+        return {"as_of": self._now(), "project_id": project.project_id, "state": project.state.value, **_sides(counts, bucket)}
+
+    def runs(self, limit: int) -> list[Operation]:
+        """Reads the newest reconciliations."""
+        return self._operations.recent(RECONCILIATION, limit)
+
+    def deletions(self, limit: int) -> list[Operation]:
+        """Reads the newest project deletions."""
+        return self._operations.recent(DELETION, limit)
+
+    def _latest_run(self) -> Operation | None:
+        latest = self._operations.get("latest", RECONCILIATION)
+        return self._operations.get(latest.document["run_id"]) if latest else None
+
+
+_NOTHING: Mapping[str, int] = {"objects": 0, "bytes": 0}
+
+
+def _bucket(run: Operation, tally: Mapping[str, int]) -> dict[str, Any]:
+    return {"objects": tally["objects"], "bytes": tally["bytes"], "run_id": run.operation_id, "counted_at": run.document["finished_at"]}
+
+
+def _counts(counts: Mapping[State, Tally]) -> dict[str, Any]:
+    return {state.value: {"objects": counts.get(state, Tally()).objects, "bytes": counts.get(state, Tally()).bytes} for state in State}
+
+
+def _sides(counts: Mapping[State, Tally], bucket: Mapping[str, Any] | None) -> dict[str, Any]:
+    stored = counts.get(State.STORED, Tally())
+    records = sum((tally for tally in counts.values()), Tally())
+    drift = None
+    if bucket is not None:
+        drift = {"objects": bucket["objects"] - stored.objects, "bytes": bucket["bytes"] - stored.bytes}
+    return {
+        "records": {"objects": records.objects, "bytes": records.bytes},
+        "stored": {"objects": stored.objects, "bytes": stored.bytes},
+        "counts": _counts(counts),
+        "bucket": bucket,
+        "drift": drift,
+    }

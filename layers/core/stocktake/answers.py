@@ -1,0 +1,105 @@
+"""The JSON the API answers with. Times are RFC 3339 in UTC, sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from stocktake.ledger import Operation
+from stocktake.model import Project, Record, StoredObject
+
+_SAFE_INLINE = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
+
+
+def time(milliseconds: int | None) -> str | None:
+    """Writes a time as people and programs read it."""
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def timed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the document with every `..._at` and `as_of` written as a time, at any depth."""
+    return {name: _timed_value(name, value) for name, value in document.items()}
+
+
+def _timed_value(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return timed(value)
+    if isinstance(value, list):
+        return [_timed_value("", item) for item in value]
+    is_time = (name.endswith("_at") or name == "as_of") and isinstance(value, int)
+    return time(value) if is_time else value
+
+
+def project(project: Project) -> dict[str, Any]:
+    """Answers with a project."""
+    return {
+        "project_id": project.project_id,
+        "state": project.state.value,
+        "epoch": project.epoch,
+        "created_at": time(project.created_at),
+        "metadata": dict(project.metadata),
+        "deletion_id": project.deletion_id,
+    }
+
+
+def record(record: Record, url: str | None = None) -> dict[str, Any]:
+    """Answers with a record; `url` is where its bytes can be fetched, where that was asked."""
+    answer = {
+        "object_id": record.object_id,
+        "project_id": record.project_id,
+        "key": record.key,
+        "state": record.state.value,
+        "bytes": record.size,
+        "etag": record.etag,
+        "sha256": record.sha256,
+        "content_type": record.content_type,
+        "cache_control": record.cache_control,
+        "file_name": record.file_name,
+        "layout": record.layout,
+        "source": record.source,
+        "metadata": dict(record.metadata),
+        "created_at": time(record.created_at),
+        "updated_at": time(record.updated_at),
+    }
+    return answer if url is None else {**answer, "url": url}
+
+
+def content_headers(stored: StoredObject, file_name: str | None = None) -> dict[str, str]:
+    """Returns the headers bytes are served with: never sniffed, and shown in place only where a browser can do no harm with the type."""
+    disposition = "inline" if stored.content_type in _SAFE_INLINE else "attachment"
+    if file_name:
+        disposition += f"; filename*=UTF-8''{quote(file_name, safe='')}"
+    headers = {"ETag": f'"{stored.etag}"', "X-Content-Type-Options": "nosniff", "Content-Disposition": disposition}
+    if stored.cache_control:
+        headers["Cache-Control"] = stored.cache_control
+    return headers
+
+
+def deletion(operation: Operation, receipt: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Answers with a deletion: where it stands, and its receipt once there is one."""
+    document = operation.document
+    answer: dict[str, Any] = {
+        "deletion_id": operation.operation_id,
+        "status": operation.status,
+        **{name: document[name] for name in ("project_id", "epoch", "reason", "requested_at", "sweep_at", "round")},
+        "batches": {"planned": document["planned"], "done": operation.counters.get(f"done_{document['round']}", 0)},
+        "receipt": receipt,
+    }
+    return timed(answer)
+
+
+def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Answers with a reconciliation, and with its repair if one was requested."""
+    answer = {"run_id": operation.operation_id, "status": operation.status, **operation.document}
+    if repair is not None:
+        answer["repair"] = {name: value for name, value in repair.items() if name != "cursor"}
+    return timed(answer)
+
+
+def quarantine_entry(entry: Operation) -> dict[str, Any]:
+    """Answers with a quarantine entry."""
+    return timed({"entry_id": entry.operation_id, "status": entry.status, **entry.document})

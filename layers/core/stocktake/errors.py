@@ -1,0 +1,226 @@
+"""Everything Stocktake raises, and the HTTP status and problem type each becomes at the edge.
+
+```
+StocktakeError                        500 internal
+├── InvalidRequest                    400 invalid-request
+│   ├── UnsupportedType               415 unsupported-type
+│   ├── TooLarge                      413 too-large
+│   └── InvalidKey                    400 invalid-key
+├── NotFound                          404 not-found
+│   ├── ProjectNotFound               404 project-not-found
+│   ├── ObjectNotFound                404 object-not-found
+│   └── OperationNotFound             404 operation-not-found
+├── ObjectUnavailable                 409 object-unavailable   the record is there, its bytes are not served
+├── Conflict                          409 conflict
+│   ├── ProjectExists                 409 project-exists
+│   ├── ProjectClosed                 409 project-closed       deleting or deleted, or of an older epoch
+│   ├── RecordChanged                 409 record-changed       a compare-and-set lost; read again
+│   ├── ObjectExists                  409 object-exists        a conditional put met another object
+│   └── ObjectChanged                 409 object-changed       the object's ETag is not the one that was seen
+├── Refused                           409 refused              an action stopped by a safety rule
+│   ├── BreakerOpen                   409 breaker-open
+│   └── RunIncomplete                 409 run-incomplete
+├── StorageError                      502 storage-error        the bucket answered, but not as asked
+│   ├── StorageDenied                 502 storage-denied
+│   ├── BucketNotFound                502 bucket-not-found
+│   ├── WrongRegion                   502 wrong-region
+│   ├── StorageUnavailable            503 storage-unavailable  no answer, throttled or 5xx: try again
+│   ├── ListingOutOfOrder             502 listing-out-of-order
+│   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
+├── LedgerError                       503 ledger-error
+├── MessagingError                    503 messaging-error      a queue, the bus or the state machine did not take it
+└── ConfigurationError                500 configuration
+```
+
+`str(error)` is one sentence for the caller that says what happened and what to do; it never holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StocktakeError(Exception):
+    """The root: catching it catches everything Stocktake raises on purpose."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal"
+
+
+class InvalidRequest(StocktakeError):
+    """The caller sent something that cannot be accepted as it is."""
+
+    status = 400
+    type = "invalid-request"
+
+
+class UnsupportedType(InvalidRequest):
+    """The bytes are not of a type on the allow-list, or not of the type the caller names."""
+
+    status = 415
+    type = "unsupported-type"
+
+
+class TooLarge(InvalidRequest):
+    """The body is over the limit of the way it came in."""
+
+    status = 413
+    type = "too-large"
+
+
+class InvalidKey(InvalidRequest):
+    """A name would make a key no store can be trusted with."""
+
+    type = "invalid-key"
+
+
+class NotFound(StocktakeError):
+    """Nothing is recorded under that id."""
+
+    status = 404
+    type = "not-found"
+
+
+class ProjectNotFound(NotFound):
+    """No project has that id."""
+
+    type = "project-not-found"
+
+
+class ObjectNotFound(NotFound):
+    """No record has that object id."""
+
+    type = "object-not-found"
+
+
+class OperationNotFound(NotFound):
+    """No deletion, reconciliation or quarantine entry has that id."""
+
+    type = "operation-not-found"
+
+
+class ObjectUnavailable(StocktakeError):
+    """The record exists, but its bytes are pending, missing or quarantined."""
+
+    status = 409
+    type = "object-unavailable"
+
+
+class Conflict(StocktakeError):
+    """What is there now does not allow what was asked."""
+
+    status = 409
+    type = "conflict"
+
+
+class ProjectExists(Conflict):
+    """A project of that id, in any historical spelling, is already open."""
+
+    type = "project-exists"
+
+
+class ProjectClosed(Conflict):
+    """The project is being deleted or is deleted, or the write belongs to an older epoch."""
+
+    type = "project-closed"
+
+
+class RecordChanged(Conflict):
+    """The record is no longer the one that was read: read it again and decide anew."""
+
+    type = "record-changed"
+
+
+class ObjectExists(Conflict):
+    """A conditional put found another object under the key."""
+
+    type = "object-exists"
+
+
+class ObjectChanged(Conflict):
+    """The object under the key is no longer the one that was seen."""
+
+    type = "object-changed"
+
+
+class Refused(StocktakeError):
+    """A safety rule stopped the action; nothing was done."""
+
+    status = 409
+    type = "refused"
+
+
+class BreakerOpen(Refused):
+    """The plan holds more actions than one apply may do."""
+
+    type = "breaker-open"
+
+
+class RunIncomplete(Refused):
+    """The reconciliation did not see everything, so nothing may be acted on."""
+
+    type = "run-incomplete"
+
+
+class StorageError(StocktakeError):
+    """The store answered something other than what was asked for."""
+
+    status = 502
+    type = "storage-error"
+
+
+class StorageDenied(StorageError):
+    """The credentials may not do this."""
+
+    type = "storage-denied"
+
+
+class BucketNotFound(StorageError):
+    """The configured bucket does not exist at the configured endpoint."""
+
+    type = "bucket-not-found"
+
+
+class WrongRegion(StorageError):
+    """The bucket lies in another region than the configured one; the message names both where the store tells."""
+
+    type = "wrong-region"
+
+
+class StorageUnavailable(StorageError):
+    """No answer, throttling or a server error, after the client's own retries."""
+
+    status = 503
+    type = "storage-unavailable"
+
+
+class ListingOutOfOrder(StorageError):
+    """A listing was not in UTF-8 byte order, so it cannot be merged as a stream."""
+
+    type = "listing-out-of-order"
+
+
+class ConfirmationFailed(StorageError):
+    """The bucket holds something else than what was sent: size or checksum differ."""
+
+    type = "confirmation-failed"
+
+
+class LedgerError(StocktakeError):
+    """DynamoDB did not take or give what was asked, after retries."""
+
+    status = 503
+    type = "ledger-error"
+
+
+class MessagingError(StocktakeError):
+    """A queue, the event bus or the state machine did not take what was sent; asking again is safe."""
+
+    status = 503
+    type = "messaging-error"
+
+
+class ConfigurationError(StocktakeError):
+    """A setting is absent or malformed; the message names it and what it should be."""
+
+    type = "configuration"

@@ -1,0 +1,231 @@
+"""Key layouts: how a key is built, what a key says, and where a project's keys may lie.
+
+A bucket that has lived holds keys of several generations. Each generation is a `Layout`; the `Registry` asks them in order and the first
+that explains a key wins. A key that none explains is *unknown*: counted, shown, never deleted.
+
+```
+current       projects/{project}/{yyyy}/{mm}/{object_id}.{ext}             made by the server today
+hierarchical  projects/{project}/scenes/{scene}/media/{file}
+flat          proj_{project}_{scene}_{file}, proj_proj_{project}_{scene}_{file}
+content       audio|images|media|videos/proj_{project}/{scene}/{file}
+session       images/{session}/{persona}/{timestamp}-{random}.{ext}, images/{persona}/{timestamp}-{random}.{ext}
+system        .stocktake/...                                               ours: identity, quarantine, probes
+```
+
+Ids of projects came with and without a leading `proj_`, and one bug doubled it. `proj_proj_1`, `proj_1` and `1` are therefore one
+project; `project_stem` is its canonical name. The flat layout has no separator of its own: `proj_a_b_c.mp4` may be project `a`, scene `b`
+or project `a_b`. Such a key names *candidates*, and only what the ledger knows of them decides (`Registry.owner`); while two of them
+exist, nobody owns it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from stocktake.errors import InvalidKey
+
+MAX_KEY_BYTES = 1024
+"""The longest key S3 and R2 take, in UTF-8 bytes; also DynamoDB's longest sort key."""
+
+SYSTEM_PREFIX = ".stocktake/"
+MEDIA_KINDS = ("audio", "images", "media", "videos")
+
+_PROJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,99}")
+_EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKey:
+    """What a layout reads in a key.
+
+    `candidates` are stems of the projects it may belong to: none, one, or several where the key is ambiguous.
+    """
+
+    layout: str
+    candidates: tuple[str, ...] = ()
+    scene: str | None = None
+    session: str | None = None
+    persona: str | None = None
+    file_name: str | None = None
+    object_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One generation of keys.
+
+    `parse` returns None for a key of another shape. `prefixes` lists every prefix under which keys of the project (by stem) may lie; a key
+    under one of them is the project's only if `parse` says so, because a prefix of the flat layout also catches longer ids.
+    """
+
+    name: str
+    parse: Callable[[str], ParsedKey | None]
+    prefixes: Callable[[str], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A place to list for a project."""
+
+    layout: str
+    prefix: str
+
+
+def project_stem(project_id: str) -> str:
+    """Returns the name shared by all historical spellings of a project: without any leading `proj_`."""
+    stem = project_id
+    while stem.startswith("proj_"):
+        stem = stem[len("proj_") :]
+    return stem
+
+
+def spellings(stem: str) -> tuple[str, ...]:
+    """Returns every spelling under which a project of this stem has written keys."""
+    return (stem, f"proj_{stem}", f"proj_proj_{stem}")
+
+
+def check_project_id(project_id: str) -> str:
+    """Returns the id unchanged if new keys may hold it.
+
+    Raises:
+        InvalidKey: it is empty but for `proj_`, over 100 characters, or holds something else than letters, digits and `_.~()$@=+-`.
+    """
+    stem = project_stem(project_id)
+    # a project named "proj" would own every flat key whose prefix was doubled
+    if not _PROJECT_ID.fullmatch(project_id) or not _PROJECT_ID.fullmatch(stem) or stem == "proj":
+        raise InvalidKey(
+            f"project id {project_id[:120]!r} cannot be used in keys: use 1 to 100 letters, digits or _.~()$@=+-, beginning with a letter "
+            "or digit also after a leading 'proj_', and not 'proj' alone"
+        )
+    return project_id
+
+
+def build_current(project_id: str, object_id: str, extension: str, at: int) -> str:
+    """Returns the key of a new object: ASCII, made by the server, never reused.
+
+    Args:
+        at: milliseconds since the epoch; year and month are UTC.
+
+    Raises:
+        InvalidKey: the project id or the extension cannot be part of a key.
+    """
+    check_project_id(project_id)
+    if not _EXTENSION.fullmatch(extension):
+        raise InvalidKey(f"extension {extension!r} cannot be part of a key: use 1 to 8 lower-case letters or digits")
+    month = datetime.fromtimestamp(at / 1000, UTC)
+    return f"projects/{project_id}/{month:%Y/%m}/{object_id}.{extension}"
+
+
+_CURRENT = re.compile(r"projects/(?P<project>[^/]+)/[0-9]{4}/[0-9]{2}/(?P<object_id>[0-9A-Za-z]{16,40})\.(?P<extension>[a-z0-9]{1,8})")
+_HIERARCHICAL = re.compile(r"projects/(?P<project>[^/]+)/scenes/(?P<scene>[^/]+)/media/(?P<file>[^/]+)")
+_FLAT = re.compile(r"proj_(?P<rest>[^/]+)")
+_CONTENT = re.compile(rf"(?:{'|'.join(MEDIA_KINDS)})/(?P<project>proj_[^/]+)/(?P<scene>[^/]+)/(?P<file>[^/]+)")
+_SESSION = re.compile(r"images/(?:(?P<session>[^/]+)/)?(?P<persona>[^/]+)/(?P<file>[0-9]{10,16}-[0-9A-Za-z]+\.[0-9A-Za-z]{1,8})")
+
+
+def _named(project: str) -> tuple[str, ...]:
+    stem = project_stem(project)
+    return (stem,) if stem else ()
+
+
+def _parse_current(key: str) -> ParsedKey | None:
+    match = _CURRENT.fullmatch(key)
+    if match is None or not (candidates := _named(match["project"])):
+        return None
+    return ParsedKey("current", candidates, object_id=match["object_id"], file_name=f"{match['object_id']}.{match['extension']}")
+
+
+def _parse_hierarchical(key: str) -> ParsedKey | None:
+    match = _HIERARCHICAL.fullmatch(key)
+    if match is None or not (candidates := _named(match["project"])):
+        return None
+    return ParsedKey("hierarchical", candidates, scene=match["scene"], file_name=match["file"])
+
+
+def _parse_flat(key: str) -> ParsedKey | None:
+    match = _FLAT.fullmatch(key)
+    if match is None:
+        return None
+    parts = project_stem(match["rest"]).split("_")
+    # {project}_{scene}_{file}: at least one part each, so the project ends at the latest two parts before the end
+    candidates = tuple(stem for n in range(1, len(parts) - 1) if (stem := "_".join(parts[:n])) and parts[n])
+    if not candidates:
+        return None
+    only = len(parts) == 3
+    return ParsedKey("flat", candidates, scene=parts[1] if only else None, file_name=parts[-1])
+
+
+def _parse_content(key: str) -> ParsedKey | None:
+    match = _CONTENT.fullmatch(key)
+    if match is None or not (candidates := _named(match["project"])):
+        return None
+    return ParsedKey("content", candidates, scene=match["scene"], file_name=match["file"])
+
+
+def _parse_session(key: str) -> ParsedKey | None:
+    match = _SESSION.fullmatch(key)
+    if match is None:
+        return None
+    return ParsedKey("session", session=match["session"], persona=match["persona"], file_name=match["file"])
+
+
+def _parse_system(key: str) -> ParsedKey | None:
+    return ParsedKey("system") if key.startswith(SYSTEM_PREFIX) else None
+
+
+def _under_projects(stem: str) -> tuple[str, ...]:
+    return tuple(f"projects/{spelling}/" for spelling in spellings(stem))
+
+
+def _nowhere(stem: str) -> tuple[str, ...]:
+    return ()
+
+
+CURRENT = Layout("current", _parse_current, _under_projects)
+HIERARCHICAL = Layout("hierarchical", _parse_hierarchical, _under_projects)
+FLAT = Layout("flat", _parse_flat, lambda stem: (f"proj_{stem}_", f"proj_proj_{stem}_"))
+CONTENT = Layout(
+    "content", _parse_content, lambda stem: tuple(f"{kind}/{spelling}/" for kind in MEDIA_KINDS for spelling in spellings(stem)[1:])
+)
+SESSION = Layout("session", _parse_session, _nowhere)
+SYSTEM = Layout("system", _parse_system, _nowhere)
+
+
+class Registry:
+    """The layouts of one bucket, asked in order.
+
+    `extra` layouts come before the historical ones, so that a house with its own pattern can name it first.
+    """
+
+    def __init__(self, *extra: Layout) -> None:
+        self.layouts = (SYSTEM, CURRENT, *extra, HIERARCHICAL, CONTENT, SESSION, FLAT)
+
+    def parse(self, key: str) -> ParsedKey | None:
+        """Says what a key is; None when no layout explains it."""
+        for layout in self.layouts:
+            if (parsed := layout.parse(key)) is not None:
+                return parsed
+        return None
+
+    def prefixes(self, project_id: str) -> tuple[Prefix, ...]:
+        """Returns every place the project's keys may lie; a prefix shared by two layouts is named once, with the first."""
+        stem = project_stem(project_id)
+        seen: dict[str, Prefix] = {}
+        for layout in self.layouts:
+            for prefix in layout.prefixes(stem):
+                seen.setdefault(prefix, Prefix(layout.name, prefix))
+        return tuple(seen.values())
+
+    def owner(self, parsed: ParsedKey, exists: Callable[[str], bool]) -> str | None:
+        """Returns the stem of the one project a key belongs to, or None while that is in doubt.
+
+        Args:
+            exists: whether the ledger knows a project (of any state) of that stem. Asked only where the key alone does not decide.
+        """
+        if len(parsed.candidates) <= 1:
+            return parsed.candidates[0] if parsed.candidates else None
+        known = [stem for stem in parsed.candidates if exists(stem)]
+        return known[0] if len(known) == 1 else None

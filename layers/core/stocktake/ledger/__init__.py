@@ -1,0 +1,13 @@
+"""The ledger: what should be in the bucket, whose it is, and how much of it there is.
+
+`Ledger` is the only writer of records, projects and their counts; `Operations` keeps what deletions, reconciliations and quarantine
+remember.
+"""
+
+from __future__ import annotations
+
+from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
+from stocktake.ledger.operations import Operation, Operations
+from stocktake.ledger.rows import ProjectEntry, Tables, tables
+
+__all__ = ["Ledger", "Operation", "Operations", "ProjectEntry", "RemovedSummary", "Tables", "shard_of", "tables"]

@@ -1,0 +1,693 @@
+"""The one class that writes records, projects and their counts.
+
+A commit is one transaction of two items: the record's row, compared and set by its version, and the count row of the record's own
+shard, which carries a copy of the project's state and epoch. So the counts cannot drift from the records, a closed project takes
+nothing, and no single item is written by every commit: N count rows share the load (DynamoDB cancels transactions that meet on one item).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, overload
+
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
+from pynamodb.transactions import TransactWrite
+
+from stocktake.errors import (
+    ConfigurationError,
+    InvalidKey,
+    InvalidRequest,
+    LedgerError,
+    ObjectNotFound,
+    ProjectClosed,
+    ProjectExists,
+    ProjectNotFound,
+    RecordChanged,
+)
+from stocktake.layouts import MAX_KEY_BYTES, project_stem
+from stocktake.ledger.failures import Sleep, back_off, ledger_errors
+from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
+from stocktake.ledger.rows import (
+    COUNTS_PREFIX,
+    ENTRY_ATTRIBUTES,
+    PROJECT_ENTRY_ATTRIBUTES,
+    PROJECT_PART,
+    ObjectRow,
+    ProjectEntry,
+    ProjectRow,
+    Raw,
+    Tables,
+    entry_of,
+    json_text,
+    object_row,
+    project_entry_of,
+    project_of,
+    projection,
+    record_of,
+)
+from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, commit, new_write_id
+from stocktake.model import LedgerEntry, Project, ProjectState, Record, State, Tally
+
+SETTINGS = "settings"
+"""The operation under which the ledger keeps what is fixed when it is first used."""
+
+MAX_SHARDS = 64
+"""N count rows and the project's own must fit into one transaction of 100, and N queries into one merge."""
+
+_ROWS_PER_REMOVAL = 98
+"""With the count row under the 100 actions of a transaction."""
+
+_KEYS_PER_READ = 100
+"""What one BatchGetItem takes."""
+
+_PATIENT_ATTEMPTS = 30
+"""Opening and closing touch every count row of a project, and meet each of its commits under way."""
+
+_INDEX_WAITS = (0.05, 0.2)
+"""Seconds to wait for an object id to reach the index: usually well under 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedSummary:
+    """What a bulk removal did. `changed` are keys whose record is no longer the one that was seen: they are still there."""
+
+    removed: Tally = field(default_factory=Tally)
+    already_gone: int = 0
+    changed: tuple[str, ...] = ()
+
+    def __add__(self, other: RemovedSummary) -> RemovedSummary:
+        return RemovedSummary(self.removed + other.removed, self.already_gone + other.already_gone, self.changed + other.changed)
+
+
+def shard_of(key: str, shards: int) -> str:
+    """Returns the shard of a key: the first 32 bits of its SHA-256 modulo `shards`, as two hex digits.
+
+    Raises:
+        InvalidKey: the key is empty, over 1024 bytes, or no valid Unicode.
+    """
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidKey(f"key {key[:120]!r} is no valid Unicode: no store keeps it as it is") from error
+    if not 0 < len(encoded) <= MAX_KEY_BYTES:
+        raise InvalidKey(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(encoded)}: {key[:120]!r}")
+    return f"{int.from_bytes(hashlib.sha256(encoded).digest()[:4]) % shards:02x}"
+
+
+class Ledger:
+    """Records, projects and counts.
+
+    Raises (any method): LedgerError when DynamoDB does not answer as asked, ConfigurationError when a table is not there or was made
+    with another number of shards.
+
+    Args:
+        shards: N, a power of two up to 64. It is written into the operations table on first use and cannot change afterwards.
+        sleep: waits that many seconds between attempts.
+    """
+
+    def __init__(self, tables: Tables, *, shards: int = 16, sleep: Sleep = time.sleep) -> None:
+        if not 0 < shards <= MAX_SHARDS or shards & (shards - 1):
+            raise ConfigurationError(f"LEDGER_SHARDS is {shards}: it must be a power of two from 1 to {MAX_SHARDS}")
+        self._tables = tables
+        self._shards = shards
+        self._shards_checked = False
+        self._sleep = sleep
+
+    @property
+    def shards(self) -> int:
+        """Returns N, the number of shards the keys are spread over."""
+        return self._shards
+
+    # ---- records
+
+    def record(self, key: str) -> Record | None:
+        """Reads the record of a key, consistently; None when there is none."""
+        row = self._object_row(key)
+        return None if row is None else record_of(row)
+
+    def by_object_id(self, object_id: str) -> Record:
+        """Reads a record by its object id: the index names the key, the row itself is then read consistently.
+
+        Raises:
+            ObjectNotFound: no record has it, also not after a moment for the index to catch up.
+        """
+        if object_id:
+            for wait in (*_INDEX_WAITS, None):
+                for raw in self._query(
+                    "find an object id", "by_object_id", "object_id", object_id, projection("key", "object_id"), consistent=False
+                ):
+                    record = self.record(raw["key"]["S"])
+                    if record is not None and record.object_id == object_id:
+                        return record
+                if wait is not None:
+                    self._sleep(wait)
+        raise ObjectNotFound(f"there is no object {object_id!r}: it was never stored, or it has been deleted")
+
+    @overload
+    def move(self, before: Record | None, after: Record, *, gated: bool) -> Record: ...
+    @overload
+    def move(self, before: Record | None, after: None, *, gated: bool) -> None: ...
+    def move(self, before: Record | None, after: Record | None, *, gated: bool) -> Record | None:
+        """Takes a record from one state to the next, with its counts, in one transaction. Every change of a record is this.
+
+        Args:
+            before: the record as it was read; None when the key must have no record yet.
+            after: the record as it shall be (its version is set here); None when the row shall go.
+            gated: only if the project is active and of the record's epoch.
+
+        Returns:
+            The record as written, or None when the row is gone. After a lost reply, a removal counts as ours once the row is gone.
+
+        Raises:
+            RecordChanged: the record is no longer `before`; nothing was written.
+            ProjectClosed: `gated`, and the project is being deleted, is deleted or has another epoch; nothing was written.
+            ProjectNotFound: no such project was ever created; nothing was written.
+            InvalidRequest: the record cannot be kept: its metadata is not JSON, it is too large, or its key is not one.
+        """
+        subject = after if after is not None else before
+        if subject is None:
+            raise ValueError("move(None, None) moves nothing")
+        stem = project_stem(subject.project_id)
+        if before is not None and (before.key != subject.key or project_stem(before.project_id) != stem):
+            raise ValueError(f"a move keeps key and project: {before.key!r} of {before.project_id!r} became {subject!r}")
+        if not stem or not subject.object_id:
+            raise InvalidRequest(f"the record of {subject.key!r} needs a project and an object id")
+        shard = self._shard(subject.key)
+        objects = self._tables.objects
+        write_id = new_write_id()
+        written: Record | None = None
+        row: ObjectRow
+        if after is None:
+            row = objects(shard, subject.key)
+        else:
+            written = replace(
+                after,
+                version=1 if before is None else before.version + 1,
+                expires_at=after.expires_at if after.state is State.PENDING else None,  # the index of open intents holds nothing else
+            )
+            row = object_row(objects, written, shard=shard, project=stem, write_id=write_id)
+        condition = objects.key.does_not_exist() if before is None else self._is_as_seen(before)
+        counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
+        additions = _additions(_deltas(before, after))
+        gate = self._gate(subject.epoch if gated else None)
+
+        def fill(transaction: TransactWrite) -> None:
+            if additions:
+                transaction.update(counts, actions=list(additions), condition=gate)
+            elif gated:
+                transaction.condition_check(self._tables.projects, stem, counts.part, condition=gate)
+            if after is None:
+                transaction.delete(row, condition=condition)
+            else:
+                transaction.save(row, condition=condition)
+
+        def landed() -> bool:
+            stored = self._object_row(subject.key)
+            return stored is None if after is None else stored is not None and stored.write_id == write_id
+
+        failed = commit(self._tables.connection, fill, landed=landed, what=f"write the record of {subject.key!r}", sleep=self._sleep)
+        # PynamoDB sends checks first and updates last
+        gate_position = 1 if additions else 0
+        if failed and (additions or gated) and gate_position in failed:
+            raise self._closed(subject.project_id, subject.epoch, gated=gated)
+        if failed:
+            raise RecordChanged(f"the record of {subject.key!r} is not the one that was read: read it again and decide anew")
+        return written
+
+    def remove_many(self, entries: Iterable[LedgerEntry | Record]) -> RemovedSummary:
+        """Removes records, with their counts, up to 98 to a transaction; each only if it is still the one that was seen.
+
+        Calling it again with the same entries is safe and exact: what is gone is counted as already gone and taken off the counts
+        once. Memory stays bounded whatever comes in.
+
+        Raises:
+            ProjectNotFound: a record's project was never created.
+        """
+        summary = RemovedSummary()
+        groups: dict[tuple[str, str], dict[str, LedgerEntry | Record]] = {}
+        for entry in entries:
+            place = (project_stem(entry.project_id), self._shard(entry.key))
+            group = groups.setdefault(place, {})
+            group[entry.key] = entry
+            if len(group) == _ROWS_PER_REMOVAL:
+                summary += self._remove(*place, list(groups.pop(place).values()))
+            elif len(groups) > MAX_SHARDS:
+                oldest = next(iter(groups))
+                summary += self._remove(*oldest, list(groups.pop(oldest).values()))
+        for place, group in groups.items():
+            summary += self._remove(*place, list(group.values()))
+        return summary
+
+    # ---- scans
+
+    def entries(self, after: str = "", until: str | None = None) -> Iterator[LedgerEntry]:
+        """Yields the records with after < key <= until in key order (UTF-8 bytes), as a bucket lists.
+
+        N queries, each sorted, merged lazily: memory is N pages, whatever the ledger holds.
+        """
+        merged: Iterator[LedgerEntry] = heapq.merge(
+            *(map(entry_of, self._shard_rows(shard, ENTRY_ATTRIBUTES, after, until)) for shard in self._all_shards()), key=attrgetter("key")
+        )
+        return merged
+
+    def shard_keys(self, shard: str | int, after: str = "", until: str | None = None) -> Iterator[str]:
+        """Yields the keys of one shard with after < key <= until, in order: a fair sample of one in N of all keys.
+
+        Args:
+            shard: its number, or its name of two hex digits.
+        """
+        name = f"{shard:02x}" if isinstance(shard, int) else shard
+        for raw in self._shard_rows(name, ("key",), after, until):
+            yield raw["key"]["S"]
+
+    def project_records(self, project_id: str, *, after: str = "", limit: int | None = None) -> Iterator[ProjectEntry]:
+        """Yields what the index says of a project's records, in key order, page by page.
+
+        The index may lag behind by a moment: who removes by it lists again.
+        """
+        names = projection(*PROJECT_ENTRY_ATTRIBUTES)
+        stem = project_stem(project_id)
+        if not stem or limit == 0:
+            return
+        what = "list a project's records"
+        rows = self._query(what, "by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
+        for number, raw in enumerate(rows, start=1):
+            yield project_entry_of(raw)
+            if number == limit:
+                return
+
+    def page_of_project(self, project_id: str, limit: int, cursor: str | None = None) -> tuple[list[Record], str | None]:
+        """Reads one page of a project's records, whole and consistently, in key order.
+
+        Returns:
+            Up to `limit` records (fewer where one went meanwhile), and the cursor of the next page or None.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+        """
+        after = "" if cursor is None else text_of_cursor(cursor)
+        keys = [entry.key for entry in self.project_records(project_id, after=after, limit=limit + 1)]
+        next_cursor = cursor_of(keys[limit - 1]) if len(keys) > limit else None
+        records = {raw["key"]["S"]: record_of(self._tables.objects.from_raw_data(dict(raw))) for raw in self._rows(keys[:limit])}
+        return [records[key] for key in keys[:limit] if key in records], next_cursor
+
+    def expired_intents(self, now: int) -> Iterator[Record]:
+        """Yields the records that are still PENDING and whose intent ended at or before `now`, read consistently one by one."""
+        names = projection("key", "expires_at")
+        what = "list expired intents"
+        for shard in self._all_shards():
+            for raw in self._query(what, "by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False):
+                record = self.record(raw["key"]["S"])
+                if record is not None and record.state is State.PENDING and record.expires_at is not None and record.expires_at <= now:
+                    yield record
+
+    # ---- projects
+
+    def project(self, project_id: str) -> Project:
+        """Reads a project by any spelling of its id, consistently. Raises ProjectNotFound."""
+        row = self._project_row(project_stem(project_id))
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: create it first")
+        return project_of(row)
+
+    def has_project(self, project_id: str) -> bool:
+        """Says whether there is a project of this id, in any spelling and any state."""
+        return self._project_row(project_stem(project_id)) is not None
+
+    def create_project(self, project_id: str, metadata: Mapping[str, Any], now: int) -> Project:
+        """Opens a project, or opens a deleted one anew under its next epoch.
+
+        Raises:
+            ProjectExists: it is open or still being deleted, under any spelling.
+            InvalidRequest: the id is empty, or the metadata is not JSON.
+        """
+        stem = project_stem(project_id)
+        if not stem:
+            raise InvalidRequest(f"project id {project_id!r} is empty but for 'proj_': give it a name")
+        exists = ProjectExists(
+            f"project {project_id!r} exists or is still being deleted: use it, choose another id, or wait for the receipt"
+        )
+        tombstone = self._project_row(stem)
+        if tombstone is not None and tombstone.state != ProjectState.DELETED:
+            raise exists
+        projects = self._tables.projects
+        condition = projects.project.does_not_exist() if tombstone is None else self._is_at(ProjectState.DELETED, tombstone.epoch)
+        new = projects(
+            stem,
+            PROJECT_PART,
+            project_id=project_id,
+            state=ProjectState.ACTIVE.value,
+            epoch=1 if tombstone is None else tombstone.epoch + 1,
+            created_at=now,
+            metadata=json_text(metadata, "the metadata"),
+            write_id=new_write_id(),
+        )
+        if not self._flip(new, condition):
+            raise exists
+        return project_of(new)
+
+    def begin_deletion(self, project_id: str, deletion_id: str, now: int) -> Project:
+        """Closes a project: from the moment this returns no commit of any epoch before is taken.
+
+        Returns:
+            The project as it is now. One that is being deleted already, or is deleted, is returned as it is, with the id of that deletion.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+        """
+        stem = project_stem(project_id)
+        while True:
+            row = self._project_row(stem)
+            if row is None:
+                raise ProjectNotFound(f"there is no project {project_id!r}: nothing to delete")
+            if row.state != ProjectState.ACTIVE:
+                return project_of(row)
+            condition = self._is_at(ProjectState.ACTIVE, row.epoch)
+            row.state = ProjectState.DELETING.value
+            row.epoch += 1
+            row.deletion_id = deletion_id
+            row.write_id = new_write_id()
+            if self._flip(row, condition):
+                return project_of(row)
+
+    def finish_deletion(self, project_id: str, deletion_id: str, epoch: int, now: int) -> Project:
+        """Leaves of a deleted project a tombstone without its metadata. Saying it again changes nothing.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            RecordChanged: the project is not in this deletion (any more): another id, another epoch, or open again.
+        """
+        stem = project_stem(project_id)
+        row = self._project_row(stem)
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: nothing to finish")
+        if (row.state, row.deletion_id, row.epoch) == (ProjectState.DELETED, deletion_id, epoch):
+            return project_of(row)
+        projects = self._tables.projects
+        condition = self._is_at(ProjectState.DELETING, epoch) & (projects.deletion_id == deletion_id)
+        row.state = ProjectState.DELETED.value
+        row.epoch = epoch
+        row.metadata = None
+        row.deleted_at = now
+        row.write_id = new_write_id()
+        if not self._flip(row, condition):
+            current = self.project(project_id)
+            if (current.state, current.deletion_id, current.epoch) == (ProjectState.DELETED, deletion_id, epoch):
+                return current
+            raise RecordChanged(f"project {project_id!r} is not in deletion {deletion_id!r} of epoch {epoch}: read it again")
+        return project_of(row)
+
+    # ---- counts
+
+    def counts(self, project_id: str) -> dict[State, Tally]:
+        """Sums a project's count rows, read consistently. Raises ProjectNotFound."""
+        totals = dict.fromkeys(State, Tally())
+        found = False
+        stem = project_stem(project_id)
+        if stem:
+            for raw in self._query("read a project's counts", None, "project", stem, {}, table=self._tables.projects, sort="part"):
+                if raw["part"]["S"].startswith(COUNTS_PREFIX):
+                    found = True
+                    _add_counts(totals, raw)
+        if not found:
+            raise ProjectNotFound(f"there is no project {project_id!r}: nothing is counted for it")
+        return totals
+
+    def all_counts(self) -> Iterator[tuple[str, ProjectState, dict[State, Tally]]]:
+        """Yields every project, deleted ones included, with its state and its counts.
+
+        The rows of a project lie side by side, so that only a few projects are held at a time. Each row is read consistently; rows that
+        change during the scan are as they were when it passed them.
+        """
+        self._check_shards()
+        open_projects: dict[str, _Partial] = {}
+        request: dict[str, Any] = {"TableName": self._tables.projects.Meta.table_name, "ConsistentRead": True}
+        for raw in self._pages("scan the counts", self._tables.client.scan, request):
+            stem = raw["project"]["S"]
+            partial = open_projects.setdefault(stem, _Partial())
+            if raw["part"]["S"] == PROJECT_PART:
+                partial.project = self._tables.projects.from_raw_data(dict(raw))
+            else:
+                partial.count_rows += 1
+                _add_counts(partial.totals, raw)
+            if partial.project is not None and partial.count_rows == self._shards:
+                del open_projects[stem]
+                yield partial.project.project_id or stem, ProjectState(partial.project.state), partial.totals
+        for stem in open_projects:  # created while the scan was under way
+            project = self.project(stem)
+            yield project.project_id, project.state, self.counts(stem)
+
+    # ---- inside
+
+    def _shard(self, key: str) -> str:
+        self._check_shards()
+        return shard_of(key, self._shards)
+
+    def _all_shards(self) -> list[str]:
+        self._check_shards()
+        return [f"{number:02x}" for number in range(self._shards)]
+
+    def _check_shards(self) -> None:
+        if self._shards_checked:
+            return
+        operations = Operations(self._tables, sleep=self._sleep)
+        settings = operations.get(SETTINGS)
+        if settings is None:
+            try:
+                settings = operations.put(SETTINGS, "", None, {"shards": self._shards}, created_at=0, status="", if_absent=True)
+            except RecordChanged:  # another function was first
+                settings = operations.get(SETTINGS)
+        made_with = settings.document.get("shards") if settings else None
+        if made_with != self._shards:
+            raise ConfigurationError(f"LEDGER_SHARDS is {self._shards}, but these tables were first used with {made_with}: set it to that")
+        self._shards_checked = True
+
+    def _object_row(self, key: str) -> ObjectRow | None:
+        objects = self._tables.objects
+        with ledger_errors(f"read the record of {key[:120]!r}"):
+            try:
+                return objects.get(self._shard(key), key, consistent_read=True)
+            except objects.DoesNotExist:
+                return None
+
+    def _project_row(self, stem: str) -> ProjectRow | None:
+        if not stem:
+            return None  # DynamoDB takes no empty key
+        projects = self._tables.projects
+        with ledger_errors(f"read project {stem!r}"):
+            try:
+                return projects.get(stem, PROJECT_PART, consistent_read=True)
+            except projects.DoesNotExist:
+                return None
+
+    def _is_as_seen(self, seen: LedgerEntry | Record) -> Condition:
+        # the counts are derived from state and size, and a key recorded anew starts at version 1 again: so these two are compared as well
+        objects = self._tables.objects
+        condition: Condition = (objects.version == seen.version) & (objects.state == seen.state.value) & (objects.size == seen.size)
+        return condition
+
+    def _is_at(self, state: ProjectState, epoch: int) -> Condition:
+        projects = self._tables.projects
+        condition: Condition = (projects.state == state.value) & (projects.epoch == epoch)
+        return condition
+
+    def _gate(self, epoch: int | None) -> Condition:
+        # ungated writes still need the count row: counts of a project that was never created would belong to no one
+        return self._tables.projects.state.exists() if epoch is None else self._is_at(ProjectState.ACTIVE, epoch)
+
+    def _closed(self, project_id: str, epoch: int, *, gated: bool) -> Exception:
+        project = self.project(project_id)
+        if gated and project.state is not ProjectState.ACTIVE:
+            return ProjectClosed(f"project {project.project_id!r} is {project.state.lower()}: it takes no objects until it is created anew")
+        if gated and project.epoch != epoch:
+            return ProjectClosed(f"project {project.project_id!r} is at epoch {project.epoch}, this write is of epoch {epoch}: begin anew")
+        return LedgerError(f"the count rows of project {project.project_id!r} do not match it: other hands than the ledger's changed them")
+
+    def _flip(self, row: ProjectRow, condition: Condition) -> bool:
+        """Writes a project's row and copies its state and epoch to all its count rows, in one transaction; False when the condition failed.
+
+        The numbers of the count rows stay: they belong to the records, not to the project's state.
+        """
+        projects = self._tables.projects
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.save(row, condition=condition)
+            for shard in self._all_shards():
+                transaction.update(
+                    projects(row.project, COUNTS_PREFIX + shard), actions=[projects.state.set(row.state), projects.epoch.set(row.epoch)]
+                )
+
+        def landed() -> bool:
+            stored = self._project_row(row.project)
+            return stored is not None and stored.write_id == row.write_id
+
+        what = f"write project {row.project_id!r}"
+        return not commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep, attempts=_PATIENT_ATTEMPTS)
+
+    def _remove(self, stem: str, shard: str, entries: list[LedgerEntry | Record]) -> RemovedSummary:
+        summary = RemovedSummary()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                if attempt > 1:
+                    back_off(attempt, self._sleep)
+                # some were not as seen: sort out which, by one read instead of one failed transaction for each
+                now = {raw["key"]["S"]: entry_of(raw) for raw in self._rows([entry.key for entry in entries], ENTRY_ATTRIBUTES)}
+                gone = sum(entry.key not in now for entry in entries)
+                changed = tuple(entry.key for entry in entries if entry.key in now and not _is_same(entry, now[entry.key]))
+                entries = [entry for entry in entries if entry.key in now and entry.key not in changed]
+                summary += RemovedSummary(already_gone=gone, changed=changed)
+                if not entries:
+                    return summary
+            try:
+                taken = self._try_to_remove(stem, shard, entries)
+            except TransactionInvalid:
+                if len(entries) == 1:
+                    raise
+                half = len(entries) // 2  # over the 4 MB of a transaction
+                return summary + self._remove(stem, shard, entries[:half]) + self._remove(stem, shard, entries[half:])
+            if taken:
+                return summary + RemovedSummary(removed=Tally(len(entries), sum(entry.size for entry in entries)))
+        raise LedgerError(f"{len(entries)} records of project {stem!r} kept changing while they were being removed: try again")
+
+    def _try_to_remove(self, stem: str, shard: str, entries: Sequence[LedgerEntry | Record]) -> bool:
+        additions = _additions(_sum_of_deltas((entry, None) for entry in entries))
+        counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
+
+        def fill(transaction: TransactWrite) -> None:
+            for entry in entries:
+                transaction.delete(self._tables.objects(shard, entry.key), condition=self._is_as_seen(entry))
+            transaction.update(counts, actions=list(additions), condition=self._gate(None))
+
+        def landed() -> bool:
+            return not any(self._rows([entry.key for entry in entries], ("key",)))
+
+        what = f"remove {len(entries)} records of project {stem!r}"
+        failed = commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep)
+        if len(entries) in failed:
+            raise self._closed(stem, 0, gated=False)
+        return not failed
+
+    def _rows(self, keys: Sequence[str], attributes: Sequence[str] = ()) -> Iterator[Raw]:
+        """Reads rows by key, consistently, in no order; absent ones are left out."""
+        table = self._tables.objects.Meta.table_name
+        for start in range(0, len(keys), _KEYS_PER_READ):
+            wanted: list[Any] = [{"shard": {"S": self._shard(key)}, "key": {"S": key}} for key in keys[start : start + _KEYS_PER_READ]]
+            attempt = 0
+            while wanted:
+                if attempt:
+                    back_off(attempt, self._sleep)
+                attempt += 1
+                request: Any = {"Keys": wanted, "ConsistentRead": True, **(projection(*attributes) if attributes else {})}
+                with ledger_errors(f"read {len(wanted)} records"):
+                    reply: dict[str, Any] = {**self._tables.client.batch_get_item(RequestItems={table: request})}
+                yield from reply.get("Responses", {}).get(table, [])
+                wanted = list(reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
+                if wanted and attempt == ATTEMPTS:
+                    raise LedgerError(f"the ledger was too busy to read {len(wanted)} records in {attempt} attempts: try again in a moment")
+
+    def _shard_rows(self, shard: str, attributes: Sequence[str], after: str, until: str | None) -> Iterator[Raw]:
+        return self._query("scan the records", None, "shard", shard, projection(*attributes), sort="key", after=after, until=until)
+
+    def _query(
+        self,
+        what: str,
+        index: str | None,
+        hash_name: str,
+        hash_value: str,
+        names: Mapping[str, Any],
+        *,
+        table: type[ObjectRow | ProjectRow] | None = None,
+        sort: str = "",
+        after: str = "",
+        until: str | int | None = None,
+        consistent: bool = True,
+        limit: int | None = None,
+    ) -> Iterator[Raw]:
+        """Yields the items of one hash value, with after < sort key <= until where given, page by page."""
+        if after and isinstance(until, str) and until <= after:
+            return
+        placeholders = {**names.get("ExpressionAttributeNames", {}), "#hash": hash_name}
+        values: dict[str, Any] = {":hash": {"S": hash_value}}
+        condition = "#hash = :hash"
+        if after:
+            values[":after"] = {"S": after}
+        if until is not None:
+            values[":until"] = {"N": str(until)} if isinstance(until, int) else {"S": until}
+        if after or until is not None:
+            placeholders["#sort"] = sort
+            # one condition on the sort key is all DynamoDB takes, and BETWEEN includes both ends: the lower one is dropped below
+            both = after and until is not None
+            condition += " AND " + ("#sort BETWEEN :after AND :until" if both else "#sort > :after" if after else "#sort <= :until")
+        request: dict[str, Any] = {
+            **names,
+            "TableName": (table or self._tables.objects).Meta.table_name,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": placeholders,
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": consistent,
+        }
+        if index is not None:
+            request["IndexName"] = index
+        if limit is not None:
+            request["Limit"] = limit
+        for raw in self._pages(what, self._tables.client.query, request):
+            if not after or raw[sort]["S"] != after:
+                yield raw
+
+    def _pages(self, what: str, call: Callable[..., Any], request: dict[str, Any]) -> Iterator[Raw]:
+        while True:
+            with ledger_errors(what):
+                page = call(**request)
+            yield from page["Items"]
+            last = page.get("LastEvaluatedKey")
+            if not last:
+                return
+            request["ExclusiveStartKey"] = last
+
+
+class _Partial:
+    """A project of which a scan has seen some rows."""
+
+    def __init__(self) -> None:
+        self.project: ProjectRow | None = None
+        self.count_rows = 0
+        self.totals: dict[State, Tally] = dict.fromkeys(State, Tally())
+
+
+def _deltas(before: LedgerEntry | Record | None, after: Record | None) -> dict[str, int]:
+    """Returns what a move adds to the numbers of the count row, by attribute."""
+    deltas: dict[str, int] = {}
+    for record, sign in ((before, -1), (after, 1)):
+        if record is not None:
+            for name, amount in ((f"{record.state.lower()}_objects", sign), (f"{record.state.lower()}_bytes", sign * record.size)):
+                deltas[name] = deltas.get(name, 0) + amount
+    return deltas
+
+
+def _sum_of_deltas(moves: Iterable[tuple[LedgerEntry | Record | None, Record | None]]) -> dict[str, int]:
+    """Returns what several moves together add to the numbers of one count row, by attribute."""
+    totals: dict[str, int] = {}
+    for before, after in moves:
+        for name, amount in _deltas(before, after).items():
+            totals[name] = totals.get(name, 0) + amount
+    return totals
+
+
+def _additions(deltas: Mapping[str, int]) -> list[Any]:
+    return [Path([name]).add(amount) for name, amount in deltas.items() if amount]
+
+
+def _add_counts(totals: dict[State, Tally], raw: Raw) -> None:
+    for state in State:
+        objects, stored = raw.get(f"{state.lower()}_objects"), raw.get(f"{state.lower()}_bytes")
+        totals[state] += Tally(int(objects["N"]) if objects else 0, int(stored["N"]) if stored else 0)
+
+
+def _is_same(seen: LedgerEntry | Record, now: LedgerEntry) -> bool:
+    return (seen.version, seen.state, seen.size) == (now.version, now.state, now.size)

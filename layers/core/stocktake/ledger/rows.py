@@ -1,0 +1,360 @@
+"""The rows of the three tables, and the one connection all of them share.
+
+```
+objects     shard, key                     one row per record; `shard` is a stable hash of the key
+projects    project, "project"             state and epoch, the project's own row
+            project, "counts#<shard>"      objects and bytes per state, with copies of state and epoch
+operations  operation_id, "!"              the operation itself: deletion, reconciliation, quarantine entry
+            operation_id, <part>           what belongs to it: batches, findings, per-key errors
+```
+
+Models are made for given table names by `tables`, never at import, because PynamoDB ignores a `Meta` changed after the first connection.
+They share one connection, hence one botocore client, one pool and one set of time limits: a client costs 130 ms of a cold start, and
+PynamoDB would make one for every model and another for transactions.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.parsers import JSONParser, ResponseParserFactory
+from pynamodb.attributes import Attribute, UnicodeAttribute
+from pynamodb.connection import Connection
+from pynamodb.constants import NUMBER
+from pynamodb.models import Model
+
+from stocktake.errors import InvalidRequest, TooLarge
+from stocktake.model import LedgerEntry, Project, ProjectState, Record, State
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 10
+MAX_RETRY_ATTEMPTS = 2
+"""With the first attempt three: the most that fits into the 30 s of an HTTP API when every one of them times out."""
+
+MAX_ROW_BYTES = 380_000
+"""Under DynamoDB's 400 KB an item, with room for the copies in the indexes' keys and for rounding."""
+
+PROJECT_PART = "project"
+COUNTS_PREFIX = "counts#"
+
+Raw = Mapping[str, Mapping[str, Any]]
+"""An item as DynamoDB spells it: `{"size": {"N": "3"}, ...}`."""
+
+
+class Integer(Attribute[int]):
+    """A whole number: PynamoDB's own number attribute goes through JSON and is typed float."""
+
+    attr_type = NUMBER
+
+    def serialize(self, value: Any) -> str:
+        return str(int(value))
+
+    def deserialize(self, value: Any) -> int:
+        return int(value)
+
+
+class ObjectRow(Model):
+    """A record. `project` is the canonical stem of `project_id`; `write_id` tells whose write this is after a reply was lost."""
+
+    shard = UnicodeAttribute(hash_key=True)
+    key = UnicodeAttribute(range_key=True)
+    project = UnicodeAttribute()
+    project_id = UnicodeAttribute()
+    object_id = UnicodeAttribute()
+    epoch = Integer()
+    state = UnicodeAttribute()
+    size = Integer()
+    created_at = Integer()
+    updated_at = Integer()
+    version = Integer()
+    layout = UnicodeAttribute()
+    etag = UnicodeAttribute(null=True)
+    sha256 = UnicodeAttribute(null=True)
+    content_type = UnicodeAttribute(null=True)
+    cache_control = UnicodeAttribute(null=True)
+    file_name = UnicodeAttribute(null=True)
+    metadata = UnicodeAttribute()
+    generation_id = UnicodeAttribute(null=True)
+    source = UnicodeAttribute()
+    expires_at = Integer(null=True)
+    write_id = UnicodeAttribute()
+
+
+class ProjectRow(Model):
+    """A project's own row or, under `counts#<shard>`, one of its count rows.
+
+    The numbers of a count row (`stored_objects`, `stored_bytes`, ...) are only ever added to and summed, never loaded one by one: they
+    are no attributes of the model.
+    """
+
+    project = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True)
+    state = UnicodeAttribute()
+    epoch = Integer()
+    project_id = UnicodeAttribute(null=True)
+    created_at = Integer(null=True)
+    metadata = UnicodeAttribute(null=True)
+    deletion_id = UnicodeAttribute(null=True)
+    deleted_at = Integer(null=True)
+    write_id = UnicodeAttribute(null=True)
+
+
+class OperationRow(Model):
+    """An operation or one part of it. `kind` is set on operations only, so that the index over it lists them without their parts."""
+
+    operation_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute(null=True)
+    part_kind = UnicodeAttribute(null=True)
+    status = UnicodeAttribute(null=True)
+    created_at = Integer(null=True)
+    version = Integer(null=True)
+    document = UnicodeAttribute(null=True)
+    expires_at = Integer(null=True)
+    write_id = UnicodeAttribute(null=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The models of one deployment, and the connection they share."""
+
+    objects: type[ObjectRow]
+    projects: type[ProjectRow]
+    operations: type[OperationRow]
+    connection: Connection
+
+    @property
+    def client(self) -> DynamoDBClient:
+        """The low-level client, for bulk reads with a projection."""
+        return cast("DynamoDBClient", self.connection.client)
+
+
+def tables(*, objects: str, projects: str, operations: str, region: str, host: str | None = None) -> Tables:
+    """Makes the models for these table names. Opens no connection yet, but makes the client.
+
+    Args:
+        region: of the tables.
+        host: URL of a local DynamoDB, else None; `AWS_ENDPOINT_URL` works too, as in any botocore client.
+    """
+    connection = Connection(
+        region=region,
+        host=host,
+        connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+        read_timeout_seconds=READ_TIMEOUT_SECONDS,
+        max_retry_attempts=MAX_RETRY_ATTEMPTS,
+    )
+    # the session is per thread and the client is made once: both here, so that the client is always the one with our parser
+    connection.session.register_component("response_parser_factory", _PlainParserFactory())
+    made = Tables(
+        objects=_bound(ObjectRow, objects, connection),
+        projects=_bound(ProjectRow, projects, connection),
+        operations=_bound(OperationRow, operations, connection),
+        connection=connection,
+    )
+    assert made.client is not None
+    return made
+
+
+def _bound[Row: Model](row: type[Row], table_name: str, connection: Connection) -> type[Row]:
+    meta = type("Meta", (), {"table_name": table_name, "region": connection.region, "host": connection.host})
+    members = {"Meta": meta, "__module__": row.__module__, "__doc__": row.__doc__}
+    bound = cast(type[Row], types.new_class(row.__name__, (row,), exec_body=lambda namespace: namespace.update(members)))
+    table = bound._get_connection()  # PynamoDB offers no public way to hand a model its connection
+    connection.add_meta_table(table.get_meta_table())
+    table.connection = connection
+    return bound
+
+
+class _PlainJsonParser(JSONParser):
+    """Takes DynamoDB's JSON as it is.
+
+    botocore walks every reply along the service's shapes, to decode blobs and timestamps that our rows do not have: 84 µs an item of
+    twelve attributes against 6 µs. Errors go the usual way.
+    """
+
+    def _do_parse(self, response: Any, shape: Any) -> Any:
+        parsed = self._parse_body_as_json(response["body"])  # type: ignore[attr-defined]  # private to botocore, hence not in its stubs
+        self._inject_response_metadata(parsed, response["headers"])  # type: ignore[attr-defined]  # as above
+        return parsed
+
+
+class _PlainParserFactory(ResponseParserFactory):
+    def create_parser(self, protocol_name: str) -> Any:
+        return _PlainJsonParser() if protocol_name == "json" else super().create_parser(protocol_name)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectEntry(LedgerEntry):
+    """What the index by project says of a record: enough to list it, to find its bytes, and to remove it."""
+
+    object_id: str
+    epoch: int
+    layout: str
+    content_type: str | None
+    created_at: int
+
+
+ENTRY_ATTRIBUTES = ("key", "project_id", "state", "size", "etag", "updated_at", "version")
+PROJECT_ENTRY_ATTRIBUTES = (*ENTRY_ATTRIBUTES, "object_id", "epoch", "layout", "content_type", "created_at")
+
+
+def projection(*attributes: str) -> dict[str, Any]:
+    """Returns the request members that ask for these attributes only; by placeholders, because `key` and `size` are reserved words."""
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
+        "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
+    }
+
+
+def entry_of(raw: Raw) -> LedgerEntry:
+    """Reads an item projected to ENTRY_ATTRIBUTES."""
+    etag = raw.get("etag")
+    return LedgerEntry(
+        key=raw["key"]["S"],
+        project_id=raw["project_id"]["S"],
+        state=State(raw["state"]["S"]),
+        size=int(raw["size"]["N"]),
+        etag=etag["S"] if etag else None,
+        updated_at=int(raw["updated_at"]["N"]),
+        version=int(raw["version"]["N"]),
+    )
+
+
+def project_entry_of(raw: Raw) -> ProjectEntry:
+    """Reads an item projected to PROJECT_ENTRY_ATTRIBUTES."""
+    return ProjectEntry(
+        key=raw["key"]["S"],
+        project_id=raw["project_id"]["S"],
+        state=State(raw["state"]["S"]),
+        size=int(raw["size"]["N"]),
+        etag=_text(raw, "etag"),
+        updated_at=int(raw["updated_at"]["N"]),
+        version=int(raw["version"]["N"]),
+        object_id=raw["object_id"]["S"],
+        epoch=int(raw["epoch"]["N"]),
+        layout=raw["layout"]["S"],
+        content_type=_text(raw, "content_type"),
+        created_at=int(raw["created_at"]["N"]),
+    )
+
+
+def record_of(row: ObjectRow) -> Record:
+    """Reads a whole row."""
+    return Record(
+        key=row.key,
+        object_id=row.object_id,
+        project_id=row.project_id,
+        epoch=row.epoch,
+        state=State(row.state),
+        size=row.size,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+        layout=row.layout,
+        etag=row.etag,
+        sha256=row.sha256,
+        content_type=row.content_type,
+        cache_control=row.cache_control,
+        file_name=row.file_name,
+        metadata=json.loads(row.metadata),
+        generation_id=row.generation_id,
+        source=row.source,
+        expires_at=row.expires_at,
+    )
+
+
+def object_row(row: type[ObjectRow], record: Record, *, shard: str, project: str, write_id: str) -> ObjectRow:
+    """Makes the row of a record.
+
+    Raises:
+        InvalidRequest: the metadata is not JSON, or text that is no Unicode stands somewhere.
+        TooLarge: the row would be over MAX_ROW_BYTES.
+    """
+    made = row(
+        shard=shard,
+        key=record.key,
+        project=project,
+        project_id=record.project_id,
+        object_id=record.object_id,
+        epoch=record.epoch,
+        state=record.state.value,
+        size=record.size,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        version=record.version,
+        layout=record.layout,
+        etag=record.etag,
+        sha256=record.sha256,
+        content_type=record.content_type,
+        cache_control=record.cache_control,
+        file_name=record.file_name,
+        metadata=json_text(record.metadata, "the metadata"),
+        generation_id=record.generation_id,
+        source=record.source,
+        expires_at=record.expires_at,
+        write_id=write_id,
+    )
+    try:
+        size = sum(len(name) + len(str(next(iter(value.values()))).encode()) for name, value in made.serialize().items())
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"the record of {record.key!r} holds text with a lone surrogate, which is no Unicode: send valid UTF-8"
+        ) from error
+    if size > MAX_ROW_BYTES:
+        raise TooLarge(f"the record of {record.key!r} would take {size} bytes of the {MAX_ROW_BYTES} a record may: send less metadata")
+    return made
+
+
+def project_of(row: ProjectRow) -> Project:
+    """Reads a project's own row."""
+    return Project(
+        project_id=row.project_id or row.project,
+        state=ProjectState(row.state),
+        epoch=row.epoch,
+        created_at=row.created_at or 0,
+        metadata=json.loads(row.metadata) if row.metadata else {},
+        deletion_id=row.deletion_id,
+        deleted_at=row.deleted_at,
+    )
+
+
+def json_text(value: Mapping[str, Any], what: str) -> str:
+    """Writes JSON that reads back as the same values and types: 1.0 stays 1.0, and a lone surrogate stays what it was.
+
+    Raises:
+        InvalidRequest: it is not JSON (NaN, infinities, keys that are no text, other types, too deep).
+    """
+    try:
+        _check_keys(value)
+        text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = json.dumps(dict(value), allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{what} cannot be kept as JSON: send objects, arrays, text, finite numbers, true, false and null") from error
+    return text
+
+
+def _check_keys(value: Any) -> None:
+    # json.dumps would write the key 1 as "1" without a word, and what is kept would not be what was sent
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"key {name!r} is no text")
+            _check_keys(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            _check_keys(member)
+
+
+def _text(raw: Raw, name: str) -> str | None:
+    value = raw.get(name)
+    return value["S"] if value else None

@@ -1,0 +1,72 @@
+"""What leaves a function: messages on queues, events on the bus, executions of the state machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from stocktake.errors import MessagingError
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+SOURCE = "stocktake"
+PROJECT_DELETION_REQUESTED = "ProjectDeletionRequested"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One SQS queue of JSON messages."""
+
+    client: SQSClient
+    url: str
+
+    def send(self, message: Mapping[str, Any], delay_seconds: int = 0) -> None:
+        """Puts a message on the queue, to be seen after `delay_seconds` (0 to 900). Raises MessagingError."""
+        try:
+            self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(message), DelaySeconds=delay_seconds)
+        except (ClientError, BotoCoreError) as error:
+            raise MessagingError(f"queue {self.url} did not take a message: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """The EventBridge bus on which projects are said to be deleted."""
+
+    client: EventBridgeClient
+    name: str
+
+    def publish(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        """Puts one event on the bus. Raises MessagingError, also where EventBridge answers 200 and refuses the entry."""
+        try:
+            reply = self.client.put_events(
+                Entries=[{"EventBusName": self.name, "Source": SOURCE, "DetailType": detail_type, "Detail": json.dumps(detail)}]
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise MessagingError(f"bus {self.name} did not take an event: {error}") from error
+        if reply.get("FailedEntryCount"):
+            raise MessagingError(f"bus {self.name} refused an event: {reply['Entries'][0].get('ErrorMessage')}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateMachine:
+    """The state machine that runs reconciliations."""
+
+    client: SFNClient
+    arn: str
+
+    def launch(self, payload: Mapping[str, Any]) -> None:
+        """Starts an execution; named by action and run, so that asking twice starts one. Raises MessagingError."""
+        name = f"{payload['action']}-{payload['run_id']}"
+        try:
+            self.client.start_execution(stateMachineArn=self.arn, name=name, input=json.dumps(payload))
+        except self.client.exceptions.ExecutionAlreadyExists:
+            return
+        except (ClientError, BotoCoreError) as error:
+            raise MessagingError(f"the state machine did not start {name}: {error}") from error

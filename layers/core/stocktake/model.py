@@ -1,0 +1,151 @@
+"""The nouns: frozen, without behaviour that touches the world.
+
+Times are integers of milliseconds since the epoch (UTC), named `..._at`. Sizes are bytes. An ETag is kept without its
+quotation marks. A `project_id` is spelled as its creator spelled it; `layouts.project_stem` says which spellings are one project.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class State(enum.StrEnum):
+    """Where the bytes of a record are."""
+
+    PENDING = "PENDING"  # an intent: bytes may or may not have arrived
+    STORED = "STORED"  # the bucket confirmed size and checksum
+    INLINE = "INLINE"  # the bytes lie in the ledger
+    EXTERNAL = "EXTERNAL"  # the bytes lie at a foreign URL
+    MISSING = "MISSING"  # the bucket was asked and had nothing
+    QUARANTINED = "QUARANTINED"  # moved aside, restorable until it expires
+
+
+class ProjectState(enum.StrEnum):
+    """Whether a project takes commits."""
+
+    ACTIVE = "ACTIVE"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+
+
+class FindingClass(enum.StrEnum):
+    """What a reconciliation says of one key."""
+
+    ORPHAN = "orphan"  # object without record
+    MISSING = "missing"  # record says STORED, the object is gone
+    MISMATCH = "mismatch"  # both are there and differ
+    UNSTORED = "unstored"  # record that has no object yet: pending, inline or external
+    UNKNOWN = "unknown"  # object under a key that no layout explains
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The owner of objects. `epoch` grows by one with every deletion and every re-creation."""
+
+    project_id: str
+    state: ProjectState
+    epoch: int
+    created_at: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    deletion_id: str | None = None
+    deleted_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What HEAD says of an object.
+
+    `sha256` is lower-case hex, from the store's own checksum where it keeps one, else None. `metadata` is the user metadata of the
+    object's headers, keys in lower case.
+    """
+
+    key: str
+    size: int
+    etag: str
+    last_modified: int
+    content_type: str | None = None
+    sha256: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    cache_control: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One row of a bucket listing."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The ledger's row of one object. `version` is the compare-and-set number, 1 when first written.
+
+    `metadata` is what the caller sent, with its JSON types. `expires_at` is set while PENDING (end of the intent).
+    """
+
+    key: str
+    object_id: str
+    project_id: str
+    epoch: int
+    state: State
+    size: int
+    created_at: int
+    updated_at: int
+    version: int = 1
+    layout: str = "current"
+    etag: str | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    cache_control: str | None = None
+    file_name: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    generation_id: str | None = None
+    source: str = "upload"  # upload, event, reconciliation
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What a scan of the ledger reads of a record: enough to compare, no more."""
+
+    key: str
+    project_id: str
+    state: State
+    size: int
+    etag: str | None
+    updated_at: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Objects and bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.objects + other.objects, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFailure:
+    """Why one key could not be deleted: the store's code and message, kept per key."""
+
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResult:
+    """What a batch delete did: the keys now gone, and those refused with the reason."""
+
+    deleted: tuple[str, ...]
+    errors: tuple[KeyFailure, ...]

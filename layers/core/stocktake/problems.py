@@ -1,0 +1,64 @@
+"""Errors at the edge: each class of `errors` becomes one RFC 9457 problem document, in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from stocktake.errors import InvalidRequest, StocktakeError
+
+PROBLEM_JSON = "application/problem+json"
+
+
+def problem(status: int, kind: str, detail: str, request_id: str) -> Response[str]:
+    """Makes a problem document. `type` is stable and is what programs should look at; `detail` is for people."""
+    document = {
+        "type": f"urn:stocktake:problem:{kind}",
+        "title": kind.replace("-", " "),
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
+    return Response(status, PROBLEM_JSON, json.dumps(document))
+
+
+def make_api(logger: Logger) -> APIGatewayHttpResolver:
+    """Makes the resolver every API function uses: errors answered as problems, anything unforeseen as a 500 that shows nothing."""
+    api = APIGatewayHttpResolver()
+
+    def request_id() -> str:
+        return str(api.current_event.request_context.request_id)
+
+    def known(error: StocktakeError) -> Response[str]:
+        log = logger.warning if error.status < 500 else logger.error
+        log("refused", extra={"problem": error.type, "detail": str(error)})
+        return problem(error.status, error.type, str(error), request_id())
+
+    def unforeseen(error: Exception) -> Response[str]:
+        logger.exception("unforeseen", extra={"error": type(error).__name__})
+        return problem(500, "internal", "something went wrong on our side; the request id finds it in the logs", request_id())
+
+    @api.not_found
+    def no_route(error: Exception) -> Response[str]:
+        return problem(404, "no-such-route", "there is nothing at this path: the README lists the paths", request_id())
+
+    api.exception_handler(StocktakeError)(known)
+    api.exception_handler(Exception)(unforeseen)
+    return api
+
+
+def query_number(api: APIGatewayHttpResolver, name: str, default: int, most: int) -> int:
+    """Reads a whole number of 1 to `most` from the query. Raises InvalidRequest."""
+    text = api.current_event.query_string_parameters.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise InvalidRequest(f"the query parameter {name} must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def out_of_time(context: LambdaContext, *, reserve_ms: int) -> Callable[[], bool]:
+    """Returns a function that says whether less than `reserve_ms` of the invocation is left."""
+    return lambda: context.get_remaining_time_in_millis() < reserve_ms

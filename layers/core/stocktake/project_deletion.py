@@ -1,0 +1,501 @@
+"""Project deletion: close, discover, remove, wait, look again, and only then say deleted.
+
+```
+DELETE -> gate closed, epoch + 1 -> event -> discover (round 1) -> batches -> workers -> final sweep -> receipt
+                                                ^                                           |
+                                                +------ something is left: next round ------+
+```
+
+Every step can be delivered twice, killed anywhere and started again, because what is to be done is written before it is done:
+
+- A batch is a row that holds its keys before the message that names it is sent. Discovery resumes after the last key of the last batch
+  row, so two discoveries at once write the same batches or find them written. - What a batch removed is decided by its row, not by who
+  deleted first: a key that is gone when the worker comes was removed by this batch. The result row is written once, in one transaction
+  with the counter of finished batches. - The final sweep waits until nothing begun before the gate closed can still be on its way, then
+  lists every prefix of every layout afresh.
+
+The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify", "round"}` on one queue, and `{"deletion_id", "part"}`
+for the workers on another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stocktake.discovery import Discovered, Discovery, Suspect
+from stocktake.errors import OperationNotFound, ProjectNotFound, RecordChanged
+from stocktake.layouts import Registry
+from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.model import KeyFailure, LedgerEntry, Project, ProjectState, State, Tally
+from stocktake.storage import ObjectVersion, Store
+
+KIND = "deletion"
+BATCH_KEYS = 1000
+"""One DeleteObjects request."""
+BATCH_BYTES = 200_000
+"""Bytes of keys in one batch row: DynamoDB takes 400 KB an item, and a key of 1024 bytes may be escaped in JSON."""
+MAX_ROUNDS = 3
+ROUND_DELAY_SECONDS = 5
+"""Before another round: what refused a delete is often a store that is throttling."""
+REMAINING_SHOWN = 1000
+
+Send = Callable[[Mapping[str, Any], int], None]
+"""Puts a message on a queue, to be seen after so many seconds (0 to 900)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Where a deletion's messages go: the event bus, the two queues, and the dead-letter queue of what an operator must free."""
+
+    publish: Callable[[Mapping[str, Any]], None]
+    steps: Send
+    batches: Send
+    dead_letters: Send
+
+
+class ProjectDeletions:
+    """The project_deletion flow.
+
+    Args:
+        sweep_delay_ms: from the closing of the gate to the final sweep: the longest life of a presigned URL or a running upload.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        operations: Operations,
+        layouts: Registry,
+        wiring: Wiring,
+        *,
+        sweep_delay_ms: int,
+        now: Callable[[], int],
+        new_id: Callable[[int], str],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._operations = operations
+        self._layouts = layouts
+        self._wiring = wiring
+        self._sweep_delay_ms = sweep_delay_ms
+        self._now = now
+        self._new_id = new_id
+
+    def request(self, project_id: str, *, reason: str | None = None) -> Operation:
+        """Closes the project to every commit and starts its deletion; asked again, answers with the one under way or done.
+
+        The gate closes before the deletion is announced. A crash between the two leaves a closed project whose deletion is announced by
+        asking again, and never an announced deletion of an open project.
+
+        Raises:
+            ProjectNotFound: there is no such project; its debris, if any, is what a reconciliation reports as orphans.
+        """
+        at = self._now()
+        project = self._ledger.begin_deletion(project_id, self._new_id(at), at)
+        deletion_id = project.deletion_id
+        assert deletion_id is not None  # begin_deletion names one
+        operation = self._operations.get(deletion_id)
+        if operation is None:
+            document = {
+                "project_id": project.project_id,
+                "epoch": project.epoch,
+                "reason": reason,
+                "requested_at": at,
+                "sweep_at": at + self._sweep_delay_ms,
+                "round": 1,
+                "planned": None,
+            }
+            self._operations.put_new(deletion_id, "", KIND, document, created_at=at, status="REQUESTED")
+            operation = self.operation(deletion_id)
+        if operation.status == "REQUESTED":
+            self._wiring.publish({"deletion_id": deletion_id, "project_id": project.project_id, "step": "discover", "round": 1})
+        return operation
+
+    def dry_run(self, project_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Says what a deletion would remove, by layout and source, and removes nothing. Raises ProjectNotFound."""
+        project = self._ledger.project(project_id)
+        discovery = self._discovery(project.project_id)
+        totals, complete = _Totals(), True
+        keys: list[str] = []
+        for found in discovery.walk():
+            if out_of_time():
+                complete = False
+                break
+            totals.add(found.layout, found.source, found.size)
+            if len(keys) < REMAINING_SHOWN:
+                keys.append(found.key)
+        return {
+            "project_id": project.project_id,
+            "dry_run": True,
+            "complete": complete,
+            **totals.document(),
+            "keys": keys,
+            "suspects": _suspects(discovery.suspects),
+        }
+
+    def operation(self, deletion_id: str) -> Operation:
+        """Reads a deletion. Raises OperationNotFound."""
+        operation = self._operations.get(deletion_id)
+        if operation is None or operation.kind != KIND:
+            raise OperationNotFound(
+                f"there is no deletion {deletion_id!r}: use the deletion_id that DELETE /projects/{{project_id}} answered with"
+            )
+        return operation
+
+    def receipt(self, deletion_id: str) -> dict[str, Any] | None:
+        """Reads the receipt, or None while the deletion is under way."""
+        operation = self.operation(deletion_id)
+        row = self._operations.get(deletion_id, _receipt(operation.document["round"]))
+        return dict(row.document) if row else None
+
+    def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Lists everything afresh, now. An incomplete deletion is taken up again with another round.
+
+        Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspects"}`;
+        `status` is the deletion's when asked.
+
+        Raises:
+            OperationNotFound: there is no such deletion.
+        """
+        operation = self.operation(deletion_id)
+        discovery = self._discovery(operation.document["project_id"])
+        remaining, complete = Tally(), True
+        keys: list[str] = []
+        if not self._superseded(operation):
+            for found in discovery.walk():
+                if out_of_time():
+                    complete = False
+                    break
+                remaining += Tally(1, found.size)
+                if len(keys) < REMAINING_SHOWN:
+                    keys.append(found.key)
+        if operation.status == "INCOMPLETE":
+            self._next_round(operation)
+        return {
+            "deletion_id": deletion_id,
+            "status": operation.status,
+            "checked_at": self._now(),
+            "complete": complete,
+            "remaining": {"objects": remaining.objects, "bytes": remaining.bytes},
+            "keys": keys,
+            "suspects": _suspects(discovery.suspects),
+        }
+
+    def discover(self, deletion_id: str, round_number: int, *, out_of_time: Callable[[], bool]) -> str:
+        """Plans the batches of one round and sends them to the workers; hands on what it has no time for.
+
+        Returns the deletion's status afterwards.
+        """
+        operation = self.operation(deletion_id)
+        if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
+            return operation.status  # a late copy of a message that has been acted on
+        if operation.document["planned"] is None and not self._plan(operation, out_of_time):
+            self._wiring.steps({"deletion_id": deletion_id, "step": "discover", "round": round_number}, 0)
+            return "REMOVING"
+        self._when_removed(deletion_id)
+        return "REMOVING"
+
+    def work(self, deletion_id: str, part: str) -> dict[str, Any]:
+        """Removes the keys of one batch, bytes first and records after, and writes what came of it once.
+
+        Raises:
+            StorageError, LedgerError: not done; the message comes again.
+        """
+        result_part = part.replace("batch#", "result#", 1)
+        done = self._operations.get(deletion_id, result_part)
+        if done is None:
+            batch = self._operations.get(deletion_id, part)
+            if batch is None:
+                raise OperationNotFound(f"deletion {deletion_id} has no {part}")
+            result = self._remove([_read(item) for item in batch.document["items"]])
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
+        else:
+            result = dict(done.document)
+        self._when_removed(deletion_id)
+        return result
+
+    def sweep(self, deletion_id: str, round_number: int) -> str:
+        """Lists everything afresh once nothing can be on its way any more, and ends the deletion or begins another round.
+
+        Returns the deletion's status afterwards.
+        """
+        operation = self.operation(deletion_id)
+        if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
+            return operation.status
+        wait_ms = operation.document["sweep_at"] - self._now()
+        if wait_ms > 0:
+            self._send_sweep(operation, wait_ms)
+            return operation.status
+        discovery = self._discovery(operation.document["project_id"])
+        remaining = list(_first(discovery.walk(), REMAINING_SHOWN))
+        if remaining and round_number < MAX_ROUNDS:
+            return self._next_round(operation)
+        return self._finish(operation, discovery, remaining)
+
+    # planning
+
+    def _plan(self, operation: Operation, out_of_time: Callable[[], bool]) -> bool:
+        number, cursor = 0, ""
+        for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
+            number, cursor = number + 1, row.document["items"][-1]["key"]
+            self._wiring.batches({"deletion_id": operation.operation_id, "part": row.part}, 0)
+        if number == 0:
+            self._abort_uploads(operation)
+        discovery = self._discovery(operation.document["project_id"])
+        for items in _batches(discovery.walk(after=cursor)):
+            part = f"batch#{operation.document['round']:02d}#{number:08d}"
+            written = self._operations.put_new(
+                operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
+            )
+            if not written:
+                return False  # another delivery of this step is ahead: begin again after its last batch
+            self._wiring.batches({"deletion_id": operation.operation_id, "part": part}, 0)
+            number += 1
+            if out_of_time():
+                return False
+        # a slower delivery of this step may have seen fewer batches: the count only grows
+        self._change(operation, lambda document: {"planned": max(number, document["planned"] or 0)}, "REMOVING")
+        return True
+
+    def _abort_uploads(self, operation: Operation) -> None:
+        # the row first: an upload counts as aborted once, however often this step is delivered
+        discovery = self._discovery(operation.document["project_id"])
+        for upload in discovery.uploads():
+            document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
+            part = f"upload#{upload.upload_id}"
+            self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
+            self._store.abort_multipart_upload(upload.key, upload.upload_id)
+
+    # removing
+
+    def _remove(self, items: Sequence[Discovered]) -> dict[str, Any]:
+        plain = [item.key for item in items if not item.versions and item.source != "record"]
+        versions = [version for item in items for version in item.versions]
+        failures = list(self._store.delete_many(plain).errors) if plain else []
+        if versions:
+            failures += self._store.delete_versions(versions).errors
+        refused = {failure.key for failure in failures}
+        totals = _Totals()
+        entries: list[LedgerEntry] = []
+        versions_removed = 0
+        for item in items:
+            if item.key in refused:
+                continue
+            totals.add(item.layout, item.source, item.size)
+            versions_removed += len(item.versions)
+            if item.entry is not None:
+                entries.append(item.entry)
+        self._remove_records(entries)
+        return {
+            **totals.document(),
+            "versions": versions_removed,
+            "records": len(entries),
+            "failures": [_failure(failure) for failure in failures],
+        }
+
+    def _remove_records(self, entries: Sequence[LedgerEntry]) -> None:
+        for key in self._ledger.remove_many(entries).changed:
+            # read through an index, it was older than the row; the gate is closed, so what is there now stays
+            while (record := self._ledger.record(key)) is not None:
+                try:
+                    self._ledger.move(record, None, gated=False)
+                except RecordChanged:
+                    continue
+
+    def _when_removed(self, deletion_id: str) -> None:
+        operation = self.operation(deletion_id)
+        planned, round_number = operation.document["planned"], operation.document["round"]
+        if planned is None or operation.status in ("DELETED", "INCOMPLETE"):
+            return
+        if operation.counters.get(_done(round_number), 0) >= planned:
+            self._send_sweep(operation, max(0, operation.document["sweep_at"] - self._now()))
+
+    def _send_sweep(self, operation: Operation, wait_ms: int) -> None:
+        # SQS delays a message by at most 900 seconds; a longer wait is handed on by the sweep itself
+        seconds = min(900, -(-wait_ms // 1000))
+        message = {"deletion_id": operation.operation_id, "step": "verify", "round": operation.document["round"]}
+        self._wiring.steps(message, seconds)
+
+    # ending
+
+    def _next_round(self, operation: Operation) -> str:
+        round_number = operation.document["round"] + 1
+        if self._change(operation, lambda _: {"round": round_number, "planned": None}, "REMOVING"):
+            message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
+            self._wiring.steps(message, ROUND_DELAY_SECONDS)
+        return "REMOVING"
+
+    def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered]) -> str:
+        deletion_id, document, at = operation.operation_id, operation.document, self._now()
+        failures = {failure["key"]: failure for failure in self._failures(deletion_id, document["round"])}
+        receipt = {
+            "deletion_id": deletion_id,
+            "project_id": document["project_id"],
+            "epoch": document["epoch"],
+            "status": "INCOMPLETE" if remaining or discovery.suspects else "DELETED",
+            "reason": document["reason"],
+            "requested_at": document["requested_at"],
+            "finished_at": at,
+            "rounds": document["round"],
+            **self._removed(deletion_id),
+            "listings": [
+                {"layout": prefix.layout, "prefix": prefix.prefix, "objects": count} for prefix, count in discovery.listed.items()
+            ],
+            "remaining": [{"key": found.key, "bytes": found.size, "why": _why(failures.get(found.key))} for found in remaining],
+            "suspects": _suspects(discovery.suspects),
+        }
+        part = _receipt(document["round"])
+        self._operations.put_new(deletion_id, part, None, receipt, created_at=at, status=receipt["status"])
+        written = self._operations.get(deletion_id, part)
+        assert written is not None  # by this delivery of the step or by the one before it
+        if written.status == "DELETED":
+            self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], at)
+        if (
+            self._change(operation, lambda _: {"finished_at": written.document["finished_at"]}, written.status)
+            and written.status == "INCOMPLETE"
+        ):
+            self._wiring.dead_letters({"deletion_id": deletion_id, "step": "resume"}, 0)
+        return written.status
+
+    def resume(self, deletion_id: str) -> str:
+        """Takes up an incomplete deletion again: what a redriven dead letter asks for."""
+        operation = self.operation(deletion_id)
+        return self._next_round(operation) if operation.status == "INCOMPLETE" else operation.status
+
+    def _removed(self, deletion_id: str) -> dict[str, Any]:
+        totals, records, versions, batches = _Totals(), 0, 0, 0
+        for row in self._operations.all_parts(deletion_id, "result#"):
+            totals.merge(row.document)
+            records += row.document["records"]
+            versions += row.document["versions"]
+            batches += 1
+        uploads = sum(1 for _ in self._operations.all_parts(deletion_id, "upload#"))
+        return {**totals.document(), "records": records, "versions": versions, "multipart_uploads_aborted": uploads, "batches": batches}
+
+    def _failures(self, deletion_id: str, round_number: int) -> Iterator[dict[str, str]]:
+        for row in self._operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
+            yield from row.document["failures"]
+
+    # small
+
+    def _discovery(self, project_id: str) -> Discovery:
+        return Discovery(self._store, self._ledger, self._layouts, project_id)
+
+    def _superseded(self, operation: Operation) -> bool:
+        """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
+        try:
+            project: Project = self._ledger.project(operation.document["project_id"])
+        except ProjectNotFound:
+            return False
+        return project.state is ProjectState.ACTIVE
+
+    def _change(self, operation: Operation, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], status: str) -> bool:
+        """Changes the deletion's row while it is in the round it was read in and not deleted; False if someone else moved it on."""
+        while True:
+            current = self.operation(operation.operation_id)
+            if current.document["round"] != operation.document["round"] or current.status == "DELETED":
+                return False
+            try:
+                self._operations.update(current, document={**current.document, **change(current.document)}, status=status)
+            except RecordChanged:
+                continue
+            return True
+
+
+class _Totals:
+    """Objects and bytes by layout and by source, in the form receipts keep. Records without object count under `records` only."""
+
+    def __init__(self) -> None:
+        self._by: dict[str, Counter[tuple[str, str]]] = {"layout": Counter(), "source": Counter()}
+
+    def add(self, layout: str, source: str, size: int) -> None:
+        if source == "record":
+            return
+        for by, name in (("layout", layout), ("source", source)):
+            self._by[by][name, "objects"] += 1
+            self._by[by][name, "bytes"] += size
+
+    def merge(self, document: Mapping[str, Any]) -> None:
+        for by, counter in self._by.items():
+            for name, tally in document[f"by_{by}"].items():
+                counter[name, "objects"] += tally["objects"]
+                counter[name, "bytes"] += tally["bytes"]
+
+    def document(self) -> dict[str, Any]:
+        layouts = self._by["layout"]
+        names = {by: sorted({name for name, _ in counter}) for by, counter in self._by.items()}
+        return {
+            "objects": sum(layouts[name, "objects"] for name in names["layout"]),
+            "bytes": sum(layouts[name, "bytes"] for name in names["layout"]),
+            **{
+                f"by_{by}": {name: {"objects": counter[name, "objects"], "bytes": counter[name, "bytes"]} for name in names[by]}
+                for by, counter in self._by.items()
+            },
+        }
+
+
+def _batches(found: Iterable[Discovered]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for item in found:
+        weight = len(item.key.encode()) + 150 + 100 * len(item.versions)
+        if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(_write(item))
+        size += weight
+    if batch:
+        yield batch
+
+
+def _write(item: Discovered) -> dict[str, Any]:
+    written: dict[str, Any] = {"key": item.key, "layout": item.layout, "source": item.source, "size": item.size}
+    if item.entry is not None:
+        entry = item.entry
+        written["entry"] = [entry.project_id, entry.state, entry.size, entry.etag, entry.updated_at, entry.version]
+    if item.versions:
+        written["versions"] = [[v.version_id, v.size, v.is_delete_marker, v.is_latest] for v in item.versions]
+    return written
+
+
+def _read(written: Mapping[str, Any]) -> Discovered:
+    key, entry = written["key"], None
+    if "entry" in written:
+        project_id, state, size, etag, updated_at, version = written["entry"]
+        entry = LedgerEntry(key, project_id, State(state), size, etag, updated_at, version)
+    versions = tuple(ObjectVersion(key, *fields) for fields in written.get("versions", ()))
+    return Discovered(key, written["layout"], written["source"], written["size"], entry, versions)
+
+
+def _failure(failure: KeyFailure) -> dict[str, str]:
+    return {"key": failure.key, "code": failure.code, "message": failure.message}
+
+
+def _suspects(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+    return [{"key": suspect.key, "bytes": suspect.size, "why": suspect.why} for suspect in suspects[:REMAINING_SHOWN]]
+
+
+def _done(round_number: int) -> str:
+    """Names the counter of a round's finished batches."""
+    return f"done_{round_number}"
+
+
+def _receipt(round_number: int) -> str:
+    """Names the part that holds the receipt of the deletion as it stood after a round."""
+    return f"receipt#{round_number:02d}"
+
+
+def _why(failure: Mapping[str, str] | None) -> str:
+    if failure is not None:
+        return f"{failure['code']}: {failure['message']}"
+    return "it came back after every round: something keeps writing under this key"
+
+
+def _first(found: Iterable[Discovered], limit: int) -> Iterator[Discovered]:
+    """Yields the first `limit` keys and walks past the rest, so that the listing is counted to its end."""
+    for number, item in enumerate(found):
+        if number < limit:
+            yield item

@@ -1,0 +1,220 @@
+"""Quarantine: an object set aside under a key of ours, restorable to the byte until its time is up.
+
+The order of steps makes every crash harmless, because the entry comes first and the original goes last:
+
+1. the entry is written (MOVING);
+2. where the object's project is open, a QUARANTINED record holds the key, so that no event adopts it meanwhile;
+3. the object is copied, only if it still is the one that was seen;
+4. the original is deleted, only if it still is the one that was seen;
+5. the entry says HELD.
+
+Started again after a crash, the steps find what they had done. An object that changed on the way stays where it is and the copy goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from stocktake.errors import Conflict, ObjectChanged, ObjectExists, OperationNotFound, ProjectClosed, ProjectNotFound, RecordChanged
+from stocktake.layouts import SYSTEM_PREFIX, Registry
+from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.model import ProjectState, Record, State, StoredObject
+from stocktake.storage import Store
+
+KIND = "quarantine"
+DAY_MS = 86_400_000
+
+
+class Quarantine:
+    """The quarantine of one bucket."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        operations: Operations,
+        layouts: Registry,
+        *,
+        days: int,
+        now: Callable[[], int],
+        new_id: Callable[[int], str],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._operations = operations
+        self._layouts = layouts
+        self._days = days
+        self._now = now
+        self._new_id = new_id
+
+    def set_aside(self, key: str, etag: str, stored: StoredObject | None, *, run_id: str, why: str) -> Operation:
+        """Moves the object that a run saw under `key` with `etag` into quarantine and returns its entry.
+
+        Asked again for the same object, it goes on where it stopped.
+
+        Args:
+            stored: what the bucket says of the key now.
+
+        Raises:
+            ObjectChanged: the object is no longer the one that was seen; it stays where it is.
+            RecordChanged: the key has a record by now; the object stays where it is.
+        """
+        entry = self.begun(run_id, key, etag)
+        if entry is None:
+            if stored is None or stored.etag != etag:
+                raise ObjectChanged(f"{key!r} is no longer the object that was seen")
+            entry = self._enter(stored, run_id, why)
+        if entry.status == "HELD":
+            return entry
+        if entry.status != "MOVING":
+            raise ObjectChanged(f"setting {key!r} aside was given up before: the object had changed")
+        try:
+            if stored is None:  # an earlier attempt stopped after deleting the original
+                if self._store.head(entry.document["quarantine_key"]) is None:
+                    raise ObjectChanged(f"{key!r} is gone from the bucket")
+            else:
+                self._hold_key(entry, stored)
+                self._copy(stored, entry.document["quarantine_key"])
+                self._store.delete(key, if_etag=etag)
+        except (ObjectChanged, RecordChanged):
+            self._release(entry)
+            raise
+        return self._operations.update(entry, status="HELD")
+
+    def begun(self, run_id: str, key: str, etag: str) -> Operation | None:
+        """Returns the entry under which a run began to set this object aside, or None."""
+        return self._operations.get(_entry_id(run_id, key, etag))
+
+    def entry(self, entry_id: str) -> Operation:
+        """Reads an entry. Raises OperationNotFound."""
+        entry = self._operations.get(entry_id)
+        if entry is None or entry.kind != KIND:
+            raise OperationNotFound(f"there is no quarantine entry {entry_id!r}: GET /quarantine lists them")
+        return entry
+
+    def recent(self, limit: int) -> list[Operation]:
+        """Reads the newest entries."""
+        return self._operations.recent(KIND, limit)
+
+    def restore(self, entry_id: str) -> Operation:
+        """Puts the bytes back under their key and makes the record say so; restoring twice restores once.
+
+        An object whose project is open comes back as a STORED record: the operator has said that it is wanted.
+
+        Raises:
+            OperationNotFound: there is no such entry.
+            Conflict: the entry's time is up, or its move was given up.
+            ObjectExists: another object lies under the key by now; neither is touched.
+        """
+        entry = self.entry(entry_id)
+        if entry.status == "RESTORED":
+            return entry
+        if entry.status != "HELD":
+            raise Conflict(f"quarantine entry {entry_id} is {entry.status.lower()}: only what is held can be restored")
+        key, aside = entry.document["key"], entry.document["quarantine_key"]
+        try:
+            restored = self._store.copy(aside, key, only_if_absent=True)
+        except ObjectExists:
+            restored = self._store.head(key)
+            if restored is None or (restored.size, restored.etag) != (entry.document["size"], entry.document["etag"]):
+                raise
+        else:
+            if restored is None:
+                raise Conflict(f"the copy of quarantine entry {entry_id} is gone from the bucket: nothing can be restored")
+        self._record_restored(key, restored)
+        self._store.delete(aside)
+        return self._operations.update(entry, document={**entry.document, "restored_at": self._now()}, status="RESTORED")
+
+    def _enter(self, seen: StoredObject, run_id: str, why: str) -> Operation:
+        entry_id = _entry_id(run_id, seen.key, seen.etag)
+        at = self._now()
+        document = {
+            "key": seen.key,
+            "quarantine_key": f"{SYSTEM_PREFIX}quarantine/{entry_id}",
+            "size": seen.size,
+            "etag": seen.etag,
+            "content_type": seen.content_type,
+            "why": why,
+            "run_id": run_id,
+            "set_aside_at": at,
+            "expires_at": at + self._days * DAY_MS,
+        }
+        self._operations.put_new(entry_id, "", KIND, document, created_at=at, status="MOVING")
+        return self.entry(entry_id)
+
+    def _hold_key(self, entry: Operation, seen: StoredObject) -> None:
+        record = self._ledger.record(seen.key)
+        if record is not None:
+            if record.state is State.QUARANTINED and record.object_id == _object_id(entry):
+                return  # held by the attempt that stopped
+            raise RecordChanged(f"{seen.key!r} has a record by now and is no orphan any more")
+        parsed = self._layouts.parse(seen.key)
+        stem = self._layouts.owner(parsed, self._ledger.has_project) if parsed else None
+        if parsed is None or stem is None:
+            return
+        try:
+            project = self._ledger.project(stem)
+        except ProjectNotFound:
+            return
+        if project.state is not ProjectState.ACTIVE:
+            return
+        at = self._now()
+        held = Record(
+            key=seen.key,
+            object_id=_object_id(entry),
+            project_id=project.project_id,
+            epoch=project.epoch,
+            state=State.QUARANTINED,
+            size=seen.size,
+            created_at=at,
+            updated_at=at,
+            layout=parsed.layout,
+            etag=seen.etag,
+            sha256=seen.sha256,
+            content_type=seen.content_type,
+            cache_control=seen.cache_control,
+            file_name=parsed.file_name,
+            source="reconciliation",
+        )
+        try:
+            self._ledger.move(None, held, gated=True)
+        except ProjectClosed:
+            return  # its deletion has begun; no one records the key any more
+
+    def _copy(self, seen: StoredObject, aside: str) -> None:
+        try:
+            copied = self._store.copy(seen.key, aside, if_etag=seen.etag, only_if_absent=True)
+        except ObjectExists:
+            copied = self._store.head(aside)
+        if copied is None:
+            raise ObjectChanged(f"{seen.key!r} is gone from the bucket")
+        if copied.size != seen.size:
+            raise ObjectChanged(f"the copy of {seen.key!r} has {copied.size} bytes and the object {seen.size}")
+
+    def _release(self, entry: Operation) -> None:
+        """Gives up a move: whatever copy was made goes if the original is there, the key is freed, the entry says why."""
+        key = entry.document["key"]
+        if self._store.head(key) is None:
+            return  # the copy may be the only one left: it stays, and the entry with it
+        record = self._ledger.record(key)
+        if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
+            self._ledger.move(record, None, gated=False)
+        self._store.delete(entry.document["quarantine_key"])
+        self._operations.update(entry, status="CANCELLED")
+
+    def _record_restored(self, key: str, restored: StoredObject) -> None:
+        record = self._ledger.record(key)
+        if record is not None and record.state is State.QUARANTINED:
+            after = replace(record, state=State.STORED, size=restored.size, etag=restored.etag, updated_at=self._now())
+            self._ledger.move(record, after, gated=True)
+
+
+def _entry_id(run_id: str, key: str, etag: str) -> str:
+    """Names an entry by run and object, so that a repair that starts again finds the entry it had begun."""
+    return f"{run_id}-{hashlib.sha256(f'{key}\n{etag}'.encode()).hexdigest()[:24]}"
+
+
+def _object_id(entry: Operation) -> str:
+    return entry.operation_id

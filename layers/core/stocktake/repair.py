@@ -1,0 +1,179 @@
+"""Repair: act on the findings of a complete run, one by one, each only if it is still true.
+
+The plan says for each class of finding what to do; classes it does not name are left alone. Before an action both sides are read again,
+and a finding whose object or record moved since is skipped and says so. No action of any kind follows a run that did not see everything.
+
+| action | for | does |
+|---|---|---|
+| `mark_missing` | missing | the record becomes MISSING |
+| `refresh` | mismatch | the record says what the bucket says |
+| `settle` | unstored | an arrived upload is committed, an ended intent without bytes is withdrawn |
+| `adopt` | orphan | a record is made from the object |
+| `quarantine` | orphan | the object is set aside, restorable |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stocktake.alignment import Aligner, Outcome
+from stocktake.errors import BreakerOpen, Conflict, InvalidRequest, ObjectChanged, RecordChanged, RunIncomplete
+from stocktake.findings import unchanged
+from stocktake.ledger import Operation, Operations
+from stocktake.model import FindingClass, StoredObject
+from stocktake.quarantine import Quarantine
+from stocktake.reconciliation import Reconciliations
+
+ACTIONS: dict[FindingClass, tuple[str, ...]] = {
+    FindingClass.MISSING: ("mark_missing",),
+    FindingClass.MISMATCH: ("refresh",),
+    FindingClass.UNSTORED: ("settle",),
+    FindingClass.ORPHAN: ("quarantine", "adopt"),
+}
+_ACTING = "ACTING"
+DEFAULT_PLAN = {"missing": "mark_missing", "orphan": "quarantine"}
+_ALIGNING = {
+    "mark_missing": {Outcome.MARKED_MISSING},
+    "refresh": {Outcome.REFRESHED, Outcome.RETURNED},
+    "settle": {Outcome.COMMITTED, Outcome.FORGOTTEN},
+    "adopt": {Outcome.ADOPTED},
+}
+
+
+class Repairs:
+    """The second step of a reconciliation.
+
+    Args:
+        max_actions, max_percent: the breaker: most actions of one repair, and most as a share of the objects in the bucket. The percentage
+            does not bind below 100 actions, where it would stop small buckets from being repaired at all.
+        launch: starts the state machine for `{"action", "run_id"}`.
+    """
+
+    def __init__(
+        self,
+        runs: Reconciliations,
+        aligner: Aligner,
+        quarantine: Quarantine,
+        operations: Operations,
+        *,
+        max_actions: int,
+        max_percent: int,
+        launch: Callable[[Mapping[str, Any]], None],
+        now: Callable[[], int],
+    ) -> None:
+        self._runs = runs
+        self._aligner = aligner
+        self._quarantine = quarantine
+        self._operations = operations
+        self._max_actions = max_actions
+        self._max_percent = max_percent
+        self._launch = launch
+        self._now = now
+
+    def request(self, run_id: str, plan: Mapping[str, str] | None) -> dict[str, Any]:
+        """Starts the repair of a run by a plan of `{class: action}`; it goes on in the state machine.
+
+        Raises:
+            InvalidRequest: the plan names an unknown class or action.
+            RunIncomplete: the run did not end COMPLETE.
+            BreakerOpen: the plan would act more often than allowed; nothing was done.
+            Conflict: the run has been repaired, or is being repaired.
+        """
+        chosen = _checked(DEFAULT_PLAN if plan is None else plan)
+        run = self._runs.run(run_id)
+        if run.status != "COMPLETE":
+            raise RunIncomplete(
+                f"reconciliation {run_id} is {run.status.lower()} and cannot be acted on: start a new one and wait until it is complete"
+            )
+        self._check_breaker(run, chosen)
+        at = self._now()
+        document = {"plan": chosen, "started_at": at, "cursor": None, "done": {}, "skipped": 0}
+        if not self._operations.put_new(run_id, "repair", None, document, created_at=at, status="RUNNING"):
+            raise Conflict(f"reconciliation {run_id} has been acted on: start a new one, its findings may have changed")
+        self._launch({"action": "apply", "run_id": run_id})
+        return {"run_id": run_id, "status": "RUNNING", **document}
+
+    def repair(self, run_id: str) -> dict[str, Any] | None:
+        """Reads how far the repair of a run is, or None if none was requested."""
+        row = self._operations.get(run_id, "repair")
+        return {"status": row.status, **row.document} if row else None
+
+    def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`."""
+        row = self._operations.get(run_id, "repair")
+        if row is None or row.status != "RUNNING":
+            return {"run_id": run_id, "cursor": None, "done": True}
+        plan = row.document["plan"]
+        cursor = row.document["cursor"]
+        while True:
+            page, cursor = self._operations.parts(run_id, "finding#", 100, cursor)
+            done, skipped = Counter(row.document["done"]), row.document["skipped"]
+            for finding in page:
+                if finding.status in ("FOUND", _ACTING) and (action := plan.get(finding.document["class"])):
+                    finding = self._act(finding, run_id, action)
+                if finding.status == "SKIPPED":
+                    skipped += 1
+                elif finding.status != "FOUND":
+                    done[finding.status] += 1
+            status = "RUNNING" if cursor else "DONE"
+            document = {**row.document, "cursor": cursor, "done": dict(done), "skipped": skipped}
+            if cursor is None:
+                document["finished_at"] = self._now()
+            row = self._operations.update(row, document=document, status=status)
+            if cursor is None or out_of_time():
+                return {"run_id": run_id, "cursor": cursor, "done": cursor is None}
+
+    def fail(self, run_id: str, error: str) -> dict[str, Any]:
+        """Notes that a repair broke off; what it did is on the findings."""
+        row = self._operations.get(run_id, "repair")
+        if row is not None:
+            self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+        return {"run_id": run_id, "status": "FAILED"}
+
+    def _act(self, finding: Operation, run_id: str, action: str) -> Operation:
+        document, key = finding.document, finding.document["key"]
+        record, stored = self._aligner.ledger.record(key), self._aligner.store.head(key)
+        begun = finding.status == _ACTING  # by a repair that was killed on the way: what changed since may be its own doing
+        if not begun:
+            if not unchanged(document, stored, record):
+                return self._skip(finding, "bucket or ledger changed since the finding")
+            finding = self._operations.update(finding, status=_ACTING)
+        try:
+            if action == "quarantine":
+                return self._set_aside(finding, run_id, stored)
+            outcome = self._aligner.align(key).outcome
+        except (ObjectChanged, RecordChanged) as changed:
+            return self._skip(finding, str(changed))
+        if outcome not in _ALIGNING[action] and not (begun and outcome in (Outcome.IN_LINE, Outcome.ABSENT)):
+            return self._skip(finding, f"asked again, the key was {outcome.value}")
+        return self._operations.update(finding, document={**document, "outcome": outcome.value}, status=action.upper())
+
+    def _set_aside(self, finding: Operation, run_id: str, stored: StoredObject | None) -> Operation:
+        document = finding.document
+        entry = self._quarantine.set_aside(document["key"], document["object"]["etag"], stored, run_id=run_id, why=document["meaning"])
+        return self._operations.update(finding, document={**document, "entry_id": entry.operation_id}, status="QUARANTINE")
+
+    def _skip(self, finding: Operation, why: str) -> Operation:
+        return self._operations.update(finding, document={**finding.document, "skipped": why}, status="SKIPPED")
+
+    def _check_breaker(self, run: Operation, plan: Mapping[str, str]) -> None:
+        counts = run.document["counts"]
+        actions = sum(counts.get(name, {}).get("objects", 0) for name in plan)
+        allowed = min(self._max_actions, max(100, counts.get("bucket", {}).get("objects", 0) * self._max_percent // 100))
+        if actions > allowed:
+            raise BreakerOpen(
+                f"the plan would act on {actions} keys and the breaker allows {allowed} (at most {self._max_actions}, and "
+                f"{self._max_percent} % of the bucket): look for the cause first, then raise BreakerMaxActions or BreakerMaxPercent, "
+                "or name fewer classes"
+            )
+
+
+def _checked(plan: Mapping[str, str]) -> dict[str, str]:
+    for name, action in plan.items():
+        if name not in ACTIONS:
+            raise InvalidRequest(f"nothing can be done about class {name!r}: name some of {', '.join(ACTIONS)}")
+        if action not in ACTIONS[FindingClass(name)]:
+            raise InvalidRequest(f"{action!r} is no action for {name}: use one of {', '.join(ACTIONS[FindingClass(name)])}")
+    return dict(plan)

@@ -1,0 +1,118 @@
+"""The settings of one deployment, read from the environment by `services` and checked before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stocktake.errors import ConfigurationError
+
+Addressing = Literal["auto", "path", "virtual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the template hands every function. Times in seconds unless the name says otherwise; `""` means not set."""
+
+    storage_bucket: str
+    storage_endpoint: str
+    storage_region: str
+    storage_credentials_secret: str
+    storage_addressing: Addressing
+    public_base_url: str
+    objects_table: str
+    projects_table: str
+    operations_table: str
+    ledger_shards: int
+    event_bus: str
+    deletion_queue_url: str
+    deletion_batch_queue_url: str
+    deletion_dead_letter_queue_url: str
+    state_machine_arn: str
+    max_upload_bytes: int
+    warn_upload_bytes: int
+    default_cache_control: str
+    presigned_seconds: int
+    grace_seconds: int
+    final_sweep_delay_seconds: int
+    quarantine_days: int
+    breaker_max_actions: int
+    breaker_max_percent: int
+
+
+@dataclass(slots=True)
+class _Reader:
+    environment: Mapping[str, str]
+    complaints: list[str] = field(default_factory=list)
+
+    def text(self, name: str) -> str:
+        value = self.environment.get(name, "")
+        if not value:
+            self.complaints.append(f"{name} is not set")
+        return value
+
+    def optional(self, name: str) -> str:
+        return self.environment.get(name, "")
+
+    def addressing(self, name: str) -> Addressing:
+        match self.text(name):
+            case "auto" | "path" | "virtual" as addressing:
+                return addressing
+            case "":
+                return "auto"
+        self.complaints.append(f"{name} must be one of auto, path, virtual")
+        return "auto"
+
+    def number(self, name: str, least: int, most: int) -> int:
+        value = self.text(name)
+        if value and not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+            self.complaints.append(f"{name} must be a whole number from {least} to {most}")
+            return least
+        return int(value) if value else least
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Reads and checks the settings.
+
+    Raises:
+        ConfigurationError: with every complaint at once; it names settings and never shows their values.
+    """
+    reader = _Reader(environment)
+    settings = Settings(
+        storage_bucket=reader.text("STORAGE_BUCKET"),
+        storage_endpoint=reader.optional("STORAGE_ENDPOINT"),
+        storage_region=reader.text("STORAGE_REGION"),
+        storage_credentials_secret=reader.optional("STORAGE_CREDENTIALS_SECRET"),
+        storage_addressing=reader.addressing("STORAGE_ADDRESSING"),
+        public_base_url=reader.optional("PUBLIC_BASE_URL"),
+        objects_table=reader.text("OBJECTS_TABLE"),
+        projects_table=reader.text("PROJECTS_TABLE"),
+        operations_table=reader.text("OPERATIONS_TABLE"),
+        ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
+        event_bus=reader.text("EVENT_BUS"),
+        deletion_queue_url=reader.text("DELETION_QUEUE_URL"),
+        deletion_batch_queue_url=reader.text("DELETION_BATCH_QUEUE_URL"),
+        deletion_dead_letter_queue_url=reader.text("DELETION_DEAD_LETTER_QUEUE_URL"),
+        state_machine_arn=reader.text("RECONCILIATION_STATE_MACHINE_ARN"),
+        max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
+        warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, 4_500_000),
+        default_cache_control=reader.text("DEFAULT_CACHE_CONTROL"),
+        presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
+        grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
+        final_sweep_delay_seconds=reader.number("FINAL_SWEEP_DELAY_SECONDS", 10, 691_200),
+        quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
+        breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
+        breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),
+    )
+    if settings.storage_endpoint and not settings.storage_endpoint.startswith(("https://", "http://")):
+        reader.complaints.append("STORAGE_ENDPOINT must begin with https:// (or http:// on a private network)")
+    if settings.storage_endpoint and not settings.storage_credentials_secret:
+        reader.complaints.append("STORAGE_CREDENTIALS_SECRET must name a secret when STORAGE_ENDPOINT is set")
+    if settings.public_base_url.endswith("/"):
+        reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
+    if reader.complaints:
+        raise ConfigurationError(
+            f"the settings of this function cannot be used: {'; '.join(reader.complaints)}. Correct the stack's parameters"
+        )
+    return settings

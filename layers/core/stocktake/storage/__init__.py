@@ -1,0 +1,193 @@
+"""The bucket, behind one protocol: `S3Store` for every S3-compatible store, `MemoryStore` as its twin for tests.
+
+Both pass `tests/contract/test_storage_contract.py`; whatever that file does not ask is not promised. `ordering.py` turns the pages of
+a listing into one stream in key order, `rules.py` holds what the two stores agree on (keys, metadata, file names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, Self
+
+from stocktake.errors import ConfigurationError
+from stocktake.model import DeleteResult, ListedObject, StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An object's bytes, whole or a range, with what HEAD would say of it."""
+
+    object: StoredObject
+    body: bytes
+    content_range: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version or delete marker of a versioned bucket."""
+
+    key: str
+    version_id: str
+    size: int
+    is_delete_marker: bool
+    is_latest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """An upload begun and neither completed nor aborted; its parts cost money and are invisible to listing."""
+
+    key: str
+    upload_id: str
+    initiated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What this store can do, asked of the store and not of its brand."""
+
+    conditional_put: bool  # If-None-Match: * on PutObject is honoured
+    conditional_copy: bool  # a target that exists is never overwritten by a conditional CopyObject
+    conditional_delete: bool  # If-Match on DeleteObject is honoured
+    versioning: bool  # the bucket keeps versions, or kept them once (suspended)
+    md5_needed: bool  # DeleteObjects is refused without Content-MD5
+    ordered_listing: bool  # ListObjectsV2 is in UTF-8 byte order, complete, and honours StartAfter
+
+    def as_dict(self) -> dict[str, bool]:
+        """Gives the profile as it can be stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Reads a stored profile.
+
+        Raises:
+            ConfigurationError: fields are absent, unknown or not booleans, as when another version stored it: probe again.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(stored) != names or not all(isinstance(value, bool) for value in stored.values()):
+            raise ConfigurationError(
+                f"The stored store profile must hold exactly the booleans {', '.join(sorted(names))}: probe the store again."
+            )
+        return cls(**stored)
+
+
+class Store(Protocol):
+    """One bucket.
+
+    Raises (any method): StorageDenied, BucketNotFound, WrongRegion, StorageUnavailable, StorageError; and InvalidKey for a key that
+    is empty, longer than 1024 UTF-8 bytes or not Unicode text. A missing bucket is always an error, never "nothing there".
+    """
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        ...
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        only_if_absent: bool = False,
+    ) -> StoredObject:
+        """Stores `body` and asks the bucket for it again: returns only what the bucket has confirmed.
+
+        Args:
+            sha256: hex, of `body`; it goes with it so that the store refuses damaged bytes.
+            metadata: names are header names and come back in lower case; values may be any text without lone surrogates. The name
+                `intent` is the caller's id of this very write: a conditional put that meets its own intent, size and hash has met
+                itself (its first reply was lost, or the caller tries again) and succeeds.
+
+        Raises:
+            ObjectExists: `only_if_absent`, and the key holds another object.
+            ConfirmationFailed: `body` is not what `sha256` says, or the bucket then holds nothing or something else.
+            InvalidRequest: metadata that no header can carry.
+        """
+        ...
+
+    def head(self, key: str) -> StoredObject | None:
+        """Asks for one object; None when the bucket has none under the key."""
+        ...
+
+    def get(self, key: str, *, byte_range: tuple[int, int | None] | None = None) -> Content | None:
+        """Reads an object, or the inclusive byte range of it; None when there is none.
+
+        `object.size` is the whole object's size, also for a range.
+
+        Raises InvalidRequest for a range that holds no bytes, as one that begins beyond the end.
+        """
+        ...
+
+    def list(self, prefix: str = "", *, after: str = "", page_size: int = 1000) -> Iterator[Sequence[ListedObject]]:
+        """Yields pages of the keys under `prefix` that come after `after`, as the store orders them.
+
+        Ends only when the store has said that it is the end. Where `profile().ordered_listing` is False the order is the store's own and
+        `after` may drop keys: use `ordering.stream`.
+        """
+        ...
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        if_etag: str | None = None,
+        only_if_absent: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StoredObject | None:
+        """Copies inside the bucket, headers and metadata kept unless `metadata` replaces the metadata; None when the source is gone.
+
+        Raises:
+            ObjectChanged: the source's ETag is not `if_etag`, or it changed while it was copied.
+            ObjectExists: `only_if_absent` and the target is taken by anything but this copy, told by the `intent` in the metadata copied.
+            ConfirmationFailed: the target does not hold what was copied.
+        """
+        ...
+
+    def delete(self, key: str, *, if_etag: str | None = None) -> None:
+        """Removes one object; an absent key is not an error, with `if_etag` or without.
+
+        Raises ObjectChanged when `if_etag` is given and the object's ETag is another one.
+        """
+        ...
+
+    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+        """Removes any number of keys, 1000 to a request; an absent key counts as deleted; refusals are kept per key.
+
+        Every distinct key given is in exactly one of `deleted` and `errors`. A failure of a whole request is raised; keys of requests
+        before it are gone then, and giving them again is harmless.
+        """
+        ...
+
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
+        """Signs a GET that lives for `seconds` (1 to 604800), as a download named `file_name` where that is given.
+
+        The URL dies earlier when the credentials that signed it do. Raises InvalidRequest for other `seconds`.
+        """
+        ...
+
+    def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
+        """Yields the open multipart uploads under `prefix`."""
+        ...
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Ends an upload and frees its parts; an unknown upload is not an error."""
+        ...
+
+    def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yields every version and delete marker under `prefix`; nothing where the store keeps no versions."""
+        ...
+
+    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
+        """Removes exactly these versions, for good; `deleted` and `errors` hold one entry a version, with its key."""
+        ...
+
+    def profile(self) -> Profile:
+        """Says what this store can do; probes once with objects under `.stocktake/probe/`, which it removes."""
+        ...

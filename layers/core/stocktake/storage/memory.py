@@ -1,0 +1,494 @@
+"""`MemoryStore`: the bucket in memory, with the faults that real stores have, on order.
+
+It passes the same contract as `S3Store`, so a flow tested on it is tested on the promises that it may rely on. What it adds for tests:
+
+- what others do behind our back: `plant`, `remove`, `plant_multipart_upload`, `hide` (a listing that drops keys);
+- failures: `fail` (before or after the operation took effect), `refuse_delete` (per-key errors in a batch);
+- moments: `on_call` runs before every operation, to let a race or a crash happen exactly there;
+- other stores: `ordering="directory"` lists and loses keys as SeaweedFS does, `versioning`, a `profile` of one's own, `bucket_exists`;
+- the outside: `fetch` answers a presigned URL as the store's HTTP server would; `calls` is what was asked for.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from stocktake.errors import (
+    BucketNotFound,
+    ConfirmationFailed,
+    InvalidKey,
+    InvalidRequest,
+    ObjectChanged,
+    ObjectExists,
+    StorageUnavailable,
+)
+from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
+from stocktake.storage import Content, MultipartUpload, ObjectVersion, Profile
+from stocktake.storage.rules import (
+    attachment,
+    check_key,
+    check_presigned_seconds,
+    encode_metadata,
+    is_same_write,
+    range_header,
+)
+
+Operation = Literal[
+    "put",
+    "head",
+    "get",
+    "list",
+    "copy",
+    "delete",
+    "delete_many",
+    "presign_get",
+    "list_multipart_uploads",
+    "abort_multipart_upload",
+    "list_versions",
+    "delete_versions",
+]
+
+
+@dataclass(slots=True)
+class _Fault:
+    operation: Operation
+    key: str | None
+    skip: int
+    times: int
+    error: BaseException
+    after_effect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    version_id: str
+    body: bytes
+    object: StoredObject | None  # None: a delete marker
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the HTTP server of the store answers to a presigned URL."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class MemoryStore:
+    """One bucket in memory; see `Store` for what each method promises and the module for what tests may order.
+
+    Attributes:
+        bucket_exists: set it to False and every operation raises BucketNotFound.
+        on_call: called with the operation and its (first) key or prefix before anything happens; for a listing before every page.
+        calls: the operations asked for so far, each with its (first) key or prefix.
+    """
+
+    def __init__(
+        self,
+        bucket: str = "memory",
+        *,
+        now: Callable[[], int],
+        ordering: Literal["utf8", "directory"] = "utf8",
+        versioning: bool = False,
+        profile: Profile | None = None,
+    ) -> None:
+        """Makes an empty bucket.
+
+        Args:
+            now: milliseconds since the epoch.
+            ordering: `directory` sorts path by path, `a/b` before `a-b`, and listing after a key drops what UTF-8 order would still give.
+            versioning: overwritten and removed objects stay as versions.
+            profile: what `profile()` says instead of the truth, to make a flow take its other road.
+        """
+        self._bucket = bucket
+        self._now = now
+        self._ordering = ordering
+        self._versioning = versioning
+        self._profile = profile or Profile(
+            conditional_put=True,
+            conditional_copy=True,
+            conditional_delete=True,
+            versioning=versioning,
+            md5_needed=False,
+            ordered_listing=ordering == "utf8",
+        )
+        self._versions: dict[str, builtins.list[_Version]] = {}  # oldest first; never an empty list
+        self._uploads: dict[tuple[str, str], int] = {}
+        self._count = 0
+        self._hidden: set[str] = set()
+        self._refused: dict[str, KeyFailure] = {}
+        self._faults: builtins.list[_Fault] = []
+        self._lock = threading.RLock()
+        self.bucket_exists = True
+        self.on_call: Callable[[str, str | None], None] | None = None
+        self.calls: builtins.list[tuple[str, str | None]] = []
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._bucket
+
+    # What tests order
+
+    def fail(
+        self,
+        operation: Operation,
+        *,
+        times: int = 1,
+        key: str | None = None,
+        error: BaseException | None = None,
+        skip: int = 0,
+        after_effect: bool = False,
+    ) -> None:
+        """Makes the next `times` calls of `operation` raise `error`, StorageUnavailable when None.
+
+        Args:
+            key: only calls that name this key (or, for listings, this prefix).
+            skip: lets so many matching calls through first; a listing counts one call a page.
+            after_effect: the operation is done, and its reply lost.
+        """
+        if operation not in get_args(Operation):
+            raise ValueError(f"There is no operation {operation!r}.")
+        failure = error or StorageUnavailable(f"The store could not do {operation} now: try again.")
+        self._faults.append(_Fault(operation, key, skip, times, failure, after_effect))
+
+    def refuse_delete(self, key: str, code: str = "AccessDenied", message: str = "Access Denied") -> None:
+        """Makes every removal of `key` in a batch end in this per-key error, until `allow_delete`."""
+        self._refused[key] = KeyFailure(key, code, message)
+
+    def allow_delete(self, key: str) -> None:
+        """Ends what `refuse_delete` began."""
+        self._refused.pop(key, None)
+
+    def hide(self, *keys: str) -> None:
+        """Leaves these keys out of every listing, as stores with broken listings do; HEAD and GET still find them."""
+        self._hidden.update(keys)
+
+    def plant(
+        self,
+        key: str,
+        body: bytes = b"planted",
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        last_modified: int | None = None,
+    ) -> StoredObject:
+        """Puts an object behind our back: no fault, no `on_call`, no trace in `calls`."""
+        with self._lock:
+            stored = self._stored(key, body, content_type, metadata or {}, cache_control)
+            if last_modified is not None:
+                stored = replace(stored, last_modified=last_modified)
+            self._add(key, body, stored)
+            return stored
+
+    def remove(self, key: str) -> None:
+        """Removes an object behind our back."""
+        with self._lock:
+            self._remove(key)
+
+    def plant_multipart_upload(self, key: str, *, initiated_at: int | None = None) -> str:
+        """Begins an upload behind our back and leaves it open; returns its upload id."""
+        with self._lock:
+            upload_id = self._next_id("upload")
+            self._uploads[key, upload_id] = self._now() if initiated_at is None else initiated_at
+            return upload_id
+
+    def keys(self) -> builtins.list[str]:
+        """Returns what the bucket holds, in key order, whatever its listings say."""
+        with self._lock:
+            return sorted(key for key in self._versions if self._current(key) is not None)
+
+    def fetch(self, url: str) -> Answer:
+        """Answers a URL of `presign_get` as an HTTP server would: 200, 403 when it has expired, 404."""
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        if self._now() >= int(query["expires"][0]):
+            return Answer(403)
+        with self._lock:
+            current = self._current(unquote(parts.path.removeprefix("/")))
+            if current is None:
+                return Answer(404)
+            version, stored = current
+        headers = {"content-type": stored.content_type or "binary/octet-stream", "content-length": str(stored.size)}
+        if stored.cache_control is not None:
+            headers["cache-control"] = stored.cache_control
+        if "disposition" in query:
+            headers["content-disposition"] = query["disposition"][0]
+        return Answer(200, headers, version.body)
+
+    # Objects
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        only_if_absent: bool = False,
+    ) -> StoredObject:
+        """Stores `body`. See `Store.put`."""
+        check_key(key)
+        stored = self._stored(key, body, content_type, metadata or {}, cache_control)
+        if stored.sha256 != sha256:
+            raise ConfirmationFailed(f"The bytes for {key!r} are not those that SHA-256 {sha256} was taken of; nothing was sent.")
+        with self._operation("put", key):
+            current = self._current(key)
+            if only_if_absent and current is not None:
+                return self._own_write(stored, current[1])
+            self._add(key, body, stored)
+            return stored
+
+    def head(self, key: str) -> StoredObject | None:
+        """Asks for one object. See `Store.head`."""
+        check_key(key)
+        with self._operation("head", key):
+            current = self._current(key)
+            return None if current is None else current[1]
+
+    def get(self, key: str, *, byte_range: tuple[int, int | None] | None = None) -> Content | None:
+        """Reads an object. See `Store.get`."""
+        check_key(key)
+        if byte_range is not None:
+            range_header(*byte_range)
+        with self._operation("get", key):
+            current = self._current(key)
+            if current is None:
+                return None
+            version, stored = current
+            if byte_range is None:
+                return Content(stored, version.body)
+            first, last = byte_range[0], stored.size - 1 if byte_range[1] is None else min(byte_range[1], stored.size - 1)
+            if first > last:
+                raise InvalidRequest(f"{key!r} has no bytes in the range asked for.")
+            return Content(stored, version.body[first : last + 1], f"bytes {first}-{last}/{stored.size}")
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        if_etag: str | None = None,
+        only_if_absent: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StoredObject | None:
+        """Copies inside the bucket. See `Store.copy`."""
+        check_key(target)
+        check_key(source)
+        encode_metadata(metadata or {})
+        with self._operation("copy", source, target):
+            current = self._current(source)
+            if current is None:
+                return None
+            version, found = current
+            if if_etag is not None and found.etag != if_etag:
+                raise ObjectChanged(f"{source!r} is no longer the object that was seen (ETag {if_etag}); nothing was copied.")
+            stored = replace(found, key=target, last_modified=self._now())
+            if metadata is not None:
+                stored = replace(stored, metadata=_lowered(metadata))
+            taken = self._current(target)
+            if only_if_absent and taken is not None:
+                return self._own_write(stored, taken[1])
+            self._add(target, version.body, stored)
+            return stored
+
+    def delete(self, key: str, *, if_etag: str | None = None) -> None:
+        """Removes one object. See `Store.delete`."""
+        check_key(key)
+        with self._operation("delete", key):
+            current = self._current(key)
+            if if_etag is not None and current is not None and current[1].etag != if_etag:
+                raise ObjectChanged(f"{key!r} is no longer the object that was seen; nothing was removed.")
+            if if_etag is None or current is not None:
+                self._remove(key)
+
+    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+        """Removes keys. See `Store.delete_many`."""
+        distinct = list(dict.fromkeys(keys))
+        with self._operation("delete_many", *distinct):
+            errors = [failure for key in distinct if (failure := self._refusal(key)) is not None]
+            refused = {failure.key for failure in errors}
+            deleted = [key for key in distinct if key not in refused]
+            for key in deleted:
+                self._remove(key)
+            return DeleteResult(tuple(deleted), tuple(errors))
+
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
+        """Signs a GET that `fetch` answers. See `Store.presign_get`."""
+        check_key(key)
+        check_presigned_seconds(seconds)
+        query = {"expires": str(self._now() + seconds * 1000)}
+        if file_name is not None:
+            query["disposition"] = attachment(file_name)
+        self._begin("presign_get", key)
+        return f"memory://{self._bucket}/{quote(key, safe='')}?{urlencode(query)}"
+
+    # Listings
+
+    def list(self, prefix: str = "", *, after: str = "", page_size: int = 1000) -> Iterator[Sequence[ListedObject]]:
+        """Yields pages of what the bucket holds at the moment each page is asked for. See `Store.list`."""
+        position = after
+        while True:
+            with self._operation("list", prefix):
+                listed = sorted((key for key in self.keys() if key not in self._hidden and key.startswith(prefix)), key=self._sort_key)
+                if position:
+                    listed = [key for key in listed if self._sort_key(key) > self._sort_key(position)]
+                page = [
+                    ListedObject(found.key, found.size, found.etag, found.last_modified) for found in map(self._object, listed[:page_size])
+                ]
+            yield page
+            if len(listed) <= page_size:
+                return
+            position = page[-1].key
+
+    def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
+        """Yields the open uploads. See `Store.list_multipart_uploads`."""
+        with self._operation("list_multipart_uploads", prefix):
+            uploads = [
+                MultipartUpload(key, upload_id, at) for (key, upload_id), at in sorted(self._uploads.items()) if key.startswith(prefix)
+            ]
+        yield from uploads
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Ends an upload. See `Store.abort_multipart_upload`."""
+        check_key(key)
+        with self._operation("abort_multipart_upload", key):
+            self._uploads.pop((key, upload_id), None)
+
+    def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yields versions and delete markers, the newest of each key first. See `Store.list_versions`."""
+        with self._operation("list_versions", prefix):
+            kept = [
+                ObjectVersion(key, version.version_id, len(version.body), version.object is None, version is versions[-1])
+                for key, versions in sorted(self._versions.items())
+                if key.startswith(prefix) and self._versioning
+                for version in reversed(versions)
+            ]
+        yield from kept
+
+    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
+        """Removes versions for good. See `Store.delete_versions`."""
+        with self._operation("delete_versions", *(version.key for version in versions)):
+            deleted: builtins.list[str] = []
+            errors: builtins.list[KeyFailure] = []
+            for key, version_id in dict.fromkeys((version.key, version.version_id) for version in versions):
+                failure = self._refusal(key)
+                if failure is not None:
+                    errors.append(failure)
+                    continue
+                deleted.append(key)
+                kept = [version for version in self._versions.pop(key, []) if version.version_id != version_id]
+                if kept:
+                    self._versions[key] = kept
+            return DeleteResult(tuple(deleted), tuple(errors))
+
+    def profile(self) -> Profile:
+        """Says what this store can do, or what it was told to say."""
+        if not self.bucket_exists:
+            raise self._no_bucket()
+        return self._profile
+
+    # Inside
+
+    @contextmanager
+    def _operation(self, operation: Operation, *keys: str) -> Iterator[None]:
+        """Runs what tests ordered before, the operation itself as one indivisible step, and a lost reply after it."""
+        lost_reply = self._begin(operation, *keys)
+        with self._lock:
+            if not self.bucket_exists:
+                raise self._no_bucket()
+            yield
+        if lost_reply is not None:
+            raise lost_reply
+
+    def _begin(self, operation: Operation, *keys: str) -> BaseException | None:
+        """Notes the call, lets `on_call` run and raises a fault that is due; returns one that is due after the effect."""
+        first = keys[0] if keys else None
+        self.calls.append((operation, first))
+        if self.on_call is not None:
+            self.on_call(operation, first)
+        for fault in self._faults:
+            if fault.operation != operation or (fault.key is not None and fault.key not in keys):
+                continue
+            if fault.skip > 0:
+                fault.skip -= 1
+                continue
+            fault.times -= 1
+            if fault.times <= 0:
+                self._faults.remove(fault)
+            if not fault.after_effect:
+                raise fault.error
+            return fault.error
+        return None
+
+    def _no_bucket(self) -> BucketNotFound:
+        return BucketNotFound(f"There is no bucket {self._bucket!r} in memory: check the bucket and endpoint settings.")
+
+    def _stored(self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str], cache_control: str | None) -> StoredObject:
+        encode_metadata(metadata)  # refuses what headers cannot carry
+        return StoredObject(
+            key=key,
+            size=len(body),
+            etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            last_modified=self._now(),
+            content_type=content_type,
+            sha256=hashlib.sha256(body).hexdigest(),
+            metadata=_lowered(metadata),
+            cache_control=cache_control,
+        )
+
+    def _own_write(self, sent: StoredObject, found: StoredObject) -> StoredObject:
+        """Returns the object found when it is this very write; else raises ObjectExists."""
+        if is_same_write(sent.metadata, found.metadata) and (sent.size, sent.sha256) == (found.size, found.sha256):
+            return found
+        raise ObjectExists(f"{found.key!r} already holds another object; nothing was overwritten.")
+
+    def _current(self, key: str) -> tuple[_Version, StoredObject] | None:
+        versions = self._versions.get(key)
+        if not versions or versions[-1].object is None:
+            return None
+        return versions[-1], versions[-1].object
+
+    def _object(self, key: str) -> StoredObject:
+        current = self._current(key)
+        assert current is not None, "only keys of objects are listed"
+        return current[1]
+
+    def _add(self, key: str, body: bytes, stored: StoredObject | None) -> None:
+        version = _Version(self._next_id("version"), body, stored)
+        self._versions[key] = [*self._versions.get(key, []), version] if self._versioning else [version]
+
+    def _remove(self, key: str) -> None:
+        if self._versioning:
+            self._add(key, b"", None)
+        else:
+            self._versions.pop(key, None)
+
+    def _refusal(self, key: str) -> KeyFailure | None:
+        try:
+            check_key(key)
+        except InvalidKey as error:
+            return KeyFailure(key, "InvalidKey", str(error))
+        return self._refused.get(key)
+
+    def _sort_key(self, key: str) -> tuple[str, ...]:
+        return tuple(key.split("/")) if self._ordering == "directory" else (key,)
+
+    def _next_id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}-{self._count}"
+
+
+def _lowered(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in metadata.items()}

@@ -1,0 +1,493 @@
+"""`S3Store`: the bucket of any S3-compatible store, through boto3, with every answer checked.
+
+What AWS S3, Cloudflare R2, SeaweedFS and the others do differently is not asked of their names: `profile()` tries it once. The rest
+is made so that it holds for all of them: SigV4, plain bodies with an explicit SHA-256, Content-MD5 on DeleteObjects, no `Expect`.
+
+A reply can be lost after the store acted. Every operation here is therefore one that may safely be seen twice: an unconditional put or
+delete by nature, a conditional put by its `intent` (`rules.is_same_write`).
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import hashlib
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError
+
+from stocktake.errors import (
+    BucketNotFound,
+    ConfirmationFailed,
+    InvalidKey,
+    InvalidRequest,
+    ObjectChanged,
+    ObjectExists,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    WrongRegion,
+)
+from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
+from stocktake.storage import Content, MultipartUpload, ObjectVersion, Profile
+from stocktake.storage.rules import (
+    attachment,
+    check_key,
+    check_presigned_seconds,
+    decode_metadata,
+    encode_metadata,
+    is_same_write,
+    range_header,
+)
+from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_probe import PROBE_PREFIX, Probe
+from stocktake.storage.s3_requests import Absent, ConditionFailed, RangeBeyondEnd, Requests, code_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["PROBE_PREFIX", "S3Store", "make_client"]
+
+_DELETE_CHUNK = 1000
+_ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
+# Larger objects need a multipart copy (UploadPartCopy): AWS, CopyObject, "up to 5 GB".
+_MAX_COPY_BYTES = 5 * 1024**3
+
+# What XML 1.0 cannot carry, and the line ends that its parsers rewrite (XML 1.0, sections 2.2 and 2.11). Surrogates never get this far.
+_XML_HOSTILE = re.compile("[\x00-\x08\x0a-\x1f\ufffe\uffff]")
+
+# Headers that a copy with replaced metadata would lose.
+_KEPT_HEADERS = ("ContentType", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Expires")
+
+# A key, and the version of it that is meant.
+type _Item = tuple[str, str | None]
+
+
+class S3Store:
+    """One bucket of an S3-compatible store; see `Store` for what each method promises.
+
+    Needs of the credentials, beside the obvious: s3:ListBucket (else AWS answers 403 for an absent key, and HeadBucket is refused),
+    s3:GetBucketVersioning, and kms:Decrypt where the bucket encrypts with KMS (checksums are asked for on HEAD).
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        client: S3Client,
+        profile: Profile | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        """Takes the bucket's name and a client made by `make_client`; sends nothing.
+
+        Args:
+            profile: what the store can do, when that is known from an earlier `profile()`; probed at the first need when None.
+            sleep: waits, in seconds, before a repeat.
+            jitter: the share of the longest wait that is waited, 0 to 1.
+            clock: seconds that never go back.
+            new_id: names the probe's folder.
+        """
+        self._bucket = bucket
+        self._client = client
+        self._profile = profile
+        self._new_id = new_id
+        self._requests = Requests(bucket, client=client, sleep=sleep, jitter=jitter, clock=clock)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._bucket
+
+    # Objects
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        only_if_absent: bool = False,
+    ) -> StoredObject:
+        """Stores `body`, then asks for it with HEAD: PUT's own reply says what arrived, not what is kept. See `Store.put`.
+
+        Where the store takes no If-None-Match, `only_if_absent` asks first and then puts: two writers at one moment may both succeed.
+        """
+        check_key(key)
+        # The ETag can stand for the store's checksum in the confirmation only because the body was held against `sha256` here.
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise ConfirmationFailed(f"The bytes for {key!r} are not those that SHA-256 {sha256} was taken of; nothing was sent.")
+        parameters: dict[str, Any] = {
+            "Key": key,
+            "Body": body,
+            "ContentType": content_type,
+            "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+            "Metadata": encode_metadata(metadata or {}),
+        }
+        if cache_control is not None:
+            parameters["CacheControl"] = cache_control
+        if only_if_absent:
+            if self.profile().conditional_put:
+                parameters["IfNoneMatch"] = "*"
+            elif (found := self.head(key)) is not None:
+                return self._own_write(found, body, sha256, metadata or {}, cause=None)
+        try:
+            self._requests.call("put_object", **parameters)
+        except ConditionFailed as error:
+            found = self.head(key)
+            if found is None:
+                raise StorageUnavailable(f"{key!r} was there when it was to be written and is gone now: try again.") from error
+            return self._own_write(found, body, sha256, metadata or {}, cause=error)
+        return self._confirmed(key, body, sha256)
+
+    def _own_write(
+        self, found: StoredObject, body: bytes, sha256: str, metadata: Mapping[str, str], *, cause: StorageError | None
+    ) -> StoredObject:
+        """Confirms the object found when it is this very write, whose first reply was lost; else raises ObjectExists."""
+        sent = {name.lower(): value for name, value in metadata.items()}
+        hash_found = found.sha256 or found.metadata.get("sha256", sha256)  # a store that keeps neither is read back below
+        if not is_same_write(sent, found.metadata) or found.size != len(body) or hash_found != sha256:
+            raise ObjectExists(f"{found.key!r} already holds another object; nothing was overwritten.") from cause
+        return self._confirmed(found.key, body, sha256)
+
+    def _confirmed(self, key: str, body: bytes, sha256: str) -> StoredObject:
+        """Returns what the bucket says of the object, once that is shown to be `body`: its size, and its checksum or its MD5.
+
+        With neither at hand (an ETag under SSE-KMS is no MD5) the object is read back and hashed.
+        """
+        found = self.head(key)
+        if found is None:
+            raise ConfirmationFailed(f"The store took {key!r} and then had nothing under it.")
+        if found.size != len(body):
+            raise ConfirmationFailed(f"The store took {len(body)} bytes for {key!r} and then had {found.size}.")
+        if found.sha256 is not None:
+            if found.sha256 != sha256:
+                raise ConfirmationFailed(f"The store took {key!r} with SHA-256 {sha256} and then had {found.sha256}.")
+        elif found.etag != hashlib.md5(body, usedforsecurity=False).hexdigest():
+            read = self.get(key)
+            if read is None or hashlib.sha256(read.body).hexdigest() != sha256:
+                raise ConfirmationFailed(f"The store took {key!r} with SHA-256 {sha256} and gave other bytes back.")
+        return found
+
+    def head(self, key: str) -> StoredObject | None:
+        """Asks for one object. See `Store.head`.
+
+        HEAD's 404 has no body to tell an absent key from an absent bucket, so the bucket is asked for too, at most once a minute.
+        """
+        reply = self._head(check_key(key))
+        return None if reply is None else _stored(key, reply)
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self._requests.call("head_object", Key=key, ChecksumMode="ENABLED")
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
+            return None
+
+    def get(self, key: str, *, byte_range: tuple[int, int | None] | None = None) -> Content | None:
+        """Reads an object into memory. See `Store.get`."""
+        parameters: dict[str, Any] = {"Key": check_key(key)}
+        if byte_range is None:
+            parameters["ChecksumMode"] = "ENABLED"  # boto3 then holds the bytes against it
+        else:
+            parameters["Range"] = range_header(*byte_range)
+        try:
+            reply = self._requests.call("get_object", **parameters)
+            body = reply["Body"].read()
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
+            return None
+        except RangeBeyondEnd as error:
+            raise InvalidRequest(f"{key!r} has no bytes in the range asked for.") from error
+        except BotoCoreError as error:
+            raise self._requests.translated(error, "get_object") from error
+        if byte_range is None:
+            return Content(_stored(key, reply, len(body)), body)
+        content_range = reply.get("ContentRange", "")
+        total = content_range.rpartition("/")[2]
+        if not total.isdigit():
+            raise StorageError(f"The store was asked for a part of {key!r} and did not say which part it gave.")
+        return Content(_stored(key, reply, int(total)), body, content_range)
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        if_etag: str | None = None,
+        only_if_absent: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StoredObject | None:
+        """Copies inside the bucket and confirms the target with HEAD. See `Store.copy`.
+
+        The copy is always conditional on the source's ETag, so that the headers carried over belong to the bytes. Where the store takes no
+        condition on the target, `only_if_absent` asks first and then copies: a writer at that moment is overwritten.
+
+        Raises StorageError for a source over 5 GiB, which needs a multipart copy.
+        """
+        check_key(target)
+        reply = self._head(check_key(source))
+        if reply is None:
+            return None
+        found = _stored(source, reply)
+        if if_etag is not None and found.etag != if_etag:
+            raise ObjectChanged(f"{source!r} is no longer the object that was seen (ETag {if_etag}); nothing was copied.")
+        if found.size > _MAX_COPY_BYTES:
+            raise StorageError(f"{source!r} has {found.size} bytes; one request copies at most {_MAX_COPY_BYTES}.")
+        parameters: dict[str, Any] = {
+            "Key": target,
+            "CopySource": {"Bucket": self._bucket, "Key": source},
+            "CopySourceIfMatch": f'"{found.etag}"',
+            "MetadataDirective": "COPY",
+        }
+        if metadata is not None:
+            kept = {name: reply[name] for name in _KEPT_HEADERS if name in reply}
+            parameters |= kept | {"MetadataDirective": "REPLACE", "Metadata": encode_metadata(metadata)}
+        sent = found.metadata if metadata is None else {name.lower(): value for name, value in metadata.items()}
+        if only_if_absent:
+            if self.profile().conditional_copy:
+                parameters["IfNoneMatch"] = "*"
+            elif (taken := self.head(target)) is not None:
+                return self._own_copy(found, taken, sent, cause=None)
+        try:
+            copied = self._requests.call("copy_object", **parameters)
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
+            return None
+        except ConditionFailed as error:
+            # One code for both conditions: ask which of the two does not hold.
+            taken = self.head(target) if only_if_absent else None
+            if taken is not None:
+                return self._own_copy(found, taken, sent, cause=error)
+            raise ObjectChanged(f"{source!r} changed while it was copied; nothing was copied.") from error
+        return self._confirmed_copy(found, target, _bare(copied.get("CopyObjectResult", {}).get("ETag", "")))
+
+    def _own_copy(self, source: StoredObject, target: StoredObject, sent: Mapping[str, str], *, cause: StorageError | None) -> StoredObject:
+        """Returns the target found when it is this very copy, whose first reply was lost; else raises ObjectExists."""
+        if is_same_write(sent, target.metadata) and _may_be_same_bytes(source, target):
+            return target
+        raise ObjectExists(f"{target.key!r} already holds another object; nothing was overwritten.") from cause
+
+    def _confirmed_copy(self, source: StoredObject, target: str, etag: str) -> StoredObject:
+        """Returns what the bucket says of the target, once its size and ETag are those of the copy that was made.
+
+        The ETag is held against the copy's own: a copy of a multipart upload or under KMS has another ETag than its source.
+        """
+        found = self.head(target)
+        if found is None or found.etag != etag or not _may_be_same_bytes(source, found):
+            raise ConfirmationFailed(f"The store copied {source.key!r} to {target!r} and then had something else there.")
+        return found
+
+    def delete(self, key: str, *, if_etag: str | None = None) -> None:
+        """Removes one object. See `Store.delete`.
+
+        Where the store takes no If-Match here, `if_etag` is compared with HEAD right before: a put in between is removed unseen.
+        """
+        parameters: dict[str, Any] = {"Key": check_key(key)}
+        if if_etag is not None:
+            if self.profile().conditional_delete:
+                parameters["IfMatch"] = f'"{if_etag}"'
+            else:
+                found = self.head(key)
+                if found is None:
+                    return
+                if found.etag != if_etag:
+                    raise _changed(key)
+        self._delete(parameters)
+
+    def _delete(self, parameters: dict[str, Any]) -> None:
+        try:
+            self._requests.call("delete_object", **parameters)
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
+        except ConditionFailed as error:
+            # Some stores answer 412 for an absent key, and our own lost reply leaves one.
+            if self.head(parameters["Key"]) is not None:
+                raise _changed(parameters["Key"]) from error
+
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
+        """Signs a GET without asking the store. See `Store.presign_get`."""
+        parameters = {"Bucket": self._bucket, "Key": check_key(key)}
+        if file_name is not None:
+            parameters["ResponseContentDisposition"] = attachment(file_name)
+        check_presigned_seconds(seconds)
+        try:
+            return self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        except BotoCoreError as error:
+            raise self._requests.translated(error, "get_object") from error
+
+    # Listings
+
+    def list(self, prefix: str = "", *, after: str = "", page_size: int = 1000) -> Iterator[Sequence[ListedObject]]:
+        """Yields the pages of ListObjectsV2. See `Store.list`."""
+        start = {"StartAfter": after} if after else {}
+        for page in self._requests.pages(
+            "list_objects_v2", {"Prefix": prefix, "MaxKeys": page_size}, start, {"ContinuationToken": "NextContinuationToken"}
+        ):
+            yield [
+                ListedObject(_under(prefix, row["Key"]), row["Size"], _bare(row["ETag"]), _milliseconds(row["LastModified"]))
+                for row in page.get("Contents", ())
+            ]
+
+    def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
+        """Yields the open uploads. See `Store.list_multipart_uploads`."""
+        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        for page in self._requests.pages("list_multipart_uploads", {"Prefix": prefix}, {}, markers):
+            for row in page.get("Uploads", ()):
+                yield MultipartUpload(_under(prefix, row["Key"]), row["UploadId"], _milliseconds(row["Initiated"]))
+
+    def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yields versions and delete markers, page by page, versions first. See `Store.list_versions`."""
+        if not self.profile().versioning:
+            return  # a bucket that never kept versions lists each object as version "null"
+        yield from self._versions(prefix)
+
+    def _versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        markers = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+        for page in self._requests.pages("list_object_versions", {"Prefix": prefix}, {}, markers):
+            for row in page.get("Versions", ()):
+                yield ObjectVersion(
+                    _under(prefix, row["Key"]), row["VersionId"], row["Size"], is_delete_marker=False, is_latest=row["IsLatest"]
+                )
+            for row in page.get("DeleteMarkers", ()):
+                yield ObjectVersion(_under(prefix, row["Key"]), row["VersionId"], 0, is_delete_marker=True, is_latest=row["IsLatest"])
+
+    # Removal in bulk
+
+    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+        """Removes keys with DeleteObjects, 1000 to a request, and one by one those that XML cannot carry. See `Store.delete_many`."""
+        return self._delete_all([(key, None) for key in dict.fromkeys(keys)])
+
+    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
+        """Removes versions as `delete_many` removes keys. See `Store.delete_versions`."""
+        return self._delete_all(list(dict.fromkeys((version.key, version.version_id) for version in versions)))
+
+    def _delete_all(self, items: Sequence[_Item]) -> DeleteResult:
+        failures: dict[_Item, KeyFailure] = {}
+        batch: builtins.list[_Item] = []
+        for item in items:
+            try:
+                check_key(item[0])
+            except InvalidKey as error:
+                failures[item] = KeyFailure(item[0], "InvalidKey", str(error))
+                continue
+            if not _XML_HOSTILE.search(item[0]):
+                batch.append(item)
+            elif (failure := self._delete_alone(item)) is not None:
+                failures[item] = failure
+        for first in range(0, len(batch), _DELETE_CHUNK):
+            failures |= self._delete_chunk(batch[first : first + _DELETE_CHUNK])
+        return DeleteResult(
+            deleted=tuple(key for key, version in items if (key, version) not in failures),
+            errors=tuple(failures[item] for item in items if item in failures),
+        )
+
+    def _delete_alone(self, item: _Item) -> KeyFailure | None:
+        try:
+            self._delete(_addressed(item))
+        except StorageError as error:
+            code = code_of(error.__cause__)
+            if isinstance(error, BucketNotFound | StorageUnavailable | WrongRegion) or (
+                isinstance(error, StorageDenied) and code != "AccessDenied"
+            ):
+                raise  # of every request, not of this key
+            return KeyFailure(item[0], code, str(error))
+        return None
+
+    def _delete_chunk(self, chunk: Sequence[_Item]) -> dict[_Item, KeyFailure]:
+        """Removes up to 1000 in one request; returns those not removed. What the reply does not name counts as not removed."""
+        reply = self._requests.call("delete_objects", Delete={"Objects": [_addressed(item) for item in chunk], "Quiet": False})
+        unreported = "The store's answer does not name this key: whether it is gone is not known."
+        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in chunk}
+        for row in reply.get("Deleted", ()):
+            # SeaweedFS names a removed delete marker only in DeleteMarkerVersionId.
+            for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None):
+                failures.pop((row.get("Key", ""), version), None)
+        asked = set(chunk)
+        for row in reply.get("Errors", ()):
+            key, code = row.get("Key", ""), row.get("Code", "Unknown")
+            if code == "NoSuchBucket":
+                raise self._requests.no_bucket()
+            for item in asked & {(key, row.get("VersionId")), (key, None)}:
+                if code in _ABSENT_IN_BATCH:
+                    failures.pop(item, None)
+                else:
+                    failures[item] = KeyFailure(key, code, row.get("Message", ""))
+        return failures
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Ends an upload. See `Store.abort_multipart_upload`."""
+        try:
+            self._requests.call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
+
+    # Capabilities
+
+    def profile(self) -> Profile:
+        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none when a profile was given."""
+        if self._profile is None:
+            self._profile = Probe(self, self._requests, self._versions).profile(f"{PROBE_PREFIX}{self._new_id()}/")
+        return self._profile
+
+
+def _addressed(item: _Item) -> dict[str, Any]:
+    key, version = item
+    return {"Key": key} if version is None else {"Key": key, "VersionId": version}
+
+
+def _changed(key: str) -> ObjectChanged:
+    return ObjectChanged(f"{key!r} is no longer the object that was seen; nothing was removed.")
+
+
+def _may_be_same_bytes(one: StoredObject, other: StoredObject) -> bool:
+    return one.size == other.size and (None in (one.sha256, other.sha256) or one.sha256 == other.sha256)
+
+
+def _under(prefix: str, key: str) -> str:
+    if not key.startswith(prefix):
+        raise StorageError(f"The store was asked for keys under {prefix!r} and listed {key!r}; the listing cannot be trusted.")
+    return key
+
+
+def _stored(key: str, reply: Mapping[str, Any], size: int | None = None) -> StoredObject:
+    try:
+        return StoredObject(
+            key=key,
+            size=reply["ContentLength"] if size is None else size,
+            etag=_bare(reply["ETag"]),
+            last_modified=_milliseconds(reply["LastModified"]),
+            content_type=reply.get("ContentType"),
+            sha256=_sha256(reply),
+            metadata=decode_metadata(reply.get("Metadata", {})),
+            cache_control=reply.get("CacheControl"),
+        )
+    except KeyError as error:
+        raise StorageError(f"The store's answer for {key!r} has no {error}; a proxy before it may have removed that header.") from error
+
+
+def _sha256(reply: Mapping[str, Any]) -> str | None:
+    """Gives the hex SHA-256 of the whole object; None without one, and for a multipart upload's hash of hashes (`...-N`)."""
+    checksum = reply.get("ChecksumSHA256")
+    if checksum is None or reply.get("ChecksumType") == "COMPOSITE" or "-" in checksum:
+        return None
+    return base64.b64decode(checksum).hex()
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"')
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

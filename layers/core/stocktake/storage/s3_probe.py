@@ -1,0 +1,126 @@
+"""What a store can do, learned by trying each thing once on objects of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from stocktake.errors import StorageError
+from stocktake.storage import ObjectVersion, Profile
+from stocktake.storage.s3_client import without_content_md5
+from stocktake.storage.s3_requests import OF_THE_STORE, ConditionFailed, Requests
+
+if TYPE_CHECKING:
+    from stocktake.storage.s3 import S3Store
+
+PROBE_PREFIX = ".stocktake/probe/"
+
+# Names whose order differs between UTF-8 bytes, directories (`/` before `-`), UTF-16 units (U+1F600 before U+FF5E) and collation.
+_ORDER_NAMES = ("a", "a-b", "a.b", "a/b", "a/b/c", "a0", "Z", "\u00e9", "\uff5e", "\U0001f600")
+
+
+class Probe:
+    """The trials of one store."""
+
+    def __init__(self, store: S3Store, requests: Requests, versions: Callable[[str], Iterator[ObjectVersion]]) -> None:
+        """Takes the store, its requests, and its listing of versions, which must not ask for the profile."""
+        self._store = store
+        self._call = requests.call
+        self._versions = versions
+
+    def profile(self, folder: str) -> Profile:
+        """Tries everything under `folder`, about 40 requests, and removes what it put there, versions included.
+
+        Raises:
+            StorageError: something of it could not be removed; the message names it.
+        """
+        versioning = self._keeps_versions()
+        try:
+            return Profile(
+                conditional_put=self._honours_conditional_put(folder + "put"),
+                conditional_copy=self._honours_conditional_copy(folder + "source", folder + "target"),
+                conditional_delete=self._honours_conditional_delete(folder + "delete"),
+                versioning=versioning,
+                md5_needed=self._needs_content_md5(folder + "absent"),
+                ordered_listing=self._lists_in_order(folder + "order/"),
+            )
+        finally:
+            self._remove_probe(folder, versioning=versioning)
+
+    def _honours_conditional_put(self, key: str) -> bool:
+        self._call("put_object", Key=key, Body=b"first")
+        refused = _is_refused(lambda: self._call("put_object", Key=key, Body=b"a second one", IfNoneMatch="*"))
+        return refused and self._has_size(key, len(b"first"))
+
+    def _honours_conditional_copy(self, source: str, target: str) -> bool:
+        self._call("put_object", Key=source, Body=b"the source")
+        self._call("put_object", Key=target, Body=b"target")
+        copy_source = {"Bucket": self._store.bucket, "Key": source}
+        refused = _is_refused(lambda: self._call("copy_object", Key=target, CopySource=copy_source, IfNoneMatch="*"))
+        return refused and self._has_size(target, len(b"target"))
+
+    def _honours_conditional_delete(self, key: str) -> bool:
+        self._call("put_object", Key=key, Body=b"kept")
+        refused = _is_refused(lambda: self._call("delete_object", Key=key, IfMatch=f'"{"0" * 32}"'))
+        return refused and self._has_size(key, len(b"kept"))
+
+    def _has_size(self, key: str, size: int) -> bool:
+        found = self._store.head(key)
+        return found is not None and found.size == size
+
+    def _keeps_versions(self) -> bool:
+        try:
+            # Suspended counts: the versions kept before are still there.
+            return self._call("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return False  # NotImplemented, as R2 says
+
+    def _needs_content_md5(self, absent_key: str) -> bool:
+        token = without_content_md5.set(True)
+        try:
+            self._call("delete_objects", Delete={"Objects": [{"Key": absent_key}], "Quiet": False})
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return True
+        finally:
+            without_content_md5.reset(token)
+        return False
+
+    def _lists_in_order(self, folder: str) -> bool:
+        """Tells whether listings, whole, in small pages and from the middle, are complete and in UTF-8 byte order."""
+        expected = sorted(folder + name for name in _ORDER_NAMES)
+        try:
+            for key in reversed(expected):
+                self._call("put_object", Key=key, Body=b"probe")
+            return all(
+                [row.key for page in self._store.list(folder, after=after, page_size=page_size) for row in page] == expected[seen:]
+                for after, page_size, seen in (("", 1000, 0), ("", 2, 0), (expected[1], 2, 2), (expected[2], 1000, 3))
+            )
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return False  # some stores cannot hold both `a` and `a/b`
+
+    def _remove_probe(self, folder: str, *, versioning: bool) -> None:
+        names = ["put", "source", "target", "delete", *(f"order/{name}" for name in _ORDER_NAMES)]
+        left = self._store.delete_many([folder + name for name in names]).errors
+        if versioning:
+            left += self._store.delete_versions(list(self._versions(folder))).errors
+        if left:
+            raise StorageError(f"The probe of the store left {left[0].key!r} behind ({left[0].code}): remove what is under {folder!r}.")
+
+
+def _is_refused(request: Callable[[], object]) -> bool:
+    """Makes a request whose condition does not hold; True when the store says so, False when it does it or knows no such condition."""
+    try:
+        request()
+    except ConditionFailed:
+        return True
+    except OF_THE_STORE:
+        raise
+    except StorageError:
+        return False
+    return False

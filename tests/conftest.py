@@ -1,0 +1,76 @@
+"""What every kind of test shares: a marker by its directory, and the built functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from moto import mock_aws
+
+from tools.stack import Settings
+from tools.stack.deployment import BUILT
+from tools.stack.lifecycle import build_all
+
+HERE = Path(__file__).parent
+TEMPLATE = Path(__file__).parents[1] / "template.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(item.path.relative_to(HERE).parts[0])
+
+
+@contextmanager
+def shown(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lets what a fixture prints through to the terminal: long work shows its progress."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    with capture.global_and_fixture_disabled():
+        print(flush=True)
+        yield
+
+
+@pytest.fixture(scope="session")
+def built(request: pytest.FixtureRequest) -> Path:
+    """.aws-sam/build, made by the real `sam build` from the sources as they are: a folder for each function, and CoreLayer/python."""
+    with shown(request):
+        build_all(Settings.from_environment())
+    return BUILT
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as nothing: the key schemas hold none."""
+
+
+_TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+@pytest.fixture(scope="session")
+def table_definitions() -> dict[str, dict[str, Any]]:
+    resources = yaml.load(TEMPLATE.read_text(), Loader=_TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {
+        name: {
+            key: resources[f"{name.title()}Table"]["Properties"][key]
+            for key in wanted
+            if key in resources[f"{name.title()}Table"]["Properties"]
+        }
+        for name in ("objects", "projects", "operations")
+    }
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment, mock_aws():
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.delenv("AWS_ENDPOINT_URL", raising=False)
+        environment.delenv("AWS_PROFILE", raising=False)
+        yield

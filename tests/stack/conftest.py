@@ -1,0 +1,53 @@
+"""A local stack of the tests' own: other ports, other data, deployed from the real template, gone at the end.
+
+STORE=seaweedfs runs the same tests with the bucket in a SeaweedFS server.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import shown
+from tools.stack import Settings, Stack, StackError, down, up
+from tools.stack.processes import need_free
+from tools.stack.settings import ROOT
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A running stack that nothing was stored in yet: `stack.api.post("/projects", ...)`, `stack.bucket_client()`, `stack.aws("sqs")`.
+
+    Its logs stay in .local/test/log.
+    """
+    home = ROOT / ".local" / "test"
+    before = Settings(home)
+    down(before)
+    shutil.rmtree(home, ignore_errors=True)
+    settings = Settings(home, port=_free_ports(1), store=os.environ.get("STORE") or "s3", store_port=_free_ports(4))
+    try:
+        with shown(request):
+            running = up(settings)
+        yield running
+    finally:
+        with shown(request):
+            down(settings)
+        for store in home.iterdir():
+            if store.name != "log":
+                shutil.rmtree(store, ignore_errors=True)
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many free ports in a row, free 10000 higher too; below those the system gives out by itself."""
+    for _ in range(50):
+        first = random.randrange(12000, 22000 - count)
+        try:
+            need_free({first + shift + step: "" for step in range(count) for shift in (0, 10000)})
+        except StackError:
+            continue
+        return first
+    raise StackError("no free ports were found between 12000 and 32000")

@@ -1,0 +1,598 @@
+"""What template.yaml promises, read as text: no deployment, no AWS. `cfn-lint` and `sam validate` say whether AWS would take it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms, each read as its long form: `!Ref x` as `{"Ref": "x"}`."""
+
+
+def _long_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _long_form)
+
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)  # a SafeLoader with tags
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+GLOBALS: dict[str, Any] = TEMPLATE["Globals"]["Function"]
+STATE_MACHINE: dict[str, Any] = json.loads((ROOT / "statemachines" / "reconciliation.asl.json").read_text())
+
+# The public paths, by the flow that answers them.
+PUBLIC_PATHS = {
+    "UploadFunction": {
+        "POST /projects",
+        "GET /projects/{project_id}",
+        "POST /projects/{project_id}/objects",
+        "GET /projects/{project_id}/objects",
+        "GET /objects/{object_id}",
+        "DELETE /objects/{object_id}",
+        "GET /objects/{object_id}/content",
+    },
+    "ProjectDeletionApiFunction": {
+        "DELETE /projects/{project_id}",
+        "GET /deletions/{deletion_id}",
+        "POST /deletions/{deletion_id}/verify",
+    },
+    "ReconciliationApiFunction": {
+        "POST /reconciliations",
+        "GET /reconciliations",
+        "GET /reconciliations/{run_id}",
+        "GET /reconciliations/{run_id}/findings",
+        "POST /reconciliations/{run_id}/apply",
+        "GET /quarantine",
+        "POST /quarantine/{entry_id}/restore",
+    },
+    "AnalyticsFunction": {
+        "GET /analytics",
+        "GET /projects/{project_id}/analytics",
+        "GET /deletions",
+        "GET /dashboard",
+    },
+}
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def of(name: str) -> dict[str, Any]:
+    properties: dict[str, Any] = RESOURCES[name]["Properties"]
+    return properties
+
+
+FUNCTIONS = sorted(of_type("AWS::Serverless::Function"))
+TABLES = sorted(of_type("AWS::DynamoDB::Table"))
+BUCKETS = sorted(of_type("AWS::S3::Bucket"))
+ROLES = sorted(of_type("AWS::IAM::Role"))
+QUEUES = sorted(of_type("AWS::SQS::Queue"))
+LOG_GROUPS = sorted(of_type("AWS::Logs::LogGroup"))
+CONSUMED = sorted(name for name in QUEUES if "RedrivePolicy" in of(name))
+DEAD_ENDS = sorted(set(QUEUES) - set(CONSUMED))  # nothing but a person takes messages from these
+
+
+def named(value: Any) -> str:
+    """Gives the logical id that a `Ref` or `GetAtt` names."""
+    name: str = value["Ref"] if "Ref" in value else value["Fn::GetAtt"].split(".")[0]
+    return name
+
+
+def nodes(value: Any) -> Iterator[Any]:
+    """Yields a value and everything in it."""
+    yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(child)
+
+
+def statements(resource: Any) -> list[dict[str, Any]]:
+    return [statement for node in nodes(resource) if isinstance(node, dict) for statement in node.get("Statement", ())]
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def timeout(function: str) -> int:
+    seconds: int = of(function).get("Timeout", GLOBALS["Timeout"])
+    return seconds
+
+
+def sources(function: str) -> list[dict[str, Any]]:
+    return [event["Properties"] for event in of(function).get("Events", {}).values() if event["Type"] == "SQS"]
+
+
+def alarms_on(namespace: str, metric: str, dimension: str) -> set[str]:
+    """Gives the logical ids that some alarm watches by this metric, at more than zero."""
+    return {
+        named(value["Value"])
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for value in alarm["Properties"]["Dimensions"]
+        if (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"], value["Name"]) == (namespace, metric, dimension)
+        and (alarm["Properties"]["Threshold"], alarm["Properties"]["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+    }
+
+
+def test_every_flow_has_its_functions() -> None:
+    assert {name: of(name)["Handler"] for name in FUNCTIONS} == {
+        "UploadFunction": "upload.handler",
+        "ObjectEventsFunction": "object_events.handler",
+        "ProjectDeletionApiFunction": "project_deletion.api_handler",
+        "ProjectDeletionFanOutFunction": "project_deletion.fan_out_handler",
+        "ProjectDeletionWorkerFunction": "project_deletion.worker_handler",
+        "ReconciliationApiFunction": "reconciliation.api_handler",
+        "ReconciliationStepFunction": "reconciliation.step_handler",
+        "AnalyticsFunction": "analytics.handler",
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_handler_is_a_function_of_its_file(name: str) -> None:
+    module, function = of(name)["Handler"].split(".")
+    assert f"\ndef {function}(event" in (ROOT / GLOBALS["CodeUri"] / f"{module}.py").read_text()
+
+
+class TestApi:
+    def routes(self) -> dict[str, set[str]]:
+        """The routes of the template, by the function their integration calls."""
+        routes: dict[str, set[str]] = {}
+        for route in of_type("AWS::ApiGatewayV2::Route").values():
+            integration = re.fullmatch(r"integrations/\$\{(\w+)\}", route["Properties"]["Target"]["Fn::Sub"])
+            assert integration
+            function = named(of(integration[1])["IntegrationUri"])
+            routes.setdefault(function, set()).add(route["Properties"]["RouteKey"])
+        return routes
+
+    def test_the_routes_are_the_public_paths(self) -> None:
+        assert self.routes() == PUBLIC_PATHS
+        assert len(of_type("AWS::ApiGatewayV2::Route")) == sum(map(len, PUBLIC_PATHS.values()))
+
+    @pytest.mark.parametrize("function", sorted(PUBLIC_PATHS))
+    def test_a_handler_answers_exactly_the_routes_it_is_given(self, function: str) -> None:
+        code = (ROOT / "functions" / f"{of(function)['Handler'].split('.')[0]}.py").read_text()
+        answered = re.findall(r'^@api\.(get|post|put|delete)\("([^"]+)"\)', code, re.MULTILINE)
+        assert {f"{method.upper()} {path.replace('<', '{').replace('>', '}')}" for method, path in answered} == self.routes()[function]
+
+    def test_every_route_asks_for_authorization_by_the_one_parameter(self) -> None:
+        for route in of_type("AWS::ApiGatewayV2::Route").values():
+            assert route["Properties"]["AuthorizationType"] == {"Ref": "ApiAuthorization"}
+
+    def test_the_api_is_closed_by_default(self) -> None:
+        assert PARAMETERS["ApiAuthorization"]["Default"] == "AWS_IAM"
+
+    def test_api_gateway_may_call_each_function_for_this_api_only(self) -> None:
+        allowed = {named(permission["Properties"]["FunctionName"]) for permission in of_type("AWS::Lambda::Permission").values()}
+        assert allowed == set(PUBLIC_PATHS)
+        for permission in of_type("AWS::Lambda::Permission").values():
+            assert "${Api}" in permission["Properties"]["SourceArn"]["Fn::Sub"]
+
+    def test_integrations_use_payload_format_2(self) -> None:
+        assert {row["Properties"]["PayloadFormatVersion"] for row in of_type("AWS::ApiGatewayV2::Integration").values()} == {"2.0"}
+
+    def test_the_stage_throttles_and_logs_without_paths(self) -> None:
+        stage = of("ApiStage")
+        assert set(stage["DefaultRouteSettings"]) >= {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+        assert named(stage["AccessLogSettings"]["DestinationArn"]) in LOG_GROUPS
+        line = json.loads(stage["AccessLogSettings"]["Format"])
+        assert line["route"] == "$context.routeKey"
+        assert "$context.path" not in line.values()
+
+    @pytest.mark.parametrize("function", sorted(PUBLIC_PATHS))
+    def test_a_function_gives_up_before_the_api_does(self, function: str) -> None:
+        assert timeout(function) < 30
+
+
+class TestFunctions:
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_each_has_a_log_group_of_its_own(self, function: str) -> None:
+        group = of(function)["LoggingConfig"]["LogGroup"]["Ref"]
+        assert group in LOG_GROUPS
+        assert [other for other in FUNCTIONS if of(other)["LoggingConfig"]["LogGroup"]["Ref"] == group] == [function]
+
+    @pytest.mark.parametrize("group", LOG_GROUPS)
+    def test_logs_are_not_kept_for_ever(self, group: str) -> None:
+        assert of(group)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_each_has_a_role_of_its_own(self, function: str) -> None:
+        role = named(of(function)["Role"])
+        assert [other for other in FUNCTIONS if named(of(other)["Role"]) == role] == [function]
+        assert "Policies" not in of(function)  # SAM would attach its broad managed policies
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_each_has_alarms_on_errors_and_throttles(self, function: str) -> None:
+        assert function in alarms_on("AWS/Lambda", "Errors", "FunctionName")
+        assert function in alarms_on("AWS/Lambda", "Throttles", "FunctionName")
+
+    def test_the_code_runs_on_the_runtime_the_layer_is_built_for(self) -> None:
+        layer = RESOURCES["CoreLayer"]
+        assert [GLOBALS["Runtime"]] == layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
+        assert GLOBALS["Architectures"] == layer["Properties"]["CompatibleArchitectures"] == [layer["Metadata"]["BuildArchitecture"]]
+        assert GLOBALS["Layers"] == [{"Ref": "CoreLayer"}]
+        assert "\nbuild-CoreLayer:" in (ROOT / layer["Properties"]["ContentUri"] / "Makefile").read_text()
+
+    def test_every_setting_the_code_reads_is_set(self) -> None:
+        code = (ROOT / "layers" / "core" / "stocktake" / "settings.py").read_text()
+        read = set(re.findall(r'reader\.\w+\("([A-Z_]+)"', code))
+        assert len(read) > 15
+        assert read <= set(GLOBALS["Environment"]["Variables"])
+
+    def test_the_bounds_of_the_settings_are_those_of_the_parameters(self) -> None:
+        code = (ROOT / "layers" / "core" / "stocktake" / "settings.py").read_text()
+        variables = GLOBALS["Environment"]["Variables"]
+        for name, least, most in re.findall(r'reader\.number\("([A-Z_]+)", ([\d_]+), ([\d_]+)\)', code):
+            if isinstance(variables[name], dict):
+                parameter = PARAMETERS[variables[name]["Ref"]]
+                assert int(least) <= parameter["MinValue"], name
+                assert parameter["MaxValue"] <= int(most), name
+
+    def test_the_environment_holds_no_secret(self) -> None:
+        names = [name for name in GLOBALS["Environment"]["Variables"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
+        assert names == ["STORAGE_CREDENTIALS_SECRET"]  # the ARN, by which it is asked for
+
+
+class TestPolicies:
+    # Actions that know no resources: the only ones AWS grants on "*" alone.
+    ANYWHERE = frozenset(
+        {
+            "logs:CreateLogDelivery",
+            "logs:GetLogDelivery",
+            "logs:UpdateLogDelivery",
+            "logs:DeleteLogDelivery",
+            "logs:ListLogDeliveries",
+            "logs:PutResourcePolicy",
+            "logs:DescribeResourcePolicies",
+            "logs:DescribeLogGroups",
+        }
+    )
+
+    @pytest.mark.parametrize("name", sorted([*ROLES, "StorageCredentialsPolicy"]))
+    def test_a_role_names_its_resources(self, name: str) -> None:
+        for statement in statements(of(name)):
+            for resource in listed(statement.get("Resource", [])):
+                text = json.dumps(resource)
+                if resource == "*":
+                    assert set(listed(statement["Action"])) <= self.ANYWHERE
+                else:
+                    assert "Ref" in text or "GetAtt" in text or "${" in text  # a resource of this stack or of a parameter
+                    assert not re.search(r"(?<![/:])\*", text), text
+
+    @pytest.mark.parametrize("name", ROLES)
+    def test_a_role_names_its_actions(self, name: str) -> None:
+        assert [action for statement in statements(of(name)) for action in listed(statement["Action"]) if "*" in action] == []
+
+    @pytest.mark.parametrize("name", ROLES)
+    def test_a_role_has_no_managed_policy_but_that_of_the_secret(self, name: str) -> None:
+        expected = {"Fn::If": ["HasSecret", [{"Ref": "StorageCredentialsPolicy"}], {"Ref": "AWS::NoValue"}]}
+        assert of(name).get("ManagedPolicyArns", expected) == expected
+
+    @pytest.mark.parametrize("name", ROLES)
+    def test_the_data_bucket_is_granted_on_aws_only(self, name: str) -> None:
+        for policy in of(name)["Policies"]:
+            if "s3:" in json.dumps(policy):
+                condition, _, otherwise = policy["Fn::If"]
+                assert (condition, otherwise) == ("OnAws", {"Ref": "AWS::NoValue"})
+
+    def test_only_the_flows_that_delete_may_delete_any_object(self) -> None:
+        deleting = {
+            name
+            for name in ROLES
+            for statement in statements(of(name))
+            if "s3:DeleteObject" in listed(statement["Action"]) and "${Bucket}/*" in json.dumps(statement["Resource"])
+        }
+        assert deleting == {"UploadRole", "ProjectDeletionWorkerRole", "ReconciliationApiRole", "ReconciliationStepRole"}
+
+    def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
+        for statement in statements(of("AnalyticsRole")):
+            writing = [action for action in listed(statement["Action"]) if re.search("Put|Update|Delete|Write|Send|Start", action)]
+            if writing != ["logs:PutLogEvents"] and writing:
+                assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["settings"]}}
+
+    @pytest.mark.parametrize("name", ["UploadRole", "ObjectEventsRole", "AnalyticsRole"])
+    def test_flows_without_operations_write_settings_alone(self, name: str) -> None:
+        for statement in statements(of(name)):
+            writes = any(action in ("dynamodb:PutItem", "dynamodb:UpdateItem") for action in listed(statement["Action"]))
+            if writes and "OperationsTable" in json.dumps(statement["Resource"]):
+                assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["settings"]}}
+
+    def test_the_state_machine_may_call_the_step_function_alone(self) -> None:
+        called = [s["Resource"] for s in statements(of("ReconciliationStateMachineRole")) if s["Action"] == "lambda:InvokeFunction"]
+        assert called == [{"Fn::GetAtt": "ReconciliationStepFunction.Arn"}]
+
+    def test_a_service_may_write_to_a_queue_only_for_this_stack(self) -> None:
+        for policy in of_type("AWS::SQS::QueuePolicy").values():
+            for statement in statements(policy):
+                assert "aws:SourceArn" in json.dumps(statement["Condition"])
+                assert statement["Action"] == "sqs:SendMessage"
+
+
+class TestQueues:
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_what_a_queue_starts_can_fail_without_losing_a_message(self, function: str) -> None:
+        for source in sources(function):
+            queue = of(named(source["Queue"]))
+            assert queue["RedrivePolicy"]["maxReceiveCount"] == 5
+            assert named(queue["RedrivePolicy"]["deadLetterTargetArn"]) in DEAD_ENDS
+            assert queue["VisibilityTimeout"] >= 6 * timeout(function)
+            assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+    def test_every_consumed_queue_has_one_consumer_and_its_own_dead_letters(self) -> None:
+        consumed = [named(source["Queue"]) for function in FUNCTIONS for source in sources(function)]
+        assert sorted(consumed) == CONSUMED
+        dead = [named(of(queue)["RedrivePolicy"]["deadLetterTargetArn"]) for queue in CONSUMED]
+        assert len(set(dead)) == len(dead)
+
+    @pytest.mark.parametrize("queue", CONSUMED)
+    def test_a_dead_letter_queue_takes_from_its_queue_alone(self, queue: str) -> None:
+        allow = of(named(of(queue)["RedrivePolicy"]["deadLetterTargetArn"]))["RedriveAllowPolicy"]
+        name = of(queue)["QueueName"]["Fn::Sub"]
+        assert allow["redrivePermission"] == "byQueue"
+        assert [arn["Fn::Sub"].partition("${AWS::AccountId}:")[2] for arn in allow["sourceQueueArns"]] == [name]
+
+    @pytest.mark.parametrize("queue", QUEUES)
+    def test_every_queue_is_encrypted(self, queue: str) -> None:
+        assert of(queue)["SqsManagedSseEnabled"] is True
+
+    @pytest.mark.parametrize("queue", DEAD_ENDS)
+    def test_a_dead_end_keeps_messages_as_long_as_it_can_and_raises_an_alarm(self, queue: str) -> None:
+        assert of(queue)["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert queue in alarms_on("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName")
+
+    def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
+        targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
+        targets += [schedule["Properties"]["Target"] for schedule in of_type("AWS::Scheduler::Schedule").values()]
+        assert len(targets) == 3
+        for target in targets:
+            assert named(target["DeadLetterConfig"]["Arn"]) in DEAD_ENDS
+
+
+class TestEvents:
+    def test_the_deletion_event_reaches_its_queue_as_its_detail(self) -> None:
+        rule = of("DeletionRule")
+        assert named(rule["EventBusName"]) == "DeletionBus"
+        assert rule["EventPattern"] == {"source": ["stocktake"], "detail-type": ["ProjectDeletionRequested"]}
+        (target,) = rule["Targets"]
+        assert (named(target["Arn"]), target["InputPath"]) == ("DeletionQueue", "$.detail")
+
+    def test_bucket_events_take_one_of_two_roads(self) -> None:
+        condition, direct, bridge = of("DataBucket")["NotificationConfiguration"]["Fn::If"]
+        assert condition == "DirectEvents"
+        assert {row["Event"] for row in direct["QueueConfigurations"]} == {
+            "s3:ObjectCreated:*",
+            "s3:ObjectRemoved:*",
+            "s3:LifecycleExpiration:*",
+        }
+        assert {named(row["Queue"]) for row in direct["QueueConfigurations"]} == {"ObjectEventsQueue"}
+        assert bridge == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+        assert RESOURCES["ObjectEventsRule"]["Condition"] == "EventsByBridge"
+
+    def test_the_schedule_only_compares(self) -> None:
+        assert json.loads(of("ReconciliationTimer")["Target"]["Input"]) == {"action": "compare"}
+        assert named(of("ReconciliationTimer")["Target"]["Arn"]) == "ReconciliationStateMachine"
+
+
+class TestTables:
+    @pytest.mark.parametrize("table", TABLES)
+    def test_a_table_can_be_recovered_and_outlives_the_stack(self, table: str) -> None:
+        assert of(table)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert of(table)["SSESpecification"] == {"SSEEnabled": True}
+        assert of(table)["BillingMode"] == "PAY_PER_REQUEST"
+        assert of(table)["DeletionProtectionEnabled"] == {"Ref": "TableDeletionProtection"}
+        assert (RESOURCES[table]["DeletionPolicy"], RESOURCES[table]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+    def test_the_keys_are_those_of_the_ledger(self) -> None:
+        def keys(of_what: dict[str, Any]) -> list[str]:
+            return [key["AttributeName"] for key in of_what["KeySchema"]]
+
+        assert {table: keys(of(table)) for table in TABLES} == {
+            "ObjectsTable": ["shard", "key"],
+            "ProjectsTable": ["project", "part"],
+            "OperationsTable": ["operation_id", "part"],
+        }
+        assert {index["IndexName"]: keys(index) for table in TABLES for index in of(table).get("GlobalSecondaryIndexes", ())} == {
+            "by_object_id": ["object_id"],
+            "by_project": ["project", "key"],
+            "by_expiry": ["shard", "expires_at"],
+            "by_kind": ["kind", "created_at"],
+        }
+
+    def test_only_operations_are_tidied_by_time(self) -> None:
+        assert [table for table in TABLES if "TimeToLiveSpecification" in of(table)] == ["OperationsTable"]
+
+
+class TestBuckets:
+    @pytest.mark.parametrize("bucket", BUCKETS)
+    def test_a_bucket_is_private_encrypted_and_kept(self, bucket: str) -> None:
+        assert set(of(bucket)["PublicAccessBlockConfiguration"].values()) == {True}
+        assert of(bucket)["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        assert "BucketEncryption" in of(bucket)
+        assert (RESOURCES[bucket]["DeletionPolicy"], RESOURCES[bucket]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+    @pytest.mark.parametrize("bucket", BUCKETS)
+    def test_a_bucket_refuses_what_is_not_encrypted_on_its_way(self, bucket: str) -> None:
+        (policy,) = [row for row in of_type("AWS::S3::BucketPolicy").values() if named(row["Properties"]["Bucket"]) == bucket]
+        (statement,) = statements(policy)
+        assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert len(statement["Resource"]) == 2
+
+    @pytest.mark.parametrize("bucket", BUCKETS)
+    def test_a_bucket_gives_up_unfinished_multipart_uploads(self, bucket: str) -> None:
+        rules = of(bucket)["LifecycleConfiguration"]["Rules"]
+        assert {"DaysAfterInitiation": 7} in [rule.get("AbortIncompleteMultipartUpload") for rule in rules]
+
+    def test_no_lifecycle_rule_expires_objects_of_the_data_bucket(self) -> None:
+        assert "Expiration" not in json.dumps(of("DataBucket")["LifecycleConfiguration"])
+
+
+class TestParameters:
+    @pytest.mark.parametrize("name", sorted(PARAMETERS))
+    def test_a_parameter_has_type_default_bounds_and_description(self, name: str) -> None:
+        parameter = PARAMETERS[name]
+        assert {"Type", "Default", "Description"} <= set(parameter)
+        if "AllowedValues" in parameter:
+            assert parameter["Default"] in parameter["AllowedValues"]
+        elif parameter["Type"] == "Number":
+            assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"]
+        else:
+            assert re.search(parameter["AllowedPattern"], parameter["Default"])
+
+    @pytest.mark.parametrize("name", sorted(name for name, row in PARAMETERS.items() if row["Type"] == "Number"))
+    def test_a_number_says_its_unit(self, name: str) -> None:
+        assert re.search(r"\b(bytes|[Ss]econds?|[Dd]ays|MB|percent|count)\b", PARAMETERS[name]["Description"])
+
+    def test_credentials_come_by_reference_alone(self) -> None:
+        secret = [name for name in PARAMETERS if re.search("Key|Secret|Password|Token|Credential", name)]
+        assert secret == ["StorageCredentialsSecretArn"]
+        pattern = PARAMETERS["StorageCredentialsSecretArn"]["AllowedPattern"]
+        assert re.search(pattern, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:store/r2-AbC123")
+        assert not re.search(pattern, "AKIAIOSFODNN7EXAMPLE")
+
+    @pytest.mark.parametrize(
+        ("name", "good", "bad"),
+        [
+            ("StorageEndpoint", "https://abc.r2.cloudflarestorage.com", "s3.example.org"),
+            ("StorageEndpoint", "http://127.0.0.1:8333", "https://user@host"),
+            ("PublicBaseUrl", "https://media.example.org/a", "https://media.example.org/"),
+            ("StorageBucketName", "my.bucket-1", "my/bucket"),
+            ("ReconciliationSchedule", "cron(0 3 ? * MON *)", "daily"),
+            ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:alarms", "alarms"),
+            ("StorageRegion", "auto", "EU West"),
+        ],
+    )
+    def test_a_pattern_takes_what_is_right_and_refuses_what_is_not(self, name: str, good: str, bad: str) -> None:
+        assert re.search(PARAMETERS[name]["AllowedPattern"], good)
+        assert not re.search(PARAMETERS[name]["AllowedPattern"], bad)
+
+    def test_an_upload_fits_a_synchronous_payload_as_base64(self) -> None:
+        assert PARAMETERS["MaxUploadBytes"]["MaxValue"] * 4 / 3 < 6 * 1024 * 1024 - 64 * 1024  # the envelope's headers
+
+    def test_the_final_sweep_comes_after_the_last_presigned_url_by_default(self) -> None:
+        assert PARAMETERS["FinalSweepDelaySeconds"]["Default"] > PARAMETERS["PresignedSeconds"]["Default"]
+
+    def test_every_parameter_is_shown_in_one_group(self) -> None:
+        groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        shown = [name for group in groups for name in group["Parameters"]]
+        assert sorted(shown) == sorted(PARAMETERS)
+
+    def test_every_parameter_is_used(self) -> None:
+        used = {
+            node["Ref"] for section in ("Globals", "Conditions", "Rules", "Resources") for node in nodes(TEMPLATE[section]) if is_ref(node)
+        }
+        assert set(PARAMETERS) <= used
+
+    def test_a_foreign_store_must_be_named_whole(self) -> None:
+        asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["ForeignStoreIsWhole"]["Assertions"]) if is_ref(node)}
+        assert {"StorageBucketName", "StorageCredentialsSecretArn", "StorageRegion"} <= asked
+
+    @pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+    def test_samconfig_gives_values_the_template_takes(self, environment: str) -> None:
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+        for pair in config["parameter_overrides"]:
+            name, value = pair.split("=", 1)
+            parameter = PARAMETERS[name]
+            if "AllowedValues" in parameter:
+                assert value in map(str, parameter["AllowedValues"]), name
+            elif parameter["Type"] == "Number":
+                assert parameter["MinValue"] <= int(value) <= parameter["MaxValue"], name
+            else:
+                assert re.search(parameter["AllowedPattern"], value), name
+
+    @pytest.mark.parametrize("environment", ["dev", "prod"])
+    def test_only_the_local_stack_is_open(self, environment: str) -> None:
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+        assert "ApiAuthorization=NONE" not in config["parameter_overrides"]
+
+
+def is_ref(node: Any) -> bool:
+    return isinstance(node, dict) and set(node) == {"Ref"}
+
+
+class TestAlarms:
+    @pytest.mark.parametrize("alarm", sorted(of_type("AWS::CloudWatch::Alarm")))
+    def test_an_alarm_says_what_happened_and_reaches_the_topic(self, alarm: str) -> None:
+        assert of(alarm)["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+        assert of(alarm)["AlarmDescription"]
+        assert of(alarm)["TreatMissingData"] == "notBreaching"
+
+    def test_the_api_and_the_state_machine_are_watched(self) -> None:
+        assert alarms_on("AWS/ApiGateway", "5xx", "ApiId") == {"Api"}
+        assert alarms_on("AWS/States", "ExecutionsFailed", "StateMachineArn") == {"ReconciliationStateMachine"}
+        assert alarms_on("AWS/States", "ExecutionsTimedOut", "StateMachineArn") == {"ReconciliationStateMachine"}
+
+    def test_an_alarm_lives_no_longer_than_what_it_watches(self) -> None:
+        for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
+            for dimension in alarm["Properties"]["Dimensions"]:
+                assert RESOURCES[named(dimension["Value"])].get("Condition") == alarm.get("Condition"), name
+
+
+class TestStateMachine:
+    def tasks(self) -> dict[str, Any]:
+        inner = STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]
+        return {name: state for name, state in (STATE_MACHINE["States"] | inner).items() if state["Type"] == "Task"}
+
+    def test_it_is_given_everything_its_definition_leaves_open(self) -> None:
+        given = set(of("ReconciliationStateMachine")["DefinitionSubstitutions"])
+        assert set(re.findall(r"\$\{(\w+)\}", json.dumps(STATE_MACHINE))) == given
+        assert (ROOT / of("ReconciliationStateMachine")["DefinitionUri"]).is_file()
+
+    def test_every_next_state_exists(self) -> None:
+        for machine in (STATE_MACHINE, STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]):
+            states = machine["States"]
+            assert machine["StartAt"] in states
+            for state in states.values():
+                own = {name: value for name, value in state.items() if name != "ItemProcessor"}
+                for node in nodes(own):
+                    if isinstance(node, dict):
+                        assert {value for key, value in node.items() if key in ("Next", "Default")} <= set(states)
+
+    def test_every_step_the_function_knows_has_a_task(self) -> None:
+        steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
+        assert steps | {"walk"} == {"plan", "walk", "summarise", "fail", "apply", "fail_apply"}
+        assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
+
+    def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
+        for task in self.tasks().values():
+            retried = {error for retry in task["Retry"] for error in retry["ErrorEquals"]}
+            assert {"Lambda.ServiceException", "Lambda.TooManyRequestsException"} <= retried
+            assert all(retry["BackoffRate"] > 1 and retry["JitterStrategy"] == "FULL" for retry in task["Retry"])
+
+    def test_no_failure_ends_a_run_unrecorded(self) -> None:
+        states = STATE_MACHINE["States"]
+        for name, recorder in (("Plan", "fail"), ("Walk ranges", "fail"), ("Summarise", "fail"), ("Apply", "fail_apply")):
+            (catch,) = states[name]["Catch"]
+            assert catch["ErrorEquals"] == ["States.ALL"]
+            assert states[catch["Next"]]["Parameters"]["Payload"]["step"] == recorder
+            assert states[states[catch["Next"]]["Next"]]["Type"] == "Fail"
+
+    def test_one_lost_range_fails_the_run(self) -> None:
+        walk = STATE_MACHINE["States"]["Walk ranges"]
+        assert walk["ToleratedFailurePercentage"] == 0
+        assert walk["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+    def test_its_role_knows_the_label_of_the_map(self) -> None:
+        label = STATE_MACHINE["States"]["Walk ranges"]["Label"]
+        assert f"-reconciliation/{label}:*" in json.dumps(of("ReconciliationStateMachineRole"))
+
+    def test_its_logs_hold_no_keys(self) -> None:
+        assert of("ReconciliationStateMachine")["Logging"]["IncludeExecutionData"] is False

@@ -1,0 +1,144 @@
+"""Whatever happens in whatever order, the count rows say what the records say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from stocktake.errors import ProjectClosed, ProjectExists, ProjectNotFound, RecordChanged
+from stocktake.model import ProjectState, Record, State, Tally
+from tests.unit.ledger.builders import NOW, Deployment, a_record, conflict, no_answer, nonzero
+
+_PROJECTS = ("p1", "p2")
+_KEYS = st.sampled_from([f"{project}/{name}" for project in _PROJECTS for name in "abc"])
+_BOOLEANS = st.booleans()
+_PROJECT_IDS = st.sampled_from(_PROJECTS)
+
+
+class CountsFollowRecords(RuleBasedStateMachine):
+    deploy: ClassVar[Callable[..., Deployment]]
+
+    @initialize()
+    def begin(self) -> None:
+        self.deployment = type(self).deploy(shards=2)
+        self.ledger = self.deployment.ledger
+        self.records: dict[str, Record] = {}
+        self.stale: list[Record] = []
+        self.projects: dict[str, tuple[ProjectState, int]] = {}
+
+    def _takes(self, record: Record) -> bool:
+        return self.projects.get(record.project_id) == (ProjectState.ACTIVE, record.epoch)
+
+    @rule(project=_PROJECT_IDS)
+    def create(self, project: str) -> None:
+        state, epoch = self.projects.get(project, (ProjectState.DELETED, 0))
+        if state is ProjectState.DELETED:
+            assert self.ledger.create_project(project, {}, NOW).epoch == epoch + 1
+            self.projects[project] = (ProjectState.ACTIVE, epoch + 1)
+        else:
+            with pytest.raises(ProjectExists):
+                self.ledger.create_project(project, {}, NOW)
+
+    @rule(project=_PROJECT_IDS)
+    def close(self, project: str) -> None:
+        if project not in self.projects:
+            with pytest.raises(ProjectNotFound):
+                self.ledger.begin_deletion(project, "d", NOW)
+            return
+        state, epoch = self.projects[project]
+        if state is ProjectState.ACTIVE:
+            self.projects[project] = (ProjectState.DELETING, epoch + 1)
+        closed = self.ledger.begin_deletion(project, "d", NOW)
+        assert (closed.state, closed.epoch) == self.projects[project]
+
+    @rule(project=_PROJECT_IDS)
+    def finish(self, project: str) -> None:
+        state, epoch = self.projects.get(project, (None, 0))
+        if state is ProjectState.DELETING:
+            self.ledger.finish_deletion(project, "d", epoch, NOW)
+            self.projects[project] = (ProjectState.DELETED, epoch)
+
+    @rule(key=_KEYS, state=st.sampled_from(State), size=st.integers(0, 2**40), epoch=st.integers(1, 3), gated=st.booleans())
+    def write(self, key: str, state: State, size: int, epoch: int, gated: bool) -> None:
+        project = key.split("/")[0]
+        before = self.records.get(key)
+        after = replace(before or a_record(key, project_id=project), state=state, size=size, epoch=epoch)
+        if project not in self.projects:
+            with pytest.raises(ProjectNotFound):
+                self.ledger.move(before, after, gated=gated)
+        elif gated and not self._takes(after):
+            with pytest.raises(ProjectClosed):
+                self.ledger.move(before, after, gated=gated)
+        else:
+            if before is not None:
+                self.stale.append(before)
+            moved = self.ledger.move(before, after, gated=gated)
+            self.records[key] = moved
+
+    @rule(key=_KEYS)
+    def remove(self, key: str) -> None:
+        before = self.records.pop(key, None)
+        if before is not None:
+            self.stale.append(before)
+            self.ledger.move(before, None, gated=False)
+
+    @rule(data=st.data())
+    def write_on_what_was_read_before(self, data: st.DataObject) -> None:
+        old = [record for record in self.stale if (now := self.records.get(record.key)) is None or now.version > record.version]
+        if old:
+            with pytest.raises(RecordChanged):
+                self.ledger.move(data.draw(st.sampled_from(old)), None, gated=False)
+
+    @rule(keys=st.lists(_KEYS, max_size=6), data=st.data())
+    def remove_many(self, keys: list[str], data: st.DataObject) -> None:
+        seen = {key: self.records[key] for key in keys if key in self.records}
+        one_is_gone_by_then = data.draw(_BOOLEANS)
+        if seen and one_is_gone_by_then:
+            gone = self.records.pop(next(iter(seen)))
+            self.ledger.move(gone, None, gated=False)
+        present = [record for key, record in seen.items() if key in self.records]
+        summary = self.ledger.remove_many(seen.values())
+        assert summary.removed == Tally(len(present), sum(record.size for record in present))
+        assert summary.already_gone == len(seen) - len(present)
+        for key in seen:
+            self.records.pop(key, None)
+
+    @rule(fault=st.sampled_from(["conflict", "lost before", "lost after"]))
+    def trouble(self, fault: str) -> None:
+        """The next transaction meets a rival, or an answer is lost."""
+        if fault == "lost after":
+            self.deployment.faults.lose_reply("TransactWriteItems")
+        else:
+            self.deployment.faults.refuse("TransactWriteItems", conflict() if fault == "conflict" else no_answer())
+        self.create("p1")
+        self.deployment.faults._planned.clear()
+
+    @invariant()
+    def counts_are_the_sum_over_the_records(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        expected: dict[str, dict[State, Tally]] = {project: {} for project in self.projects}
+        for record in self.records.values():
+            tallies = expected[record.project_id]
+            tallies[record.state] = tallies.get(record.state, Tally()) + Tally(1, record.size)
+        assert {
+            project: (state, {state: tally for state, tally in counts.items() if tally.objects})
+            for project, state, counts in self.ledger.all_counts()
+        } == {project: (self.projects[project][0], tallies) for project, tallies in expected.items()}
+        for project in self.projects:
+            assert all(tally.bytes == 0 for tally in self.ledger.counts(project).values() if not tally.objects)
+            assert set(nonzero(self.ledger.counts(project))) == set(expected[project])
+        assert [found.key for found in self.ledger.entries()] == sorted(self.records)
+
+
+def test_count_rows_equal_the_sum_over_the_records_after_any_history(deploy: Callable[..., Any]) -> None:
+    machine = type("Machine", (CountsFollowRecords,), {"deploy": staticmethod(deploy)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    )

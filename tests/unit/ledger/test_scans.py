@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stocktake.errors import InvalidRequest, LedgerError, ProjectNotFound
+from stocktake.ledger import ProjectEntry, shard_of
+from stocktake.model import State, Tally
+from tests.unit.ledger.builders import NOW, Deployment, Faults, a_record, an_intent, client_error, entry
+
+# moto mangles carriage returns and line feeds in keys; surrogates are no Unicode
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1, max_size=12)
+_KEYS = st.one_of(
+    _TEXT, st.sampled_from(["a", "a/", "a/b", "a-b", "a.b", "a b", "A", "é", "e\u0301", "\uffff", "\U00010000", "\x00", "~", "%2F", "+"])
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=st.sets(_KEYS, max_size=25), bounds=st.tuples(_KEYS | st.just(""), _KEYS | st.none()), page_size=st.integers(1, 4))
+def test_a_range_of_the_ledger_is_one_stream_sorted_as_a_bucket_lists(
+    deploy: Callable[..., Deployment], keys: set[str], bounds: tuple[str, str | None], page_size: int
+) -> None:
+    deployment = deploy(shards=4)
+    deployment.ledger.create_project("p1", {}, NOW)
+    records = {key: deployment.record(key, size=len(key)) for key in keys}
+    deployment.faults.page_size = page_size
+    ordered = sorted(keys, key=str.encode)
+    assert list(deployment.ledger.entries()) == [entry(records[key]) for key in ordered]
+    after, until = bounds
+    within = [key for key in ordered if key.encode() > after.encode() and (until is None or key.encode() <= until.encode())]
+    assert [found.key for found in deployment.ledger.entries(after, until)] == within
+    assert [found.key for found in deployment.ledger.project_records("proj_p1", after=after)] == [key for key in ordered if key > after]
+    assert sorted(key for shard in range(4) for key in deployment.ledger.shard_keys(shard)) == ordered
+
+
+def test_a_range_leaves_out_where_it_begins_and_holds_where_it_ends(deployment: Deployment) -> None:
+    for key in "abcd":
+        deployment.record(key)
+    assert [found.key for found in deployment.ledger.entries("b", "d")] == ["c", "d"]
+    assert [found.key for found in deployment.ledger.entries("b")] == ["c", "d"]
+    assert [found.key for found in deployment.ledger.entries("", "b")] == ["a", "b"]
+    assert [*deployment.ledger.entries("b", "b"), *deployment.ledger.entries("d", "b")] == []
+
+
+def test_entries_reads_no_page_before_it_is_needed(deployment: Deployment) -> None:
+    for number in range(8):
+        deployment.record(f"k{number}")
+    deployment.faults.page_size = 1
+    deployment.faults.calls.clear()
+    stream = deployment.ledger.entries()
+    assert deployment.faults.done("Query") == 0
+    next(stream)
+    assert deployment.faults.done("Query") <= 16 + 8  # the first page of every shard; moto shows an empty page after the last
+    assert all("ProjectionExpression" in params for name, params in deployment.faults.calls if name == "Query")
+
+
+def test_the_keys_of_one_shard_are_sorted_and_all_of_that_shard(deployment: Deployment) -> None:
+    keys = [f"k{number:02}" for number in range(60)]
+    for key in keys:
+        deployment.record(key)
+    for shard in ("00", "0f"):
+        of_shard = [key for key in keys if shard_of(key, 16) == shard]
+        assert list(deployment.ledger.shard_keys(shard)) == of_shard
+        assert list(deployment.ledger.shard_keys(int(shard, 16), after="k10", until="k30")) == [
+            key for key in of_shard if "k10" < key <= "k30"
+        ]
+
+
+def test_the_shard_of_a_key_is_fixed_for_all_time(deployment: Deployment) -> None:
+    assert deployment.ledger.shards == 16
+    assert [shard_of(key, 16) for key in ("a", "projects/p1/2026/01/a.png", "ünï")] == ["02", "08", "09"]
+    assert {len(shard_of(str(number), 64)) for number in range(100)} == {2}
+
+
+def test_a_projects_records_are_its_own_and_in_key_order(deployment: Deployment) -> None:
+    deployment.ledger.create_project("p10", {}, NOW)
+    for key in ("c", "a", "b"):
+        deployment.record(key, layout="flat")
+    deployment.record("d", project_id="p10")
+    found = list(deployment.ledger.project_records("p1"))
+    assert [record.key for record in found] == ["a", "b", "c"]
+    assert found[0] == ProjectEntry(
+        key="a",
+        project_id="p1",
+        state=State.STORED,
+        size=10,
+        etag="0cc175b9",
+        updated_at=NOW,
+        version=1,
+        object_id="id-of-a",
+        epoch=1,
+        layout="flat",
+        content_type="image/png",
+        created_at=NOW,
+    )
+    assert [record.key for record in deployment.ledger.project_records("p1", after="a", limit=1)] == ["b"]
+    for nothing in (deployment.ledger.project_records("p1", limit=0), deployment.ledger.project_records("proj_")):
+        assert list(nothing) == []
+
+
+def test_pages_of_a_project_hold_whole_records_and_end(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}", metadata={"n": number}) for number in range(5)]
+    first, cursor = deployment.ledger.page_of_project("p1", 2)
+    second, next_cursor = deployment.ledger.page_of_project("p1", 2, cursor)
+    third, end = deployment.ledger.page_of_project("p1", 2, next_cursor)
+    assert first + second + third == records
+    assert (len(third), end) == (1, None)
+    assert deployment.ledger.page_of_project("p1", 5) == (records, None)
+    assert deployment.ledger.page_of_project("nobody", 5) == ([], None)
+
+
+def test_a_page_leaves_out_what_went_meanwhile(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(3)]
+    deployment.faults.before("BatchGetItem", lambda: deployment.ledger.move(records[1], None, gated=False))
+    assert deployment.ledger.page_of_project("p1", 3) == ([records[0], records[2]], None)
+
+
+@pytest.mark.parametrize("cursor", ["", "not base64!", "/w", "_w"])
+def test_a_cursor_of_others_is_refused(deployment: Deployment, cursor: str) -> None:
+    with pytest.raises(InvalidRequest, match="cursor"):
+        deployment.ledger.page_of_project("p1", 2, cursor)
+
+
+def test_expired_intents_are_found_and_nothing_else(deployment: Deployment) -> None:
+    ledger = deployment.ledger
+    old = ledger.move(None, an_intent("old", expires_at=NOW - 1), gated=True)
+    due = ledger.move(None, an_intent("due", expires_at=NOW), gated=True)
+    ledger.move(None, an_intent("young", expires_at=NOW + 1), gated=True)
+    committed = ledger.move(None, an_intent("committed", expires_at=NOW - 1), gated=True)
+    ledger.move(committed, replace(committed, state=State.STORED), gated=True)
+    deployment.record("stored")
+    assert sorted(ledger.expired_intents(NOW), key=lambda record: record.key) == [due, old]
+
+
+@pytest.mark.parametrize("change", [{"state": State.STORED}, {"expires_at": NOW + 60_000}], ids=["committed", "prolonged"])
+def test_an_intent_that_moved_on_after_the_index_was_read_is_not_expired(deployment: Deployment, change: dict[str, Any]) -> None:
+    intent = deployment.ledger.move(None, an_intent("k", expires_at=NOW - 1), gated=True)
+    deployment.faults.before("GetItem", lambda: deployment.ledger.move(intent, replace(intent, **change), gated=True))
+    assert list(deployment.ledger.expired_intents(NOW)) == []
+
+
+def test_rows_a_batch_read_leaves_unprocessed_are_asked_for_again(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(4)]
+    unprocessed = _unprocessed_once(deployment.faults, times=2)
+    assert deployment.ledger.page_of_project("p1", 4) == (records, None)
+    assert unprocessed() == 0 and len(deployment.slept) == 2
+    _unprocessed_once(deployment.faults, times=1000)
+    with pytest.raises(LedgerError, match="busy"):
+        deployment.ledger.page_of_project("p1", 4)
+
+
+def _unprocessed_once(faults: Faults, *, times: int) -> Callable[[], int]:
+    left = times
+    real = faults._real
+
+    def call(operation: str, params: dict[str, dict[str, dict[str, list[object]]]]) -> object:
+        nonlocal left
+        if operation != "BatchGetItem" or not left:
+            return real(operation, params)
+        left -= 1
+        ((table, request),) = params["RequestItems"].items()
+        reply = real(operation, {**params, "RequestItems": {table: {**request, "Keys": request["Keys"][:1]}}})
+        return {**reply, "UnprocessedKeys": {table: {"Keys": request["Keys"][1:] or request["Keys"]}}}
+
+    faults._real = call
+    return lambda: left
+
+
+def test_a_read_that_fails_is_a_ledger_error_with_its_cause(deployment: Deployment) -> None:
+    deployment.faults.refuse("Query", client_error("ProvisionedThroughputExceededException", "Query"))
+    with pytest.raises(LedgerError, match="ProvisionedThroughput") as failure:
+        list(deployment.ledger.entries())
+    assert failure.value.__cause__ is not None
+
+
+def test_removal_takes_records_and_their_counts_together(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}", size=number) for number in range(30)]
+    summary = deployment.ledger.remove_many([*map(entry, records[:10]), *records[10:20]])
+    assert (summary.removed, summary.already_gone, summary.changed) == (Tally(20, sum(range(20))), 0, ())
+    assert deployment.ledger.counts("p1")[State.STORED] == Tally(10, sum(range(20, 30)))
+    assert [record.key for record in deployment.ledger.project_records("p1")] == sorted(record.key for record in records[20:])
+
+
+def test_removal_again_is_exact_and_says_what_was_gone(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(12)]
+    deployment.ledger.remove_many(records[:6])
+    summary = deployment.ledger.remove_many(records)
+    assert (summary.removed, summary.already_gone) == (Tally(6, 60), 6)
+    assert deployment.ledger.remove_many(records).already_gone == 12
+    assert deployment.ledger.counts("p1")[State.STORED] == Tally()
+
+
+def test_removal_leaves_what_changed_since_it_was_seen(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(12)]
+    changed = deployment.ledger.move(records[3], replace(records[3], state=State.MISSING), gated=False)
+    summary = deployment.ledger.remove_many(records)
+    assert (summary.removed, summary.already_gone, summary.changed) == (Tally(11, 110), 0, ("k3",))
+    assert list(deployment.ledger.entries()) == [entry(changed)]
+    assert deployment.ledger.counts("p1")[State.MISSING] == Tally(1, 10)
+
+
+def test_removal_of_a_record_of_a_project_never_created_is_an_error(deployment: Deployment) -> None:
+    with pytest.raises(ProjectNotFound):
+        deployment.ledger.remove_many([a_record("k", project_id="nobody")])
+
+
+def test_removal_writes_up_to_98_rows_in_a_transaction(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(shards=1)
+    deployment.ledger.create_project("p1", {}, NOW)
+    records = [deployment.record(f"k{number:03}") for number in range(100)]
+    deployment.faults.calls.clear()
+    summary = deployment.ledger.remove_many(iter(records))
+    sizes = [len(params["TransactItems"]) for name, params in deployment.faults.calls if name == "TransactWriteItems"]
+    assert (sizes, summary.removed) == ([99, 3], Tally(100, 1000))
+
+
+def test_removal_of_many_projects_holds_only_so_many_groups(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(shards=1)
+    for number in range(70):
+        deployment.ledger.create_project(f"p{number}", {}, NOW)
+    records = [deployment.record(f"k{number}", project_id=f"p{number}") for number in range(70)]
+    summary = deployment.ledger.remove_many([*records, records[0]])
+    assert (summary.removed, summary.already_gone) == (Tally(70, 700), 1)
+
+
+def test_removal_of_rows_too_large_for_one_transaction_is_split(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(shards=1)
+    deployment.ledger.create_project("p1", {}, NOW)
+    records = [deployment.record(f"k{number}") for number in range(5)]
+    deployment.faults.refuse("TransactWriteItems", client_error("ValidationException"))
+    deployment.faults.refuse("TransactWriteItems", client_error("TransactionCanceledException", reasons=("ValidationError", "None")))
+    assert deployment.ledger.remove_many(records).removed == Tally(5, 50)
+    deployment.faults.refuse("TransactWriteItems", client_error("ValidationException"))
+    with pytest.raises(LedgerError):
+        deployment.ledger.remove_many(records[:1])
+
+
+def test_removal_whose_reply_was_lost_counts_what_it_removed(deployment: Deployment) -> None:
+    records = [deployment.record("k")]
+    deployment.faults.lose_reply("TransactWriteItems")
+    assert deployment.ledger.remove_many(records).removed == Tally(1, 10)
+    assert deployment.ledger.counts("p1")[State.STORED] == Tally()
+
+
+def test_removal_gives_up_on_records_that_seem_unchanged_and_still_refuse(deployment: Deployment) -> None:
+    record = deployment.record("k")
+    refusal = client_error("TransactionCanceledException", reasons=("ConditionalCheckFailed", "None"))
+    deployment.faults.refuse("TransactWriteItems", refusal, times=10)
+    with pytest.raises(LedgerError, match="kept changing"):
+        deployment.ledger.remove_many([record])
+    assert deployment.ledger.record("k") == record

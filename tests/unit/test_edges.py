@@ -1,0 +1,232 @@
+"""What stands between the flows and the world: ids, settings, request bodies, messages, answers, the dashboard."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from stocktake import answers, dashboard
+from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
+from stocktake.ids import new_id, now_ms, time_of_id
+from stocktake.ledger import Operation
+from stocktake.messaging import Bus, Queue, StateMachine
+from stocktake.model import StoredObject
+from stocktake.requests import Base64ObjectBody, NewProjectBody, read_body, read_metadata
+from stocktake.settings import read_settings
+
+ENVIRONMENT = {
+    "STORAGE_BUCKET": "data",
+    "STORAGE_ENDPOINT": "",
+    "STORAGE_REGION": "eu-north-1",
+    "STORAGE_CREDENTIALS_SECRET": "",
+    "STORAGE_ADDRESSING": "auto",
+    "PUBLIC_BASE_URL": "",
+    "OBJECTS_TABLE": "objects",
+    "PROJECTS_TABLE": "projects",
+    "OPERATIONS_TABLE": "operations",
+    "LEDGER_SHARDS": "16",
+    "EVENT_BUS": "bus",
+    "DELETION_QUEUE_URL": "https://sqs/deletion",
+    "DELETION_BATCH_QUEUE_URL": "https://sqs/batch",
+    "DELETION_DEAD_LETTER_QUEUE_URL": "https://sqs/dead",
+    "RECONCILIATION_STATE_MACHINE_ARN": "arn:aws:states:eu-north-1:123456789012:stateMachine:r",
+    "MAX_UPLOAD_BYTES": "4500000",
+    "WARN_UPLOAD_BYTES": "3500000",
+    "DEFAULT_CACHE_CONTROL": "public, max-age=31536000",
+    "PRESIGNED_SECONDS": "900",
+    "GRACE_SECONDS": "86400",
+    "FINAL_SWEEP_DELAY_SECONDS": "960",
+    "QUARANTINE_DAYS": "30",
+    "BREAKER_MAX_ACTIONS": "1000",
+    "BREAKER_MAX_PERCENT": "5",
+}
+
+
+def test_ids_sort_by_time_and_tell_it() -> None:
+    early, late = new_id(1_000), new_id(2_000)
+    assert early < late
+    assert (len(early), time_of_id(early), time_of_id(late)) == (26, 1_000, 2_000)
+
+
+def test_ids_of_one_moment_differ() -> None:
+    assert len({new_id(now_ms()) for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("text", ["", "short", "01KAHXPLEN000000000000000I", "x" * 26])
+def test_what_is_no_id_has_no_time(text: str) -> None:
+    assert time_of_id(text) is None
+
+
+def test_settings_are_read_as_the_template_sets_them() -> None:
+    settings = read_settings(ENVIRONMENT)
+    assert (settings.storage_bucket, settings.ledger_shards, settings.grace_seconds) == ("data", 16, 86_400)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"STORAGE_BUCKET": ""}, "STORAGE_BUCKET is not set"),
+        ({"STORAGE_ADDRESSING": "sideways"}, "STORAGE_ADDRESSING must be one of"),
+        ({"GRACE_SECONDS": "9"}, "GRACE_SECONDS must be a whole number from 10"),
+        ({"GRACE_SECONDS": "a day"}, "GRACE_SECONDS must be a whole number"),
+        ({"STORAGE_ENDPOINT": "r2.example", "STORAGE_CREDENTIALS_SECRET": "arn"}, "STORAGE_ENDPOINT must begin with https://"),
+        ({"STORAGE_ENDPOINT": "https://r2.example"}, "STORAGE_CREDENTIALS_SECRET must name a secret"),
+        ({"PUBLIC_BASE_URL": "https://cdn.example/"}, "PUBLIC_BASE_URL must not end with a slash"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(changes: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        read_settings({**ENVIRONMENT, **changes})
+
+
+def test_all_complaints_come_at_once_and_show_no_values() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings({**ENVIRONMENT, "OBJECTS_TABLE": "", "LEDGER_SHARDS": "hunter2"})
+    assert "OBJECTS_TABLE" in str(refused.value)
+    assert "LEDGER_SHARDS" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_an_unknown_field_is_an_error_and_never_dropped() -> None:
+    with pytest.raises(InvalidRequest, match="aspectRatio"):
+        read_body(Base64ObjectBody, json.dumps({"content_base64": "aGk=", "aspectRatio": "16:9"}))
+
+
+def test_metadata_comes_through_a_body_with_its_types() -> None:
+    metadata = {"aspectRatio": "16:9", "numberOfImages": 2, "guidance": 7.0, "tags": ["a", None, True], "nested": {"é": "ü"}}
+    body = read_body(Base64ObjectBody, json.dumps({"content_base64": "aGk=", "metadata": metadata}))
+    assert json.dumps(body.metadata) == json.dumps(metadata)
+    assert body.content() == b"hi"
+
+
+@pytest.mark.parametrize(("body", "complaint"), [(None, "project_id"), ("{", "body"), ('{"project_id": 7}', "project_id"), ("[]", "body")])
+def test_a_body_that_cannot_be_read_says_which_field(body: str | None, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=complaint):
+        read_body(NewProjectBody, body)
+
+
+def test_what_is_not_base64_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="not base64"):
+        Base64ObjectBody(content_base64="a b c").content()
+
+
+@pytest.mark.parametrize("header", ["{", "[1]", "7"])
+def test_a_metadata_header_that_is_no_object_is_refused(header: str) -> None:
+    with pytest.raises(InvalidRequest, match="Stocktake-Metadata"):
+        read_metadata(header)
+
+
+def test_a_metadata_header_is_read_and_an_absent_one_is_empty() -> None:
+    assert read_metadata('{"n": 2}') == {"n": 2}
+    assert read_metadata(None) == {}
+
+
+def a_client(service: str) -> Any:
+    return boto3.client(service, region_name="eu-north-1", aws_access_key_id="x", aws_secret_access_key="x")  # type: ignore[call-overload]  # any service
+
+
+def test_a_queue_that_takes_no_message_is_a_named_error() -> None:
+    client = a_client("sqs")
+    with Stubber(client) as stub:
+        stub.add_client_error("send_message", "AWS.SimpleQueueService.NonExistentQueue")
+        with pytest.raises(MessagingError, match="did not take a message"):
+            Queue(client, "https://sqs/q").send({"a": 1})
+
+
+def test_a_bus_that_answers_200_and_refuses_the_entry_is_an_error() -> None:
+    client = a_client("events")
+    with Stubber(client) as stub:
+        stub.add_response(
+            "put_events", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}]}
+        )
+        with pytest.raises(MessagingError, match="slow down"):
+            Bus(client, "bus").publish("ProjectDeletionRequested", {})
+        stub.add_client_error("put_events", "InternalException")
+        with pytest.raises(MessagingError, match="did not take an event"):
+            Bus(client, "bus").publish("ProjectDeletionRequested", {})
+
+
+def test_launching_the_same_step_twice_starts_one_execution() -> None:
+    client = a_client("stepfunctions")
+    machine = StateMachine(client, ENVIRONMENT["RECONCILIATION_STATE_MACHINE_ARN"])
+    with Stubber(client) as stub:
+        stub.add_client_error("start_execution", "ExecutionAlreadyExists")
+        machine.launch({"action": "compare", "run_id": "r"})
+        stub.add_client_error("start_execution", "StateMachineDoesNotExist")
+        with pytest.raises(MessagingError, match="compare-r"):
+            machine.launch({"action": "compare", "run_id": "r"})
+
+
+def test_times_are_answered_in_utc_at_any_depth() -> None:
+    document = answers.timed({"as_of": 0, "deep": [{"finished_at": 1_795_239_000_123, "n_at": "as is"}]})
+    assert document == {"as_of": "1970-01-01T00:00:00.000Z", "deep": [{"finished_at": "2026-11-21T05:30:00.123Z", "n_at": "as is"}]}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "disposition"), [("image/png", "inline"), ("video/mp4", "attachment"), ("image/svg+xml", "attachment")]
+)
+def test_only_harmless_images_are_shown_in_place(content_type: str, disposition: str) -> None:
+    headers = answers.content_headers(StoredObject("k", 1, "e", 0, content_type=content_type))
+    assert headers["Content-Disposition"] == disposition
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_file_name_cannot_break_out_of_its_header() -> None:
+    headers = answers.content_headers(StoredObject("k", 1, "e", 0, content_type="image/png"), 'a"\r\nSet-Cookie: x=é.png')
+    assert headers["Content-Disposition"] == "inline; filename*=UTF-8''a%22%0D%0ASet-Cookie%3A%20x%3D%C3%A9.png"
+
+
+def an_overview(**changes: Any) -> dict[str, Any]:
+    nothing = {"objects": 0, "bytes": 0}
+    counts = dict.fromkeys(("PENDING", "STORED", "INLINE", "EXTERNAL", "MISSING", "QUARANTINED"), nothing)
+    return {
+        "as_of": 0,
+        "records": {"objects": 19, "bytes": 190},
+        "stored": {"objects": 15, "bytes": 1500},
+        "counts": counts,
+        "bucket": {"objects": 15, "bytes": 1500, "run_id": "r", "counted_at": 0},
+        "drift": {"objects": 0, "bytes": 0},
+        "findings": {"orphan": nothing, "missing": {"objects": 3, "bytes": 30}},
+        "projects": [{"project_id": "<b>&", "state": "ACTIVE", "counts": {**counts, "STORED": {"objects": 15, "bytes": 1_500_000}}}],
+        **changes,
+    }
+
+
+def test_the_dashboard_shows_the_numbers_and_escapes_what_callers_named() -> None:
+    run = Operation("run-1", "", "reconciliation", "FAILED", 0, 1, {"why": "the wrong bucket"})
+    deletion = Operation("del-1", "", "deletion", "DELETED", 0, 1, {"project_id": "gone"})
+    html = dashboard.page(an_overview(), [run], [deletion])
+    for expected in ('<b class="">15</b>', "records whose object is gone", "&lt;b&gt;&amp;", "1.5 MB", "the wrong bucket", "del-1"):
+        assert expected in html
+    assert "<b>&" not in html
+
+
+def test_the_dashboard_of_an_empty_stack_says_what_to_do() -> None:
+    html = dashboard.page(an_overview(bucket=None, drift=None, findings=None, projects=[]), [], [])
+    assert "POST /projects" in html
+    assert "POST /reconciliations" in html
+
+
+def test_the_dashboard_says_when_nothing_is_wrong() -> None:
+    html = dashboard.page(an_overview(findings={"orphan": {"objects": 0, "bytes": 0}}), [], [])
+    assert "tell the same story" in html
+
+
+def test_the_dashboards_policy_allows_its_own_style_and_nothing_else() -> None:
+    style = dashboard.page(an_overview(), [], []).split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in dashboard.HEADERS["Content-Security-Policy"]
+    assert dashboard.HEADERS["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_500_000_000, "2.5 GB"), (10**18, "1000.0 PB")]
+)
+def test_sizes_are_shown_as_people_read_them(size: int, shown: str) -> None:
+    assert shown in dashboard.page(an_overview(stored={"objects": 1, "bytes": size}), [], [])

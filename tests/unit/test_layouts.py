@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stocktake.errors import InvalidKey
+from stocktake.layouts import Layout, ParsedKey, Registry, build_current, check_project_id, project_stem, spellings
+
+REGISTRY = Registry()
+OBJECT_ID = "01KAHXPLEN0000000000000000"
+AT = 1_795_239_000_000  # 2026-11-21
+
+project_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,20}", fullmatch=True).filter(
+    lambda text: re.fullmatch(r"[A-Za-z0-9].*", project_stem(text)) is not None and project_stem(text) != "proj"
+)
+odd_text = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=12)
+
+
+def owners(key: str, *known: str) -> str | None:
+    parsed = REGISTRY.parse(key)
+    return None if parsed is None else REGISTRY.owner(parsed, set(known).__contains__)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (
+            f"projects/proj_1/2026/11/{OBJECT_ID}.png",
+            ParsedKey("current", ("1",), object_id=OBJECT_ID, file_name=f"{OBJECT_ID}.png"),
+        ),
+        ("projects/proj_1/scenes/s2/media/clip.mp4", ParsedKey("hierarchical", ("1",), scene="s2", file_name="clip.mp4")),
+        ("proj_proj_1_s2_media.mp4", ParsedKey("flat", ("1",), scene="s2", file_name="media.mp4")),
+        ("proj_1_s2_media.mp4", ParsedKey("flat", ("1",), scene="s2", file_name="media.mp4")),
+        ("audio/proj_1/s2/voice.mp3", ParsedKey("content", ("1",), scene="s2", file_name="voice.mp3")),
+        ("images/proj_1/s2/still.png", ParsedKey("content", ("1",), scene="s2", file_name="still.png")),
+        (
+            "images/session123/baby-boomer/1703123456789-abc123def.jpg",
+            ParsedKey("session", session="session123", persona="baby-boomer", file_name="1703123456789-abc123def.jpg"),
+        ),
+        (
+            "images/baby-boomer/1703123456789-def456ghi.png",
+            ParsedKey("session", persona="baby-boomer", file_name="1703123456789-def456ghi.png"),
+        ),
+        (".stocktake/identity.json", ParsedKey("system")),
+    ],
+)
+def test_every_historical_layout_is_recognised(key: str, expected: ParsedKey) -> None:
+    assert REGISTRY.parse(key) == expected
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "backup.tar",
+        "proj_1",
+        "proj_1_media.mp4",
+        "proj__s_media.mp4",
+        "projects/proj_1/readme.txt",
+        "projects//2026/11/x.png",
+        "audio/1/s/f.mp3",
+        "images/a/b/c/d.png",
+    ],
+)
+def test_a_key_that_no_layout_explains_is_unknown(key: str) -> None:
+    assert REGISTRY.parse(key) is None
+
+
+def test_two_spellings_with_and_without_the_doubled_prefix_are_one_project() -> None:
+    assert {project_stem(spelling) for spelling in ("proj_proj_1", "proj_1", "1")} == {"1"}
+
+
+def test_proj_1_never_catches_proj_10() -> None:
+    keys = ["proj_10_s_m.mp4", "proj_proj_10_s_m.mp4", "projects/proj_10/scenes/s/media/m.mp4", "audio/proj_10/s/m.mp3"]
+    prefixes = [prefix.prefix for prefix in REGISTRY.prefixes("proj_1")]
+    assert [key for key in keys if any(key.startswith(prefix) for prefix in prefixes)] == []
+    assert {owners(key) for key in keys} == {"10"}
+
+
+def test_an_ambiguous_key_belongs_to_the_one_candidate_that_exists() -> None:
+    assert owners("proj_a_b_c.mp4", "a") == "a"
+    assert owners("proj_a_b_c_d.mp4", "a_b") == "a_b"
+
+
+def test_an_ambiguous_key_belongs_to_nobody_while_two_candidates_exist() -> None:
+    assert owners("proj_a_b_c_d.mp4", "a", "a_b") is None
+
+
+def test_an_ambiguous_key_of_no_known_project_belongs_to_nobody() -> None:
+    assert owners("proj_a_b_c_d.mp4") is None
+
+
+@given(project_ids, st.sampled_from(["png", "jpg", "webp"]))
+@example("proj_1", "png")
+def test_a_built_key_is_read_back_as_its_project_and_object(project_id: str, extension: str) -> None:
+    parsed = REGISTRY.parse(build_current(project_id, OBJECT_ID, extension, AT))
+    assert parsed is not None
+    assert (parsed.layout, parsed.candidates, parsed.object_id) == ("current", (project_stem(project_id),), OBJECT_ID)
+
+
+@given(project_ids, odd_text, odd_text)
+@example("1", "s", "m.mp4")
+def test_every_key_that_names_its_project_lies_under_a_prefix_of_it(project_id: str, scene: str, file: str) -> None:
+    stem = project_stem(project_id)
+    prefixes = [prefix.prefix for prefix in REGISTRY.prefixes(project_id)]
+    for spelling in spellings(stem):
+        keys = [f"projects/{spelling}/scenes/{scene}/media/{file}", f"proj_{stem}_{scene}_{file}", f"proj_proj_{stem}_{scene}_{file}"]
+        if spelling != stem:
+            keys.append(f"audio/{spelling}/{scene}/{file}")
+        for key in keys:
+            parsed = REGISTRY.parse(key)
+            if parsed is not None and stem in parsed.candidates:
+                assert any(key.startswith(prefix) for prefix in prefixes)
+
+
+@given(st.lists(project_ids, min_size=2, max_size=6), st.text(max_size=30))
+def test_no_key_belongs_to_two_projects(projects: list[str], tail: str) -> None:
+    stems = {project_stem(project) for project in projects}
+    for stem in stems:
+        for prefix in REGISTRY.prefixes(stem):
+            parsed = REGISTRY.parse(prefix.prefix + tail)
+            if parsed is not None:
+                claimed = [other for other in stems if other in parsed.candidates]
+                owner = REGISTRY.owner(parsed, stems.__contains__)
+                assert owner is None or owner in claimed or len(parsed.candidates) == 1
+                assert len(claimed) <= 1 or owner is None
+
+
+@given(st.text(max_size=60))
+@example("proj_proj_")
+@example("projects/../scenes/a/media/b")
+def test_reading_any_key_whatever_never_fails(key: str) -> None:
+    parsed = REGISTRY.parse(key)
+    assert parsed is None or all(parsed.candidates)
+
+
+@given(project_ids)
+def test_no_prefix_of_a_project_lies_inside_another(project_id: str) -> None:
+    prefixes = [prefix.prefix for prefix in REGISTRY.prefixes(project_id)]
+    assert [(a, b) for a in prefixes for b in prefixes if a != b and b.startswith(a)] == []
+
+
+@pytest.mark.parametrize(
+    "project_id", ["", "proj_", "proj_proj_", "proj", "proj_proj", "a/b", "..", ".a", "a\n", "é", "a b", "a%2fb", "x" * 101, "proj_/x"]
+)
+def test_an_id_that_would_make_an_unsafe_key_is_refused(project_id: str) -> None:
+    with pytest.raises(InvalidKey, match="project id"):
+        check_project_id(project_id)
+
+
+def test_an_extension_that_would_make_an_unsafe_key_is_refused() -> None:
+    with pytest.raises(InvalidKey, match="extension"):
+        build_current("p", OBJECT_ID, "../x", AT)
+
+
+def test_a_house_can_put_its_own_layout_before_the_historical_ones() -> None:
+    own = Layout("own", lambda key: ParsedKey("own", ("7",)) if key.startswith("own/7/") else None, lambda stem: (f"own/{stem}/",))
+    registry = Registry(own)
+    assert registry.parse("own/7/x") == ParsedKey("own", ("7",))
+    assert "own/7/" in [prefix.prefix for prefix in registry.prefixes("7")]

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import Any
+
+import pytest
+
+from stocktake.errors import OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.model import ProjectState, State
+from stocktake.storage.memory import MemoryStore
+from tests.unit.world import Crash, World, never
+
+OLD_KEYS = [
+    "projects/proj_p1/scenes/s1/media/clip.mp4",
+    "proj_proj_p1_s1_media.mp4",
+    "proj_p1_s1_media.mp4",
+    "audio/proj_p1/s1/voice.mp3",
+    "images/proj_p1/s1/still.png",
+]
+
+
+def objects(receipt: dict[str, Any], by: str) -> dict[str, int]:
+    return {name: tally["objects"] for name, tally in receipt[f"by_{by}"].items()}
+
+
+def versioned(world: World) -> World:
+    return World(MemoryStore("data", now=world.clock, versioning=True), world.ledger, world.operations, world.clock)
+
+
+def test_a_deletion_removes_every_layout_and_its_receipt_says_so(world: World) -> None:
+    uploaded = [world.upload(color=number) for number in range(3)]
+    world.plant(*OLD_KEYS, body=b"12345")
+    receipt = world.delete_project()
+    assert receipt["status"] == "DELETED"
+    assert objects(receipt, "layout") == {"current": 3, "hierarchical": 1, "flat": 2, "content": 2}
+    assert objects(receipt, "source") == {"both": 3, "listing": 5}
+    assert (receipt["objects"], receipt["bytes"]) == (8, sum(record.size for record in uploaded) + 25)
+    assert (receipt["records"], receipt["remaining"], receipt["suspects"]) == (3, [], [])
+    assert {listing["objects"] for listing in receipt["listings"]} == {0}
+    assert (world.bucket_keys(), world.counts(), list(world.ledger.entries())) == (set(), {}, [])
+    assert world.ledger.project("p1").state is ProjectState.DELETED
+
+
+def test_no_receipt_and_no_deleted_before_the_final_sweep(world: World) -> None:
+    world.upload()
+    deletion = world.deletions.request("p1")
+    requested_at = world.clock()
+    while world.messages and world.messages[0][2] == world.clock():
+        queue, message, _ = world.messages.popleft()
+        world.deliver(queue, message)
+    assert world.bucket_keys() == set()
+    assert world.deletions.receipt(deletion.operation_id) is None
+    assert world.ledger.project("p1").state is ProjectState.DELETING
+    world.pump()
+    assert world.clock() >= requested_at + 960_000
+    assert world.deletions.receipt(deletion.operation_id) is not None
+
+
+def test_a_sweep_that_comes_early_waits(world: World) -> None:
+    deletion = world.deletions.request("p1")
+    world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
+    world.messages.clear()
+    world.deletions.sweep(deletion.operation_id, 1)
+    [(queue, message, visible_at)] = world.messages
+    assert (queue, message["step"]) == ("steps", "verify")
+    assert visible_at == world.clock() + 900_000  # the longest delay SQS takes
+
+
+def test_an_object_that_arrives_late_is_swept_and_counted(world: World) -> None:
+    world.upload()
+    deletion = world.deletions.request("p1")
+
+    def late(operation: str, key: str | None) -> None:
+        if operation == "delete_many":
+            world.store.on_call = None
+            world.plant("projects/p1/scenes/s/media/late.png")
+
+    world.store.on_call = late
+    world.pump()
+    receipt = world.deletions.receipt(deletion.operation_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["rounds"], receipt["objects"]) == ("DELETED", 2, 2)
+    assert world.bucket_keys() == set()
+
+
+def test_the_neighbour_whose_id_begins_with_ours_is_untouched_to_the_byte(world: World) -> None:
+    world.uploads.create_project("p10", {})
+    neighbours = world.upload("p10")
+    others = ["projects/p10/scenes/s/media/a.png", "proj_p10_s_m.mp4", "proj_proj_p10_s_m.mp4", "audio/proj_p10/s/a.mp3"]
+    world.plant(*others, *OLD_KEYS)
+    world.upload("p1")
+    assert world.delete_project("p1")["status"] == "DELETED"
+    assert world.bucket_keys() == {neighbours.key, *others}
+    assert world.counts("p10") == {"STORED": (1, neighbours.size)}
+
+
+def test_an_object_only_the_ledger_knows_is_removed_and_counted_as_such(world: World) -> None:
+    key = "images/session/persona/1703123456789-a.png"
+    world.plant(key, body=b"12345")
+    world.record(key, State.STORED)
+    receipt = world.delete_project()
+    assert objects(receipt, "source") == {"ledger": 1}
+    assert receipt["bytes"] == 5
+    assert world.bucket_keys() == set()
+
+
+def test_a_row_that_points_at_nothing_goes_without_being_counted_as_an_object(world: World) -> None:
+    world.record("projects/p1/scenes/s/media/gone.png", State.STORED)
+    world.record("projects/p1/scenes/s/media/inline.png", State.INLINE)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 0, 2)
+    assert world.counts() == {}
+
+
+def test_keys_that_refuse_to_die_are_named_with_the_stores_reason(world: World) -> None:
+    stubborn = sorted(world.upload(color=number).key for number in range(3))[:2]
+    for key in stubborn:
+        world.store.refuse_delete(key, "AccessDenied", "the object is locked")
+    receipt = world.delete_project()
+    assert receipt["status"] == "INCOMPLETE"
+    assert [left["key"] for left in receipt["remaining"]] == stubborn
+    assert {left["why"] for left in receipt["remaining"]} == {"AccessDenied: the object is locked"}
+    assert (receipt["objects"], receipt["rounds"]) == (1, 3)
+    assert world.bucket_keys() == set(stubborn)
+    assert world.ledger.project("p1").state is ProjectState.DELETING
+    assert world.dead_letters == [{"deletion_id": receipt["deletion_id"], "step": "resume"}]
+
+
+@pytest.mark.parametrize("way", ["verify", "redrive"])
+def test_an_incomplete_deletion_taken_up_again_ends_deleted(world: World, way: str) -> None:
+    record = world.upload()
+    world.store.refuse_delete(record.key)
+    deletion_id = world.delete_project()["deletion_id"]
+    world.store.allow_delete(record.key)
+    if way == "verify":
+        verified = world.deletions.verify(deletion_id, out_of_time=never)
+        assert (verified["status"], verified["keys"]) == ("INCOMPLETE", [record.key])
+    else:
+        world.deliver("steps", world.dead_letters[0])
+    world.pump()
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"]) == ("DELETED", 1)
+    assert world.bucket_keys() == set()
+
+
+def test_what_looks_like_the_projects_and_is_not_provably_so_is_reported_and_never_deleted(world: World) -> None:
+    world.uploads.create_project("p1_x", {})
+    suspects = {"projects/p1/readme.txt", "proj_p1_x_y_z.mp4", "proj_p1_lonely"}
+    world.plant(*suspects)
+    receipt = world.delete_project()
+    assert receipt["status"] == "INCOMPLETE"
+    assert {suspect["key"] for suspect in receipt["suspects"]} == suspects
+    assert world.bucket_keys() == suspects
+
+
+def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
+    world.upload()
+    world.plant(*OLD_KEYS)
+    before = world.bucket_keys()
+    plan = world.deletions.dry_run("proj_p1", out_of_time=never)
+    assert (plan["complete"], plan["objects"], set(plan["keys"])) == (True, 6, before)
+    assert world.bucket_keys() == before
+    assert world.ledger.project("p1").state is ProjectState.ACTIVE
+    cut = world.deletions.dry_run("p1", out_of_time=lambda: True)
+    assert (cut["complete"], cut["objects"]) == (False, 0)
+
+
+def test_asking_twice_is_one_deletion(world: World) -> None:
+    world.upload()
+    first, second = world.deletions.request("p1"), world.deletions.request("proj_p1")
+    assert first.operation_id == second.operation_id
+    world.pump()
+    receipt = world.deletions.receipt(first.operation_id)
+    assert receipt is not None
+    assert receipt["objects"] == 1
+    assert world.deletions.request("p1").status == "DELETED"
+
+
+def test_a_request_killed_before_it_was_announced_is_mended_by_asking_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*args: object, **kwargs: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.operations, "put_new", killed)
+        world.deletions.request("p1")
+    assert world.ledger.project("p1").state is ProjectState.DELETING
+    assert world.delete_project()["status"] == "DELETED"
+
+
+def test_a_project_created_anew_is_another_epoch_that_the_old_deletion_never_touches(world: World) -> None:
+    world.upload()
+    old = world.delete_project()
+    world.uploads.create_project("p1", {})
+    record = world.upload(color=9)
+    for step in ("discover", "verify"):
+        world.deliver("steps", {"deletion_id": old["deletion_id"], "step": step, "round": old["rounds"]})
+    world.deliver("steps", {"deletion_id": old["deletion_id"], "step": "resume"})
+    world.deliver("batches", {"deletion_id": old["deletion_id"], "part": "batch#01#00000000"})
+    world.pump()
+    assert world.bucket_keys() == {record.key}
+    assert world.counts() == {"STORED": (1, record.size)}
+    verified = world.deletions.verify(old["deletion_id"], out_of_time=never)
+    assert (verified["status"], verified["remaining"]) == ("DELETED", {"objects": 0, "bytes": 0})
+    assert record.epoch > old["epoch"]
+
+
+def test_every_message_delivered_twice_changes_nothing_in_the_receipt(world: World) -> None:
+    for number in range(4):
+        world.upload(color=number)
+    world.plant(*OLD_KEYS)
+    world.deliveries = 2
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"], receipt["records"], receipt["batches"]) == ("DELETED", 9, 4, 1)
+    assert objects(receipt, "source") == {"both": 4, "listing": 5}
+
+
+@pytest.mark.parametrize("step", range(0, 40, 3))
+def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(world: World, step: int) -> None:
+    for number in range(3):
+        world.upload(color=number)
+    world.plant(*OLD_KEYS)
+    calls = 0
+
+    def kill(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise Crash
+
+    deletion = world.deletions.request("p1")
+    world.store.on_call = kill
+    for name in ("put", "put_new", "put_once_and_count", "update"):
+        _kill_around(world.operations, name, kill)
+    _kill_around(world.ledger, "remove_many", kill)
+    while world.messages:
+        queue, message, visible_at = world.messages[0]
+        world.clock.at = max(world.clock.at, visible_at)
+        with contextlib.suppress(Crash):
+            world.deliver(queue, message)
+            world.messages = deque(sent for sent in world.messages if sent is not world.messages[0])
+    world.store.on_call = None
+    receipt = world.deletions.receipt(deletion.operation_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 8, 3)
+    assert objects(receipt, "source") == {"both": 3, "listing": 5}
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def _kill_around(target: object, name: str, kill: Any) -> None:
+    real = getattr(target, name)
+
+    def around(*args: Any, **kwargs: Any) -> Any:
+        kill()
+        result = real(*args, **kwargs)
+        kill()
+        return result
+
+    setattr(target, name, around)
+
+
+def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.BATCH_KEYS", 2)
+    for number in range(5):
+        world.upload(color=number)
+    deletion = world.deletions.request("p1")
+    world.messages.clear()
+    deletion_id = deletion.operation_id
+    for _ in range(3):
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+    world.pump()
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["batches"]) == ("DELETED", 5, 3)
+
+
+def test_more_keys_than_one_request_takes_go_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.BATCH_BYTES", 700)
+    world.plant(*(f"projects/p1/scenes/s/media/{number:03}.png" for number in range(10)))
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"]) == ("DELETED", 10)
+    assert receipt["batches"] > 2
+
+
+def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
+    world.upload()
+    deletion = world.deletions.request("p1")
+    world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
+    world.store.fail("delete_many", error=StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        world.deletions.work(deletion.operation_id, "batch#01#00000000")
+    world.pump()
+    receipt = world.deletions.receipt(deletion.operation_id)
+    assert receipt is not None
+    assert receipt["status"] == "DELETED"
+
+
+def test_versions_and_delete_markers_go_too(world: World) -> None:
+    world = versioned(world)
+    record = world.upload()
+    world.plant(record.key, body=b"newer")
+    hidden = "projects/p1/scenes/s/media/hidden.png"
+    world.plant(hidden)
+    world.store.remove(hidden)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["versions"], receipt["objects"]) == ("DELETED", 4, 2)
+    assert list(world.store.list_versions()) == []
+
+
+def test_open_multipart_uploads_are_aborted_and_counted_once(world: World) -> None:
+    world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+    world.store.plant_multipart_upload("projects/p10/scenes/s/media/big.mp4")
+    world.deliveries = 2
+    receipt = world.delete_project()
+    assert receipt["multipart_uploads_aborted"] == 1
+    assert [upload.key for upload in world.store.list_multipart_uploads()] == ["projects/p10/scenes/s/media/big.mp4"]
+
+
+def test_a_store_that_lists_out_of_order_loses_nothing(world: World) -> None:
+    world = World(MemoryStore("data", now=world.clock, ordering="directory"), world.ledger, world.operations, world.clock)
+    keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")}
+    world.plant(*keys)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"]) == ("DELETED", 4)
+    assert world.bucket_keys() == set()
+
+
+def test_a_record_newer_than_the_index_said_goes_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = world.upload()
+    real = world.ledger.remove_many
+
+    def stale(entries):  # type: ignore[no-untyped-def]  # stands in for remove_many
+        summary = real([])
+        return type(summary)(changed=tuple(entry.key for entry in entries))
+
+    monkeypatch.setattr(world.ledger, "remove_many", stale)
+    assert world.delete_project()["records"] == 1
+    assert world.ledger.record(record.key) is None
+
+
+def test_an_unknown_project_or_deletion_is_a_named_error(world: World) -> None:
+    with pytest.raises(ProjectNotFound):
+        world.deletions.request("nobody")
+    with pytest.raises(OperationNotFound):
+        world.deletions.receipt("nothing")
+    deletion = world.deletions.request("p1")
+    with pytest.raises(OperationNotFound, match="batch#01#00000007"):
+        world.deletions.work(deletion.operation_id, "batch#01#00000007")
+
+
+def test_a_verification_short_of_time_says_that_it_did_not_see_everything(world: World) -> None:
+    deletion_id = world.delete_project()["deletion_id"]
+    world.plant("projects/p1/scenes/s/media/after.png")
+    assert world.deletions.verify(deletion_id, out_of_time=never)["keys"] == ["projects/p1/scenes/s/media/after.png"]
+    assert world.deletions.verify(deletion_id, out_of_time=lambda: True)["complete"] is False
+
+
+def test_a_receipt_and_a_tombstone_hold_no_personal_data(world: World) -> None:
+    world.uploads.create_project("p2", {"customer": "Ada Lovelace"})
+    world.upload("p2", metadata={"prompt": "Ada's portrait"})
+    receipt = world.delete_project("p2")
+    assert "Ada" not in str(receipt)
+    assert dict(world.ledger.project("p2").metadata) == {}

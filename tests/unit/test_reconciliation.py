@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stocktake.errors import OperationNotFound, RunIncomplete, StorageUnavailable
+from stocktake.model import State
+from stocktake.reconciliation import IDENTITY_KEY, nested, run_of_execution
+from stocktake.storage.memory import MemoryStore
+from tests.unit.world import HOUR, Crash, World, never
+
+ORPHAN = "projects/p1/scenes/s/media/orphan.png"
+
+
+def aged(world: World) -> World:
+    """Lets everything that is there grow older than the grace window."""
+    world.clock.advance(world.grace_ms + 1)
+    return world
+
+
+def a_world_with_one_of_each(world: World) -> dict[str, str]:
+    keys = {
+        "matched": world.upload(color=1).key,
+        "missing": world.upload(color=2).key,
+        "size": world.upload(color=3).key,
+        "etag": world.upload(color=4).key,
+        "returned": world.upload(color=5).key,
+        "orphan": ORPHAN,
+        "unknown": "backup.tar",
+        "pending": "projects/p1/2026/11/00000000000000000000000900.png",
+        "inline": "projects/p1/2026/11/00000000000000000000000901.png",
+        "external": "projects/p1/2026/11/00000000000000000000000902.png",
+    }
+    size = world.uploads.content(world.ledger.record(keys["etag"]).object_id).object.size  # type: ignore[union-attr]  # uploaded above
+    world.store.remove(keys["missing"])
+    world.store.remove(keys["returned"])
+    world.aligner().align(keys["returned"])
+    world.plant(keys["returned"])
+    world.plant(keys["size"], body=b"short")
+    world.plant(keys["etag"], body=bytes(size))
+    world.plant(keys["orphan"], keys["unknown"])
+    world.record(keys["pending"], State.PENDING)
+    world.record(keys["inline"], State.INLINE)
+    world.record(keys["external"], State.EXTERNAL)
+    return keys
+
+
+def counts(world: World, run_id: str) -> dict[str, Any]:
+    return dict(world.runs.run(run_id).document["counts"])
+
+
+def test_every_difference_is_found_once_and_nothing_else(world: World) -> None:
+    keys = a_world_with_one_of_each(world)
+    run_id = aged(world).reconcile()
+    assert world.found(run_id) == {
+        ("missing", "gone", keys["missing"]),
+        ("mismatch", "size", keys["size"]),
+        ("mismatch", "etag", keys["etag"]),
+        ("mismatch", "returned", keys["returned"]),
+        ("orphan", "active", keys["orphan"]),
+        ("unknown", "no_layout", keys["unknown"]),
+        ("unstored", "pending", keys["pending"]),
+        ("unstored", "inline", keys["inline"]),
+        ("unstored", "external", keys["external"]),
+    }
+    assert world.runs.run(run_id).status == "COMPLETE"
+
+
+def test_comparing_changes_nothing(world: World) -> None:
+    a_world_with_one_of_each(world)
+    aged(world).reconcile()
+    before = (world.bucket_keys(), list(world.ledger.entries()), world.counts())
+    aged(world).reconcile()
+    assert (world.bucket_keys(), list(world.ledger.entries()), world.counts()) == before
+
+
+def test_every_finding_says_what_it_means_and_what_to_do(world: World) -> None:
+    a_world_with_one_of_each(world)
+    page, _ = world.runs.findings(aged(world).reconcile(), None, 100, None)
+    assert all(len(finding["meaning"]) > 30 and finding["recommended"] for finding in page)
+
+
+def test_findings_are_paged_and_filtered_by_class(world: World) -> None:
+    a_world_with_one_of_each(world)
+    run_id = aged(world).reconcile()
+    first, cursor = world.runs.findings(run_id, "mismatch", 2, None)
+    second, end = world.runs.findings(run_id, "mismatch", 2, cursor)
+    assert [finding["class"] for finding in first + second] == ["mismatch"] * 3
+    assert end is None
+
+
+def test_what_is_younger_than_the_grace_window_is_no_finding(world: World) -> None:
+    a_world_with_one_of_each(world)
+    run_id = world.reconcile()
+    assert world.found(run_id) == set()
+    assert counts(world, run_id)["young"]["objects"] == 9
+
+
+def test_an_overwrite_within_the_grace_window_is_young_though_its_record_is_old(world: World) -> None:
+    record = world.upload()
+    aged(world)
+    world.plant(record.key, body=b"just now")
+    assert world.found(world.reconcile()) == set()
+
+
+def test_a_record_touched_within_the_grace_window_is_young_though_it_was_created_long_ago(world: World) -> None:
+    record = world.upload()
+    aged(world)
+    world.plant(record.key, body=b"overwritten")
+    world.aligner().align(record.key)
+    world.store.remove(record.key)
+    assert world.found(world.reconcile()) == set()
+
+
+def test_nothing_is_missing_on_the_word_of_a_listing(world: World) -> None:
+    record = world.upload()
+    world.store.hide(record.key)
+    run_id = aged(world).reconcile()
+    assert world.found(run_id) == set()
+    assert counts(world, run_id)["unlisted"]["objects"] == 1
+
+
+def test_an_upload_that_commits_during_the_walk_is_no_orphan(world: World) -> None:
+    world.plant(ORPHAN)
+    aged(world)
+
+    def commit(operation: str, key: str | None) -> None:
+        if operation == "head" and key == ORPHAN:
+            world.store.on_call = None
+            world.aligner().align(ORPHAN)
+
+    real = world.ledger.record
+    seen = 0
+
+    def record(key: str):  # type: ignore[no-untyped-def]  # stands in for record
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            world.ledger.record = real  # type: ignore[method-assign]  # once
+            world.aligner().align(ORPHAN)
+        return real(key)
+
+    world.ledger.record = record  # type: ignore[method-assign]  # a race, injected
+    assert world.found(world.reconcile()) == set()
+
+
+@pytest.mark.parametrize(("state", "kind"), [("active", "active"), ("deleting", "deleting"), ("deleted", "deleted"), ("none", "none")])
+def test_an_orphan_says_what_became_of_its_project(world: World, state: str, kind: str) -> None:
+    if state == "deleting":
+        world.deletions.request("p1")
+    elif state == "deleted":
+        world.delete_project("p1")
+    key = "projects/nobody/scenes/s/media/a.png" if state == "none" else ORPHAN
+    world.plant(key)
+    assert world.found(aged(world).reconcile()) == {("orphan", kind, key)}
+
+
+def test_an_intent_whose_bytes_arrived_is_told_from_one_whose_bytes_are_another(world: World) -> None:
+    world.store.fail("put", error=StorageUnavailable("the reply was lost"), after_effect=True)
+    with pytest.raises(StorageUnavailable):
+        world.upload()
+    other = "projects/p1/2026/11/00000000000000000000000900.png"
+    world.record(other, State.PENDING, sha256="00" * 32)
+    world.plant(other, body=b"12345")
+    found = world.found(aged(world).reconcile())
+    assert {(name, kind) for name, kind, _ in found} == {("unstored", "uncommitted"), ("mismatch", "not_as_announced")}
+
+
+def test_known_losses_and_quarantined_records_are_not_found_again(world: World) -> None:
+    world.record("projects/p1/scenes/s/media/lost.png", State.MISSING)
+    world.record("projects/p1/scenes/s/media/aside.png", State.QUARANTINED)
+    run_id = aged(world).reconcile()
+    assert world.found(run_id) == set()
+    assert counts(world, run_id)["known"]["objects"] == 2
+
+
+def test_an_object_that_reappears_under_a_quarantined_record_is_a_finding(world: World) -> None:
+    world.record(ORPHAN, State.QUARANTINED)
+    world.plant(ORPHAN)
+    assert world.found(aged(world).reconcile()) == {("mismatch", "reappeared", ORPHAN)}
+
+
+def test_the_bucket_is_counted_whole_per_project_and_layout(world: World) -> None:
+    record = world.upload()
+    world.plant(ORPHAN, "backup.tar", "projects/nobody/scenes/s/media/a.png", body=b"12345")
+    run_id = aged(world).reconcile()
+    assert counts(world, run_id)["bucket"] == {"objects": 4, "bytes": record.size + 15}
+    assert counts(world, run_id)["layout"]["unknown"] == {"objects": 1, "bytes": 5}
+    assert world.analytics.project("p1")["bucket"]["objects"] == 2
+
+
+def test_more_projects_than_one_row_holds_are_counted_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.PROJECTS_PER_PART", 1)
+    monkeypatch.setattr("stocktake.reconciliation.SAVE_EVERY", 1)
+    for number in range(3):
+        world.uploads.create_project(f"q{number}", {})
+        world.upload(f"q{number}", color=number)
+    aged(world).reconcile()
+    assert [world.analytics.project(f"q{number}")["bucket"]["objects"] for number in range(3)] == [1, 1, 1]
+
+
+def test_the_first_run_marks_the_bucket_as_ours(world: World) -> None:
+    world.reconcile()
+    content = world.store.get(IDENTITY_KEY)
+    assert content is not None
+    world.reconcile()
+    assert world.store.get(IDENTITY_KEY) == content
+
+
+def test_two_first_runs_at_once_agree_on_the_identity(world: World) -> None:
+    def rival(operation: str, key: str | None) -> None:
+        if operation == "put" and key == IDENTITY_KEY:
+            world.store.on_call = None
+            world.store.plant(IDENTITY_KEY, b'{"bucket_id": "theirs"}')
+
+    world.store.on_call = rival
+    world.reconcile()
+    known = world.operations.get("settings", "identity")
+    assert known is not None
+    assert known.document["bucket_id"] == "theirs"
+
+
+def test_a_new_stack_takes_over_the_identity_its_bucket_has(world: World) -> None:
+    world.store.plant(IDENTITY_KEY, b'{"bucket_id": "from before"}')
+    world.reconcile()
+    known = world.operations.get("settings", "identity")
+    assert known is not None
+    assert known.document["bucket_id"] == "from before"
+
+
+@pytest.mark.parametrize(("identity", "message"), [(None, "emptied"), (b'{"bucket_id": "another"}', "another bucket")])
+def test_a_wrong_or_emptied_bucket_ends_the_run_without_a_finding(world: World, identity: bytes | None, message: str) -> None:
+    world.upload()
+    world.reconcile()
+    aged(world)
+    world.store.remove(IDENTITY_KEY)
+    if identity:
+        world.store.plant(IDENTITY_KEY, identity)
+    with pytest.raises(RunIncomplete, match=message):
+        world.plan()
+    run = world.runs.recent(1)[0]
+    assert run.status == "FAILED"
+    assert message in run.document["why"]
+    assert world.found(run.operation_id) == set()
+
+
+def test_an_empty_listing_under_a_full_ledger_is_incomplete(world: World) -> None:
+    record = world.upload()
+    run_id = world.plan()["run_id"]
+    world.store.hide(record.key)
+    world.clock.advance(2 * HOUR)
+    world.runs.walk(run_id, 0, out_of_time=never)
+    assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
+    assert "lists no object" in world.runs.run(run_id).document["why"]
+
+
+def test_a_range_not_walked_to_its_end_makes_the_run_incomplete(world: World) -> None:
+    world.upload()
+    run_id = world.plan()["run_id"]
+    assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
+    assert world.analytics.overall()["bucket"] is None
+
+
+def test_a_failed_page_fails_the_step_and_walking_again_finds_the_same(world: World) -> None:
+    keys = a_world_with_one_of_each(world)
+    run_id = aged(world).plan()["run_id"]
+    world.store.fail("list", error=StorageUnavailable("a page failed"))
+    with pytest.raises(StorageUnavailable):
+        world.runs.walk(run_id, 0, out_of_time=never)
+    world.runs.walk(run_id, 0, out_of_time=never)
+    world.runs.summarise(run_id)
+    assert len(world.found(run_id)) == len(keys) - 1
+
+
+def test_a_run_that_broke_off_says_why(world: World) -> None:
+    run = world.runs.request()
+    assert world.launched == [{"action": "compare", "run_id": run.operation_id}]
+    world.runs.fail(run.operation_id, "the store did not answer")
+    assert world.runs.run(run.operation_id).status == "FAILED"
+    scheduled = run_of_execution("arn:execution:1")
+    assert world.runs.fail(scheduled, "before there was a run")["status"] == world.runs.run(scheduled).status == "FAILED"
+    with pytest.raises(OperationNotFound):
+        world.runs.run("nothing")
+    with pytest.raises(OperationNotFound):
+        world.runs.walk(run.operation_id, 7, out_of_time=never)
+
+
+def test_a_walk_short_of_time_saves_its_cursor_and_the_next_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.CHECK_EVERY", 1)
+    keys = a_world_with_one_of_each(world)
+    run_id = aged(world).plan()["run_id"]
+    steps = 0
+    while not world.runs.walk(run_id, 0, out_of_time=lambda: True)["done"]:
+        steps += 1
+    assert steps > 5
+    world.runs.summarise(run_id)
+    assert len(world.found(run_id)) == len(keys) - 1
+    assert counts(world, run_id)["bucket"]["objects"] == 6
+    assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+
+
+@pytest.mark.parametrize("step", range(0, 30, 4))
+def test_a_walk_killed_at_any_call_and_started_again_reports_the_same(world: World, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.SAVE_EVERY", 2)
+    keys = a_world_with_one_of_each(world)
+    run_id = aged(world).plan()["run_id"]
+    calls = 0
+
+    def kill(operation: str, key: str | None) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise Crash
+
+    world.store.on_call = kill
+    try:
+        world.runs.walk(run_id, 0, out_of_time=never)
+    except Crash:
+        world.runs.walk(run_id, 0, out_of_time=never)
+    world.runs.summarise(run_id)
+    assert len(world.found(run_id)) == len(keys) - 1
+    assert counts(world, run_id)["bucket"]["objects"] == 6
+
+
+def test_a_large_ledger_is_cut_into_ranges_that_see_every_key_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.KEYS_PER_RANGE", 8)
+    for number in range(40):
+        world.upload(color=number)
+    plan = aged(world).plan()
+    assert len(plan["ranges"]) > 1
+    for piece in plan["ranges"]:
+        world.runs.walk(plan["run_id"], piece["number"], out_of_time=never)
+    world.runs.summarise(plan["run_id"])
+    assert counts(world, plan["run_id"])["matched"]["objects"] == 40
+    assert world.found(plan["run_id"]) == set()
+
+
+def test_a_store_that_lists_out_of_order_gets_the_same_findings(world: World) -> None:
+    world = World(MemoryStore("data", now=world.clock, ordering="directory"), world.ledger, world.operations, world.clock)
+    keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")}
+    world.plant(*keys)
+    assert {key for _, _, key in world.found(aged(world).reconcile())} == keys
+
+
+def test_a_key_of_any_length_makes_a_finding(world: World) -> None:
+    key = "x" * 1024
+    world.plant(key)
+    assert world.found(aged(world).reconcile()) == {("unknown", "no_layout", key)}
+
+
+def test_counts_are_answered_as_a_tree() -> None:
+    assert nested({"a.b.objects": 1, "a.b.bytes": 2, "c": 3}) == {"a": {"b": {"objects": 1, "bytes": 2}}, "c": 3}
+
+
+scenes = st.sampled_from(["a", "a-b", "a.b", "ab", "é", "a b", "a+b", "%41"])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(scenes, st.sampled_from(["both", "object", "record", "other"]), max_size=8))
+def test_the_walk_agrees_with_a_set_comparison(world: World, situation: dict[str, str]) -> None:
+    for key in world.bucket_keys():
+        world.store.remove(key)
+    for entry in list(world.ledger.entries()):
+        world.ledger.move(world.ledger.record(entry.key), None, gated=False)
+    expected = set()
+    for scene, case in situation.items():
+        key = f"projects/p1/scenes/{scene}/media/a.png"
+        if case != "record":
+            world.plant(key, body=b"12345")
+        if case != "object":
+            stored = world.store.head(key)
+            world.record(key, State.STORED, size=5 if case == "both" else 6, etag=stored.etag if stored else "x")
+        if case != "both":
+            name = {"object": "orphan", "record": "missing", "other": "mismatch"}[case]
+            expected.add((name, {"object": "active", "record": "gone", "other": "size"}[case], key))
+    world.plant("projects/p1/keeps-the-bucket-from-being-empty.txt")
+    found = {finding for finding in world.found(aged(world).reconcile()) if finding[0] != "unknown"}
+    assert found == expected

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from stocktake.errors import (
+    BreakerOpen,
+    Conflict,
+    InvalidRequest,
+    ObjectChanged,
+    ObjectExists,
+    OperationNotFound,
+    RunIncomplete,
+)
+from stocktake.model import State
+from tests.unit.test_reconciliation import ORPHAN, a_world_with_one_of_each, aged
+from tests.unit.world import Crash, World, never
+
+EVERYTHING = {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle", "orphan": "quarantine"}
+
+
+def test_what_is_obvious_is_repaired_and_the_rest_left_alone(world: World) -> None:
+    keys = a_world_with_one_of_each(world)
+    repair = world.repair(aged(world).reconcile())
+    assert (repair["status"], repair["done"], repair["skipped"]) == ("DONE", {"MARK_MISSING": 1, "QUARANTINE": 1}, 0)
+    missing, orphan = world.ledger.record(keys["missing"]), world.ledger.record(keys["orphan"])
+    assert missing is not None and orphan is not None
+    assert (missing.state, orphan.state) == (State.MISSING, State.QUARANTINED)
+    assert keys["orphan"] not in world.bucket_keys()
+    assert keys["unknown"] in world.bucket_keys()
+
+
+def test_after_everything_is_repaired_a_second_run_finds_only_what_no_action_is_for(world: World) -> None:
+    keys = a_world_with_one_of_each(world)
+    world.repair(aged(world).reconcile(), EVERYTHING)
+    assert world.found(aged(world).reconcile()) == {
+        ("unknown", "no_layout", keys["unknown"]),
+        ("unstored", "inline", keys["inline"]),
+        ("unstored", "external", keys["external"]),
+    }
+
+
+def test_an_orphan_can_be_adopted(world: World) -> None:
+    world.plant(ORPHAN)
+    repair = world.repair(aged(world).reconcile(), {"orphan": "adopt"})
+    assert repair["done"] == {"ADOPT": 1}
+    assert world.tells_one_story()
+
+
+def test_an_orphan_nobody_may_own_is_not_adopted_and_says_why(world: World) -> None:
+    key = "projects/nobody/scenes/s/media/a.png"
+    world.plant(key)
+    run_id = aged(world).reconcile()
+    assert world.repair(run_id, {"orphan": "adopt"})["skipped"] == 1
+    [finding], _ = world.runs.findings(run_id, None, 10, None)
+    assert finding["skipped"] == "asked again, the key was no_project"
+    assert world.bucket_keys() == {key}
+
+
+@pytest.mark.parametrize("plan", [{"unknown": "delete"}, {"nonsense": "x"}, {"missing": "delete"}, {"orphan": "delete"}])
+def test_no_plan_can_delete(world: World, plan: dict[str, str]) -> None:
+    world.plant("backup.tar", ORPHAN)
+    run_id = aged(world).reconcile()
+    with pytest.raises(InvalidRequest):
+        world.repairs().request(run_id, plan)
+    assert world.bucket_keys() == {"backup.tar", ORPHAN}
+
+
+@pytest.mark.parametrize("status", ["FAILED", "INCOMPLETE", "RUNNING", "REQUESTED"])
+def test_a_run_that_did_not_see_everything_is_never_acted_on(world: World, status: str) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).reconcile()
+    world.operations.update(world.runs.run(run_id), status=status)
+    with pytest.raises(RunIncomplete, match=status.lower()):
+        world.repairs().request(run_id, None)
+    assert world.bucket_keys() == {ORPHAN}
+
+
+def test_the_breaker_refuses_a_plan_that_is_too_large_and_nothing_is_done(world: World) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(5)))
+    run_id = aged(world).reconcile()
+    with pytest.raises(BreakerOpen, match="act on 5 keys and the breaker allows 4"):
+        world.repairs(max_actions=4).request(run_id, None)
+    assert len(world.bucket_keys()) == 5
+    assert world.repairs(max_actions=5).request(run_id, None)["status"] == "RUNNING"
+
+
+def test_the_breaker_knows_shares_of_large_buckets(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).reconcile()
+    run = world.runs.run(run_id)
+    counts = {**run.document["counts"], "orphan": {"objects": 600, "bytes": 0}, "bucket": {"objects": 10_000, "bytes": 0}}
+    world.operations.update(run, document={**run.document, "counts": counts})
+    with pytest.raises(BreakerOpen):
+        world.repairs(max_percent=5).request(run_id, None)
+    world.repairs(max_percent=6).request(run_id, None)
+
+
+def test_a_run_is_acted_on_once(world: World) -> None:
+    run_id = aged(world).reconcile()
+    world.repair(run_id)
+    with pytest.raises(Conflict, match="start a new one"):
+        world.repairs().request(run_id, None)
+
+
+def test_an_object_that_is_live_again_by_then_is_not_touched(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).reconcile()
+    world.aligner().align(ORPHAN)
+    repair = world.repair(run_id)
+    assert (repair["done"], repair["skipped"]) == ({}, 1)
+    assert world.bucket_keys() == {ORPHAN}
+    [finding], _ = world.runs.findings(run_id, None, 10, None)
+    assert "changed since the finding" in finding["skipped"]
+
+
+def test_an_object_overwritten_since_the_finding_is_not_touched(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).reconcile()
+    world.plant(ORPHAN, body=b"something else")
+    assert world.repair(run_id)["skipped"] == 1
+    assert world.bucket_keys() == {ORPHAN}
+
+
+def test_an_object_overwritten_between_copy_and_delete_stays_and_its_copy_goes(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).reconcile()
+
+    def overwrite(operation: str, key: str | None) -> None:
+        if operation == "delete" and key == ORPHAN:
+            world.store.on_call = None
+            world.plant(ORPHAN, body=b"newer")
+
+    world.store.on_call = overwrite
+    assert world.repair(run_id)["skipped"] == 1
+    content = world.store.get(ORPHAN)
+    assert content is not None
+    assert content.body == b"newer"
+    assert [key for key in world.every_key() if "quarantine" in key] == []
+    assert world.counts() == {}
+    with pytest.raises(Conflict, match="cancelled"):
+        world.quarantine.restore(world.quarantine.recent(1)[0].operation_id)
+
+
+def test_a_missing_object_that_came_back_by_then_is_not_marked(world: World) -> None:
+    record = world.upload()
+    world.store.remove(record.key)
+    world.upload(color=9)
+    run_id = aged(world).reconcile()
+    world.plant(record.key)
+    assert world.repair(run_id)["skipped"] == 1
+    after = world.ledger.record(record.key)
+    assert after is not None
+    assert after.state is State.STORED
+
+
+def test_what_was_set_aside_is_restored_to_the_byte_and_recorded(world: World) -> None:
+    world.plant(ORPHAN, body=b"precious")
+    world.repair(aged(world).reconcile())
+    entry = world.quarantine.recent(1)[0]
+    restored = world.quarantine.restore(entry.operation_id)
+    assert restored.status == "RESTORED"
+    content, record = world.store.get(ORPHAN), world.ledger.record(ORPHAN)
+    assert content is not None and record is not None
+    assert (content.body, record.state, record.size) == (b"precious", State.STORED, 8)
+    assert world.tells_one_story()
+    assert [key for key in world.every_key() if "quarantine" in key] == []
+    assert world.quarantine.restore(entry.operation_id).status == "RESTORED"
+
+
+@pytest.mark.parametrize("key", ["projects/nobody/scenes/s/media/a.png", "images/session/persona/1703123456789-a.png"])
+def test_an_orphan_of_no_project_is_set_aside_and_restored_without_a_record(world: World, key: str) -> None:
+    world.plant(key)
+    world.repair(aged(world).reconcile())
+    assert world.bucket_keys() == set()
+    world.quarantine.restore(world.quarantine.recent(1)[0].operation_id)
+    assert world.bucket_keys() == {key}
+    assert list(world.ledger.entries()) == []
+
+
+def test_a_restore_never_overwrites_what_lies_under_the_key_by_now(world: World) -> None:
+    world.plant(ORPHAN, body=b"old")
+    world.repair(aged(world).reconcile())
+    world.plant(ORPHAN, body=b"new")
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(world.quarantine.recent(1)[0].operation_id)
+    content = world.store.get(ORPHAN)
+    assert content is not None
+    assert content.body == b"new"
+
+
+def test_a_restore_killed_after_the_copy_goes_on(world: World) -> None:
+    world.plant(ORPHAN, body=b"precious")
+    world.repair(aged(world).reconcile())
+    entry_id = world.quarantine.recent(1)[0].operation_id
+
+    def kill(operation: str, key: str | None) -> None:
+        if operation == "delete":
+            world.store.on_call = None
+            raise Crash
+
+    world.store.on_call = kill
+    with contextlib.suppress(Crash):
+        world.quarantine.restore(entry_id)
+    world.quarantine.restore(entry_id)
+    assert world.tells_one_story()
+
+
+def test_a_copy_that_is_gone_cannot_be_restored_and_says_so(world: World) -> None:
+    world.plant(ORPHAN)
+    world.repair(aged(world).reconcile())
+    entry = world.quarantine.recent(1)[0]
+    world.store.remove(entry.document["quarantine_key"])
+    with pytest.raises(Conflict, match="gone from the bucket"):
+        world.quarantine.restore(entry.operation_id)
+    with pytest.raises(OperationNotFound):
+        world.quarantine.restore("nothing")
+
+
+@pytest.mark.parametrize("step", range(16))
+def test_a_repair_killed_at_any_call_and_started_again_loses_nothing(world: World, step: int) -> None:
+    world.plant(ORPHAN, body=b"precious")
+    record = world.upload()
+    world.store.remove(record.key)
+    run_id = aged(world).reconcile()
+    repairs = world.repairs()
+    repairs.request(run_id, None)
+    calls = 0
+
+    def kill(operation: str, key: str | None) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise Crash
+
+    world.store.on_call = kill
+    real = world.operations.update
+
+    def killed_update(*args, **kwargs):  # type: ignore[no-untyped-def]  # stands in for update
+        kill("update", None)
+        updated = real(*args, **kwargs)
+        kill("updated", None)
+        return updated
+
+    world.operations.update = killed_update  # type: ignore[method-assign]  # a crash, injected
+    with contextlib.suppress(Crash):
+        repairs.step(run_id, out_of_time=never)
+    assert any(body == b"precious" for body in _bodies(world))
+    repairs.step(run_id, out_of_time=never)
+    world.store.on_call, world.operations.update = None, real  # type: ignore[method-assign]  # the crash is over
+    repair = repairs.repair(run_id)
+    assert repair is not None
+    assert (repair["status"], repair["done"], repair["skipped"]) == ("DONE", {"MARK_MISSING": 1, "QUARANTINE": 1}, 0)
+    assert world.bucket_keys() == set()
+    assert any(body == b"precious" for body in _bodies(world))
+
+
+def _bodies(world: World) -> list[bytes]:
+    on_call, world.store.on_call = world.store.on_call, None
+    contents = [world.store.get(key) for key in world.every_key()]
+    world.store.on_call = on_call
+    return [content.body for content in contents if content is not None]
+
+
+def test_a_repair_short_of_time_hands_on_and_one_that_failed_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number:03}/media/a.png" for number in range(120)))
+    run_id = aged(world).reconcile()
+    repairs = world.repairs()
+    assert repairs.repair(run_id) is None
+    assert repairs.fail(run_id, "too early")["status"] == "FAILED"
+    repairs.request(run_id, {"orphan": "adopt"})
+    assert world.launched[-1] == {"action": "apply", "run_id": run_id}
+    assert repairs.step(run_id, out_of_time=lambda: True)["done"] is False
+    assert repairs.step(run_id, out_of_time=lambda: True)["done"] is True
+    assert repairs.step(run_id, out_of_time=never)["done"] is True
+    repair = repairs.repair(run_id)
+    assert repair is not None
+    assert repair["done"] == {"ADOPT": 120}
+    repairs.fail(run_id, "the store did not answer")
+    failed = repairs.repair(run_id)
+    assert failed is not None
+    assert (failed["status"], failed["why"]) == ("FAILED", "the store did not answer")
+
+
+def test_an_object_that_vanished_is_not_set_aside(world: World) -> None:
+    with pytest.raises(ObjectChanged):
+        world.quarantine.set_aside(ORPHAN, "etag", None, run_id="r", why="")
+
+
+def test_a_project_that_closes_while_its_orphan_is_set_aside_holds_no_record(world: World) -> None:
+    world.plant(ORPHAN)
+    stored = world.store.head(ORPHAN)
+    assert stored is not None
+    real = world.ledger.project
+
+    def closing(project_id: str):  # type: ignore[no-untyped-def]  # stands in for project
+        world.ledger.project = real  # type: ignore[method-assign]  # once
+        project = real(project_id)
+        world.deletions.request(project_id)
+        return project
+
+    world.ledger.project = closing  # type: ignore[method-assign]  # a race, injected
+    assert world.quarantine.set_aside(ORPHAN, stored.etag, stored, run_id="r", why="").status == "HELD"
+    assert world.counts() == {}

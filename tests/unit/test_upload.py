@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+
+from stocktake.errors import (
+    Conflict,
+    InvalidKey,
+    LedgerError,
+    ObjectNotFound,
+    ObjectUnavailable,
+    ProjectClosed,
+    ProjectExists,
+    ProjectNotFound,
+    StorageDenied,
+    StorageUnavailable,
+    TooLarge,
+    UnsupportedType,
+)
+from stocktake.model import State
+from stocktake.upload import Limits, NewObject, Uploads
+from tests.unit.world import Crash, World, an_image
+
+
+def test_an_upload_ends_as_a_stored_record_a_confirmed_object_and_a_count(world: World) -> None:
+    body = an_image(1)
+    record = world.upload(color=1)
+    stored = world.store.head(record.key)
+    assert stored is not None
+    assert (record.state, record.size, record.etag) == (State.STORED, len(body), stored.etag)
+    assert record.key == f"projects/p1/2026/11/{record.object_id}.png"
+    assert world.counts() == {"STORED": (1, len(body))}
+    assert world.ledger.record(record.key) == record
+
+
+def test_the_intent_is_written_before_any_byte(world: World) -> None:
+    seen: list[State] = []
+
+    def look(operation: str, key: str | None) -> None:
+        if operation == "put" and key is not None and key.startswith("projects/"):
+            record = world.ledger.record(key)
+            seen.append(record.state if record else State.MISSING)
+
+    world.store.on_call = look
+    world.upload()
+    assert seen == [State.PENDING]
+
+
+def test_metadata_comes_back_exactly_as_sent_with_its_types(world: World) -> None:
+    metadata = {"aspectRatio": "16:9", "numberOfImages": 2, "scale": 1.0, "nested": {"é": [None, True, 1e-9]}}
+    record = world.upload(metadata=metadata)
+    assert json.dumps(dict(world.uploads.record(record.object_id).metadata)) == json.dumps(metadata)
+
+
+def test_objects_are_cached_for_a_year_unless_the_upload_says_otherwise(world: World) -> None:
+    by_default, own = world.upload(), world.upload(cache_control="private, max-age=60")
+    for record, expected in ((by_default, "public, max-age=31536000"), (own, "private, max-age=60")):
+        stored = world.store.head(record.key)
+        assert stored is not None
+        assert stored.cache_control == record.cache_control == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [(b"<html>", UnsupportedType), (an_image() + bytes(100_000), TooLarge)], ids=["not an image", "too large"]
+)
+def test_what_is_refused_leaves_nothing_behind(world: World, body: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        world.uploads.put("p1", NewObject(body))
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_a_large_object_is_taken_with_a_warning(world: World) -> None:
+    uploaded = world.uploads.put("p1", NewObject(an_image() + bytes(95_000)))
+    assert uploaded.warnings
+    assert not world.uploads.put("p1", NewObject(an_image())).warnings
+
+
+def test_a_project_nobody_opened_takes_no_uploads(world: World) -> None:
+    with pytest.raises(ProjectNotFound):
+        world.upload("nobody")
+
+
+def test_a_project_is_opened_once_under_all_its_spellings(world: World) -> None:
+    world.uploads.create_project("proj_7", {"customer": "Ada"})
+    assert world.uploads.project("7").project_id == "proj_7"
+    for spelling in ("proj_7", "7", "proj_proj_7"):
+        with pytest.raises(ProjectExists):
+            world.uploads.create_project(spelling, {})
+    with pytest.raises(InvalidKey):
+        world.uploads.create_project("../etc", {})
+
+
+def test_a_closed_project_takes_no_uploads(world: World) -> None:
+    world.deletions.request("p1")
+    with pytest.raises(ProjectClosed, match="deleting"):
+        world.upload()
+    assert world.bucket_keys() == set()
+
+
+def test_a_project_deleted_while_the_bytes_are_on_their_way_refuses_the_commit_and_keeps_nothing(world: World) -> None:
+    def close(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            world.deletions.request("p1")
+
+    world.store.on_call = close
+    with pytest.raises(ProjectClosed):
+        world.upload()
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_a_put_refused_for_certain_withdraws_its_intent(world: World) -> None:
+    world.store.fail("put", error=StorageDenied("no"))
+    with pytest.raises(StorageDenied):
+        world.upload()
+    assert world.counts() == {}
+
+
+def test_a_put_whose_end_is_not_known_leaves_its_intent(world: World) -> None:
+    world.store.fail("put", error=StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        world.upload()
+    assert list(world.counts()) == ["PENDING"]
+
+
+def test_an_upload_whose_own_event_committed_it_first_succeeds_once(world: World) -> None:
+    real = world.ledger.move
+
+    def rival(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+        if before is not None and before.state is State.PENDING:
+            world.ledger.move = real  # type: ignore[method-assign]  # once
+            world.aligner().align(before.key)
+        return real(before, after, gated=gated)
+
+    world.ledger.move = rival  # type: ignore[method-assign]  # a race, injected
+    record = world.upload()
+    assert (record.state, record.version) == (State.STORED, 2)
+    assert list(world.counts()) == ["STORED"]
+
+
+def test_an_upload_slower_than_its_intent_lives_is_told_to_come_again_and_leaves_nothing(world: World) -> None:
+    real = world.ledger.move
+
+    def forgotten(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+        if before is not None and before.state is State.PENDING and after is not None:
+            world.ledger.move = real  # type: ignore[method-assign]  # once
+            real(before, None, gated=False)
+        return real(before, after, gated=gated)
+
+    world.ledger.move = forgotten  # type: ignore[method-assign]  # a race, injected
+    with pytest.raises(Conflict, match="upload it again"):
+        world.upload()
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_an_upload_killed_at_any_call_leaves_what_reconciliation_settles(world: World, step: int) -> None:
+    calls = 0
+
+    def kill(operation: str, key: str | None) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise Crash
+
+    world.store.on_call = kill
+    real = world.ledger.move
+
+    def killed_move(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+        kill("move", None)
+        moved = real(before, after, gated=gated)
+        kill("moved", None)
+        return moved
+
+    world.ledger.move = killed_move  # type: ignore[method-assign]  # a crash, injected
+    with contextlib.suppress(Crash):
+        world.upload()
+    world.store.on_call, world.ledger.move = None, real  # type: ignore[method-assign]  # the crash is over
+    assert not [entry for entry in world.ledger.entries() if entry.state is State.STORED and world.store.head(entry.key) is None]
+    assert world.bucket_keys() <= {entry.key for entry in world.ledger.entries()}
+    world.clock.advance(world.grace_ms + 1)
+    world.repair(world.reconcile(), {"unstored": "settle"})
+    assert world.tells_one_story()
+    assert set(world.counts()) <= {"STORED"}
+    world.clock.advance(world.grace_ms + 1)
+    assert world.found(world.reconcile()) == set()
+
+
+def test_a_ledger_that_does_not_answer_stops_the_upload_before_any_byte(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise LedgerError("no answer")
+
+    monkeypatch.setattr(world.ledger, "move", broken)
+    with pytest.raises(LedgerError):
+        world.upload()
+    assert world.bucket_keys() == set()
+
+
+def test_the_bytes_come_back_as_they_were(world: World) -> None:
+    record = world.upload(color=3)
+    assert world.uploads.content(record.object_id).body == an_image(3)
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.MISSING, State.QUARANTINED, State.INLINE, State.EXTERNAL])
+def test_what_is_not_stored_says_why_it_cannot_be_fetched(world: World, state: State) -> None:
+    record = world.record("projects/p1/x.png", state)
+    with pytest.raises(ObjectUnavailable, match=state.lower()):
+        world.uploads.content(record.object_id)
+
+
+def test_bytes_lost_since_the_last_look_are_a_clear_answer(world: World) -> None:
+    record = world.upload()
+    world.store.delete(record.key)
+    with pytest.raises(ObjectUnavailable, match="nothing under its key"):
+        world.uploads.content(record.object_id)
+
+
+def test_urls_are_public_where_the_bucket_is_and_presigned_elsewhere(world: World) -> None:
+    record = world.upload()
+    assert world.store.fetch(world.uploads.url(record)).body == an_image()
+    public = Uploads(
+        world.store,
+        world.ledger,
+        limits=Limits(),
+        public_base_url="https://cdn.example",
+        default_cache_control="x",
+        now=world.clock,
+        new_id=world.new_id,
+    )
+    assert public.url(record) == f"https://cdn.example/{record.key}"
+
+
+def test_deleting_an_object_removes_bytes_record_and_count(world: World) -> None:
+    record = world.upload()
+    world.uploads.delete(record.object_id)
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+    with pytest.raises(ObjectNotFound):
+        world.uploads.record(record.object_id)
+
+
+def test_deleting_an_object_whose_event_comes_first_still_removes_the_record(world: World) -> None:
+    record = world.upload()
+
+    def event(operation: str, key: str | None) -> None:
+        if operation == "delete" and key == record.key:
+            world.store.on_call = None
+            world.store.delete(record.key)
+            world.aligner().align(record.key)
+
+    world.store.on_call = event
+    world.uploads.delete(record.object_id)
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_a_quarantined_object_is_not_deleted_by_hand(world: World) -> None:
+    record = world.record("projects/p1/x.png", State.QUARANTINED)
+    with pytest.raises(ObjectUnavailable, match="restore it first"):
+        world.uploads.delete(record.object_id)
+
+
+def test_a_project_is_listed_page_by_page(world: World) -> None:
+    keys = sorted(world.upload(color=number).key for number in range(5))
+    first, cursor = world.uploads.page("proj_p1", 3, None)
+    second, end = world.uploads.page("p1", 3, cursor)
+    assert [record.key for record in first + second] == keys
+    assert end is None

@@ -1,0 +1,241 @@
+"""A whole deployment in memory: the bucket's twin, moto's tables, and queues that are pumped by hand."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from stocktake.alignment import Aligner
+from stocktake.analytics import Analytics
+from stocktake.layouts import Registry
+from stocktake.ledger import Ledger, Operations
+from stocktake.model import Record, State
+from stocktake.object_events import ObjectEvents
+from stocktake.project_deletion import ProjectDeletions, Wiring
+from stocktake.quarantine import Quarantine
+from stocktake.reconciliation import Reconciliations
+from stocktake.repair import Repairs
+from stocktake.storage.memory import MemoryStore
+from stocktake.upload import Limits, NewObject, Uploads
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def an_image(color: int = 0, form: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (color % 256, color // 256 % 256, 7)).save(buffer, form)
+    return buffer.getvalue()
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = 1_795_239_000_000
+
+    def __call__(self) -> int:
+        return self.at
+
+    def advance(self, milliseconds: int) -> None:
+        self.at += milliseconds
+
+
+class Crash(BaseException):
+    """A process that is killed: nothing catches it."""
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class World:
+    """One deployment. `messages` holds what was sent and not yet delivered, as (queue, message, visible at)."""
+
+    store: MemoryStore
+    ledger: Ledger
+    operations: Operations
+    clock: Clock
+    layouts: Registry = field(default_factory=Registry)
+    grace_ms: int = HOUR
+    messages: deque[tuple[str, dict[str, Any], int]] = field(default_factory=deque)
+    dead_letters: list[dict[str, Any]] = field(default_factory=list)
+    launched: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: int = 1
+
+    def __post_init__(self) -> None:
+        numbers = itertools.count(1)
+        # 26 characters as real ids have, so that keys are of the current layout
+        self.new_id: Callable[[int], str] = lambda at: f"{next(numbers):026d}"
+
+    # flows
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(
+            self.store,
+            self.ledger,
+            limits=Limits(max_bytes=100_000, warn_bytes=90_000),
+            public_base_url=None,
+            default_cache_control="public, max-age=31536000",
+            now=self.clock,
+            new_id=self.new_id,
+        )
+
+    def aligner(self, source: str = "event") -> Aligner:
+        return Aligner(self.store, self.ledger, self.layouts, self.clock, source)
+
+    @cached_property
+    def events(self) -> ObjectEvents:
+        return ObjectEvents(self.aligner(), bucket=self.store.bucket)
+
+    @cached_property
+    def deletions(self) -> ProjectDeletions:
+        wiring = Wiring(
+            publish=lambda detail: self._send("steps", detail, 0),
+            steps=lambda message, delay: self._send("steps", message, delay),
+            batches=lambda message, delay: self._send("batches", message, delay),
+            dead_letters=lambda message, delay: self.dead_letters.append(dict(message)),
+        )
+        return ProjectDeletions(
+            self.store, self.ledger, self.operations, self.layouts, wiring, sweep_delay_ms=960_000, now=self.clock, new_id=self.new_id
+        )
+
+    @cached_property
+    def runs(self) -> Reconciliations:
+        return Reconciliations(
+            self.store,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            grace_ms=self.grace_ms,
+            launch=lambda payload: self.launched.append(dict(payload)),
+            now=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock, new_id=self.new_id)
+
+    def repairs(self, *, max_actions: int = 1000, max_percent: int = 100) -> Repairs:
+        return Repairs(
+            self.runs,
+            self.aligner("reconciliation"),
+            self.quarantine,
+            self.operations,
+            max_actions=max_actions,
+            max_percent=max_percent,
+            launch=lambda payload: self.launched.append(dict(payload)),
+            now=self.clock,
+        )
+
+    @cached_property
+    def analytics(self) -> Analytics:
+        return Analytics(self.ledger, self.operations, now=self.clock)
+
+    # doing
+
+    def upload(self, project_id: str = "p1", color: int = 0, **fields: Any) -> Record:
+        return self.uploads.put(project_id, NewObject(an_image(color), **fields)).record
+
+    def plant(self, *keys: str, body: bytes = b"stranger") -> None:
+        """Puts objects behind the ledger's back."""
+        for key in keys:
+            self.store.plant(key, body)
+
+    def record(self, key: str, state: State, *, project_id: str = "p1", size: int = 5, **changes: Any) -> Record:
+        """Writes a record behind the bucket's back."""
+        at = self.clock()
+        project = self.ledger.project(project_id)
+        fields = {"etag": "0" * 32, "expires_at": at + 60_000 if state is State.PENDING else None, **changes}
+        return self.ledger.move(
+            None, Record(key, self.new_id(at), project.project_id, project.epoch, state, size, at, at, **fields), gated=True
+        )
+
+    def pump(self) -> None:
+        """Delivers every message, `deliveries` times each, waiting where one is delayed."""
+        while self.messages:
+            queue, message, visible_at = self.messages.popleft()
+            self.clock.at = max(self.clock.at, visible_at)
+            for _ in range(self.deliveries):
+                self.deliver(queue, message)
+
+    def deliver(self, queue: str, message: Mapping[str, Any]) -> None:
+        if queue == "batches":
+            self.deletions.work(message["deletion_id"], message["part"])
+        elif message["step"] == "discover":
+            self.deletions.discover(message["deletion_id"], message["round"], out_of_time=never)
+        elif message["step"] == "verify":
+            self.deletions.sweep(message["deletion_id"], message["round"])
+        else:
+            self.deletions.resume(message["deletion_id"])
+
+    def delete_project(self, project_id: str = "p1") -> dict[str, Any]:
+        """Deletes a project to its receipt."""
+        deletion = self.deletions.request(project_id, reason="a test")
+        self.pump()
+        receipt = self.deletions.receipt(deletion.operation_id)
+        assert receipt is not None
+        return receipt
+
+    def plan(self) -> dict[str, Any]:
+        """Opens a run and cuts it into ranges."""
+        return self.runs.plan(self.new_id(self.clock()))
+
+    def reconcile(self) -> str:
+        """Runs a whole reconciliation, as the state machine would, and returns its id."""
+        run_id: str = self.plan()["run_id"]
+        for row in list(self.operations.all_parts(run_id, "range#")):
+            if row.status == "OPEN":
+                while not self.runs.walk(run_id, int(row.part.split("#")[1]), out_of_time=never)["done"]:
+                    pass
+        self.runs.summarise(run_id)
+        return run_id
+
+    def found(self, run_id: str) -> set[tuple[str, str, str]]:
+        """Returns (class, kind, key) of every finding of a run."""
+        page, cursor = self.runs.findings(run_id, None, 500, None)
+        assert cursor is None
+        return {(finding["class"], finding["kind"], finding["key"]) for finding in page}
+
+    def repair(self, run_id: str, plan: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Repairs a run to its end and returns what the repair says of itself."""
+        repairs = self.repairs()
+        repairs.request(run_id, plan)
+        while not repairs.step(run_id, out_of_time=never)["done"]:
+            pass
+        repair = repairs.repair(run_id)
+        assert repair is not None
+        return repair
+
+    def counts(self, project_id: str = "p1") -> dict[str, tuple[int, int]]:
+        """Returns (objects, bytes) by state, without the states of which there is none."""
+        counts = self.ledger.counts(project_id)
+        return {state.value: (tally.objects, tally.bytes) for state, tally in counts.items() if tally.objects or tally.bytes}
+
+    def bucket_keys(self) -> set[str]:
+        """Returns every key in the bucket but our own."""
+        return {row.key for page in self.store.list() for row in page if not row.key.startswith(".stocktake/")}
+
+    def every_key(self) -> list[str]:
+        """Returns every key in the bucket, our own among them."""
+        return list(self.store.keys())
+
+    def tells_one_story(self) -> bool:
+        """Says whether every record that claims an object has it, and every object has its record."""
+        stored = {entry.key for entry in self.ledger.entries() if entry.state is State.STORED}
+        return stored == self.bucket_keys()
+
+    def _send(self, queue: str, message: Mapping[str, Any], delay_seconds: int) -> None:
+        # through JSON, as a queue carries it
+        self.messages.append((queue, json.loads(json.dumps(message)), self.clock() + delay_seconds * 1000))
