@@ -58,6 +58,19 @@ class Emulator:
         self._folder = tempfile.TemporaryDirectory(prefix="stocktake-rie-")
         self._process: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def of(cls, stack: Stack, function: str) -> Self:
+        """Makes the environment that a function has in a running stack: its settings, its limits, and that stack's AWS."""
+        configuration = stack.aws("lambda").get_function_configuration(FunctionName=stack.resources[function])
+        environment = configuration.get("Environment", {}).get("Variables", {}) | {
+            "AWS_ENDPOINT_URL": stack.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        }
+        return cls(function, environment, timeout=configuration["Timeout"], memory=configuration["MemorySize"])
+
     def __enter__(self) -> Self:
         site = next((stack_bin().parent / "lib").glob("python3*/site-packages"))
         packages = Path(self._folder.name) / "runtime"
@@ -180,15 +193,7 @@ def main(arguments: list[str]) -> int:
         build_all(Settings.from_environment())
         if options.function not in handlers():
             raise StackError(f"there is no function {options.function}; there are: {', '.join(sorted(handlers()))}")
-        configuration = stack.aws("lambda").get_function_configuration(FunctionName=stack.resources[options.function])
-        environment = configuration.get("Environment", {}).get("Variables", {}) | {
-            "AWS_ENDPOINT_URL": stack.endpoint,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-        }
-        with Emulator(options.function, environment, timeout=configuration["Timeout"], memory=configuration["MemorySize"]) as emulator:
+        with Emulator.of(stack, options.function) as emulator:
             print(json.dumps(emulator.invoke(json.loads(options.event.read_text())), indent=1, ensure_ascii=False))
             print(emulator.logs(), file=sys.stderr, end="")
     except (StackError, OSError, ValueError) as error:

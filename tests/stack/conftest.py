@@ -19,16 +19,21 @@ from tools.stack.settings import ROOT
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack_settings() -> Settings:
+    """Where the stack of the tests lives."""
+    home = ROOT / ".local" / "test"
+    down(Settings(home))
+    shutil.rmtree(home, ignore_errors=True)
+    return Settings(home, port=free_ports(1), store=os.environ.get("STORE") or "s3", store_port=free_ports(4))
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[Stack]:
     """A running stack that nothing was stored in yet: `stack.api.post("/projects", ...)`, `stack.bucket_client()`, `stack.aws("sqs")`.
 
     Its logs stay in .local/test/log.
     """
-    home = ROOT / ".local" / "test"
-    before = Settings(home)
-    down(before)
-    shutil.rmtree(home, ignore_errors=True)
-    settings = Settings(home, port=_free_ports(1), store=os.environ.get("STORE") or "s3", store_port=_free_ports(4))
+    settings, home = stack_settings, stack_settings.home
     try:
         with shown(request):
             running = up(settings)
@@ -41,7 +46,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
                 shutil.rmtree(store, ignore_errors=True)
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """The first of so many free ports in a row, free 10000 higher too; below those the system gives out by itself."""
     for _ in range(50):
         first = random.randrange(12000, 22000 - count)

@@ -1,0 +1,142 @@
+"""A deployment in moto, with the project, object, deletion and run that the files of events/ speak of."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+import analytics
+import object_events
+import project_deletion
+import reconciliation
+import upload
+from stocktake.model import Record, State
+from stocktake.services import Services
+from stocktake.storage import Profile
+from tests.unit.test_edges import ENVIRONMENT
+
+EVENTS = Path(__file__).parents[2] / "events"
+REGION: Final = "eu-north-1"
+OBJECT_ID = "01KAHXPLEN0000000000000000"
+DELETION_ID = "01KAHDELETE000000000000000"
+RUN_ID = "01KAHRECNC0000000000000000"
+KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
+BODY = b"the bytes of an image"
+HANDLERS = (analytics, object_events, project_deletion, reconciliation, upload)
+
+_numbers = itertools.count()
+
+
+def event(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return document
+
+
+class Context:
+    """What Lambda hands a handler beside the event."""
+
+    function_name = "stocktake"
+    memory_limit_in_mb = 1024
+    invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:stocktake"
+    aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+def context() -> LambdaContext:
+    return cast(LambdaContext, Context())
+
+
+@dataclass
+class Scene:
+    """One deployment, and how its handlers are called."""
+
+    services: Services
+    launched: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, handler: Callable[..., Any], name: str) -> Any:
+        """Invokes a handler with an event file."""
+        return handler(event(name), context())
+
+    def api(self, handler: Callable[..., Any], name: str) -> tuple[int, Any]:
+        """Invokes a handler of the HTTP API; returns status and decoded body."""
+        answer = self.call(handler, name)
+        body = answer.get("body") or ""
+        is_json = "json" in str(answer.get("headers", {}).get("Content-Type", ""))
+        return answer["statusCode"], json.loads(body) if is_json else answer
+
+    def an_object(self, state: State = State.STORED) -> Record:
+        """Stores the object the events speak of, and its record."""
+        project = self.services.ledger.project("proj_sunset")
+        self.services.store._client.put_object(Bucket="stocktake-data", Key=KEY, Body=BODY, ContentType="image/png")
+        stored = self.services.store.head(KEY)
+        assert stored is not None
+        at = stored.last_modified
+        record = Record(
+            KEY,
+            OBJECT_ID,
+            project.project_id,
+            project.epoch,
+            state,
+            len(BODY),
+            at,
+            at,
+            etag=stored.etag,
+            content_type="image/png",
+            cache_control="public, max-age=31536000, immutable",
+        )
+        return self.services.ledger.move(None, record, gated=True)
+
+    def queued(self, url_setting: str) -> list[dict[str, Any]]:
+        """Takes the messages of a queue."""
+        sqs = boto3.client("sqs", REGION)
+        messages = sqs.receive_message(QueueUrl=getattr(self.services.settings, url_setting), MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"]) for message in messages]
+
+
+@pytest.fixture
+def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    number = next(_numbers)
+    dynamodb, sqs, s3 = boto3.client("dynamodb", REGION), boto3.client("sqs", REGION), boto3.client("s3", REGION)
+    environment = {**ENVIRONMENT, "AWS_REGION": REGION, "STORAGE_BUCKET": "stocktake-data", "GRACE_SECONDS": "10"}
+    for name, definition in table_definitions.items():
+        environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"
+        dynamodb.create_table(TableName=f"{name}-functions-{number}", **definition)
+    for name in ("DELETION_QUEUE_URL", "DELETION_BATCH_QUEUE_URL", "DELETION_DEAD_LETTER_QUEUE_URL"):
+        environment[name] = sqs.create_queue(QueueName=f"{name}-{number}")["QueueUrl"]
+    boto3.client("events", REGION).create_event_bus(Name=f"bus-{number}")
+    environment["EVENT_BUS"] = f"bus-{number}"
+    s3.create_bucket(Bucket="stocktake-data", CreateBucketConfiguration={"LocationConstraint": REGION})
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    services = Services(environment)
+    profile = Profile(
+        conditional_put=True,
+        conditional_copy=False,
+        conditional_delete=False,
+        versioning=False,
+        md5_needed=False,
+        ordered_listing=True,
+    )
+    services.operations.put("settings", "store-profile", None, profile.as_dict(), created_at=0, status="KNOWN")
+    scene = Scene(services)
+    monkeypatch.setattr("stocktake.messaging.StateMachine.launch", lambda self, payload: scene.launched.append(dict(payload)))
+    for module in HANDLERS:
+        if hasattr(module, "services"):
+            monkeypatch.setattr(module, "services", services)
+    scene.api(upload.handler, "upload/create_project")
+    yield scene
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket="stocktake-data"):
+        for row in page.get("Contents", []):
+            s3.delete_object(Bucket="stocktake-data", Key=row["Key"])
+    s3.delete_bucket(Bucket="stocktake-data")
+    for name in table_definitions:
+        dynamodb.delete_table(TableName=f"{name}-functions-{number}")

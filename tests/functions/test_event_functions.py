@@ -1,0 +1,228 @@
+"""object_events, project_deletion, reconciliation and analytics, driven by the files of events/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import analytics
+import object_events
+import project_deletion
+import reconciliation
+from stocktake.errors import ConfigurationError
+from stocktake.ids import now_ms
+from stocktake.model import State
+from stocktake.services import Services
+from tests.functions.conftest import BODY, DELETION_ID, EVENTS, KEY, REGION, RUN_ID, Scene, context, event
+from tests.unit.test_edges import ENVIRONMENT
+
+
+def remove(key: str = KEY) -> None:
+    boto3.client("s3", REGION).delete_object(Bucket="stocktake-data", Key=key)
+
+
+def put(key: str, body: bytes = BODY) -> None:
+    boto3.client("s3", REGION).put_object(Bucket="stocktake-data", Key=key, Body=body)
+
+
+# object_events
+
+
+@pytest.mark.parametrize(
+    ("case", "key"),
+    [
+        ("s3_created", KEY),
+        ("s3_created_encoded_key", "projects/proj_sunset/scenes/act one+two/media/café.png"),
+        ("eventbridge_created", "projects/proj_sunset/scenes/act one/media/café.png"),
+    ],
+)
+def test_an_object_put_behind_our_back_is_recorded(scene: Scene, case: str, key: str) -> None:
+    put(key)
+    assert scene.call(object_events.handler, f"object_events/{case}") == {"batchItemFailures": []}
+    record = scene.services.ledger.record(key)
+    assert record is not None
+    assert (record.state, record.source) == (State.STORED, "event")
+
+
+@pytest.mark.parametrize("case", ["s3_removed", "eventbridge_deleted"])
+def test_an_object_removed_behind_our_back_is_marked_missing(scene: Scene, case: str) -> None:
+    scene.an_object()
+    remove()
+    scene.call(object_events.handler, f"object_events/{case}")
+    record = scene.services.ledger.record(KEY)
+    assert record is not None
+    assert record.state is State.MISSING
+
+
+def test_the_test_event_is_settled_and_does_nothing(scene: Scene) -> None:
+    assert scene.call(object_events.handler, "object_events/s3_test_event") == {"batchItemFailures": []}
+
+
+def test_one_poisoned_message_comes_back_alone(scene: Scene) -> None:
+    scene.an_object()
+    remove()
+    failed = scene.call(object_events.handler, "object_events/one_of_three_is_poison")
+    assert [item["itemIdentifier"][-1] for item in failed["batchItemFailures"]] == ["1"]
+    record = scene.services.ledger.record(KEY)
+    assert record is not None
+    assert record.state is State.MISSING
+
+
+# project_deletion
+
+
+def test_a_dry_run_answers_what_would_go(scene: Scene) -> None:
+    scene.an_object()
+    status, plan = scene.api(project_deletion.api_handler, "project_deletion/dry_run")
+    assert (status, plan["objects"], plan["keys"]) == (200, 1, [KEY])
+
+
+def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: DELETION_ID)
+    scene.an_object()
+    put("proj_proj_sunset_s_media.mp4")
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
+    assert (status, deletion["deletion_id"], deletion["reason"], deletion["receipt"]) == (
+        202,
+        DELETION_ID,
+        "the customer asked for it",
+        None,
+    )
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/discover") == {"batchItemFailures": []}
+    assert scene.queued("deletion_batch_queue_url") == [{"deletion_id": DELETION_ID, "part": "batch#01#00000000"}]
+    assert scene.call(project_deletion.worker_handler, "project_deletion/batch") == {"batchItemFailures": []}
+    operation = scene.services.operations.get(DELETION_ID)
+    assert operation is not None
+    scene.services.operations.update(operation, document={**operation.document, "sweep_at": now_ms()})
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/sweep") == {"batchItemFailures": []}
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/get_deletion")
+    assert (status, deletion["status"], deletion["receipt"]["objects"]) == (200, "DELETED", 2)
+    assert deletion["receipt"]["finished_at"].endswith("Z")
+    status, verified = scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")
+    assert (status, verified["remaining"]["objects"]) == (200, 0)
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/resume") == {"batchItemFailures": []}
+    status, listed = scene.api(analytics.handler, "analytics/list_deletions")
+    assert (status, [line["status"] for line in listed["deletions"]]) == (200, ["DELETED"])
+
+
+def test_a_message_of_a_deletion_nobody_asked_for_goes_back_to_the_queue(scene: Scene) -> None:
+    for handler, case in ((project_deletion.fan_out_handler, "discover"), (project_deletion.worker_handler, "batch")):
+        failed = scene.call(handler, f"project_deletion/{case}")
+        assert len(failed["batchItemFailures"]) == 1
+    assert scene.api(project_deletion.api_handler, "project_deletion/get_deletion")[0] == 404
+
+
+# reconciliation
+
+
+def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    scene.an_object()
+    remove()
+    put("projects/proj_sunset/scenes/s/media/orphan.png")
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/start")
+    assert (status, run["run_id"], run["status"]) == (202, RUN_ID, "REQUESTED")
+    assert scene.launched == [{"action": "compare", "run_id": RUN_ID}]
+    plan = reconciliation.step_handler({**event("reconciliation/step_plan"), "run_id": RUN_ID}, context())
+    assert plan == {"run_id": RUN_ID, "ranges": [{"run_id": RUN_ID, "number": 0, "done": False}]}
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_walk")["done"] is True
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["status"] == "COMPLETE"
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
+    assert (run["status"], run["counts"]["missing"]["objects"], run["counts"]["orphan"]["objects"]) == ("COMPLETE", 1, 1)
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
+    assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
+    assert scene.api(reconciliation.api_handler, "reconciliation/apply")[0] == 202
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
+    assert run["repair"]["done"] == {"MARK_MISSING": 1, "QUARANTINE": 1}
+    status, quarantine = scene.api(reconciliation.api_handler, "reconciliation/list_quarantine")
+    [entry] = quarantine["entries"]
+    asked = event("reconciliation/restore")
+    asked["rawPath"] = f"/quarantine/{entry['entry_id']}/restore"
+    answer = reconciliation.api_handler(asked, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "RESTORED")
+    status, runs = scene.api(reconciliation.api_handler, "reconciliation/list_runs")
+    assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID]
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_fail_apply")["status"] == "FAILED"
+    status, problem = scene.api(reconciliation.api_handler, "reconciliation/apply")
+    assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+
+
+def test_a_scheduled_run_comes_without_an_id_and_retried_keeps_the_one_it_got(scene: Scene) -> None:
+    first = scene.call(reconciliation.step_handler, "reconciliation/step_plan")
+    second = scene.call(reconciliation.step_handler, "reconciliation/step_plan")
+    assert first == second
+    assert len(scene.services.reconciliations.recent(10)) == 1
+
+
+def test_a_run_that_broke_off_says_why(scene: Scene) -> None:
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_fail")["status"] == "FAILED"
+    run = scene.services.reconciliations.run(RUN_ID)
+    assert "the store did not answer" in run.document["why"]
+    status, problem = scene.api(reconciliation.api_handler, "reconciliation/apply")
+    assert (status, problem["type"]) == (409, "urn:stocktake:problem:run-incomplete")
+    assert scene.api(reconciliation.api_handler, "reconciliation/restore")[0] == 404
+
+
+# analytics
+
+
+def test_counts_are_answered_overall_and_by_project(scene: Scene) -> None:
+    scene.an_object()
+    status, overall = scene.api(analytics.handler, "analytics/overall")
+    assert (status, overall["stored"], overall["bucket"]) == (200, {"objects": 1, "bytes": len(BODY)}, None)
+    status, project = scene.api(analytics.handler, "analytics/of_project")
+    assert (status, project["counts"]["STORED"]["objects"]) == (200, 1)
+
+
+def test_the_dashboard_is_a_page_that_may_run_nothing(scene: Scene) -> None:
+    answer = scene.call(analytics.handler, "analytics/dashboard")
+    assert (answer["statusCode"], "proj_sunset" in answer["body"]) == (200, True)
+    assert "default-src 'none'" in answer["headers"]["Content-Security-Policy"]
+    assert "<script" not in answer["body"]
+
+
+# the composition root
+
+
+def test_credentials_come_from_the_secret_that_is_named(scene: Scene) -> None:
+    secrets = boto3.client("secretsmanager", REGION)
+    arn = secrets.create_secret(Name="storage", SecretString='{"access_key_id": "AK", "secret_access_key": "SK"}')["ARN"]
+    settings = scene.services.settings
+    foreign = {
+        **ENVIRONMENT,
+        "AWS_REGION": REGION,
+        "STORAGE_ENDPOINT": "https://store.example",
+        "STORAGE_CREDENTIALS_SECRET": arn,
+        "OBJECTS_TABLE": settings.objects_table,
+        "PROJECTS_TABLE": settings.projects_table,
+        "OPERATIONS_TABLE": settings.operations_table,
+    }
+    url = Services(foreign).store.presign_get("k", seconds=60)
+    assert url.startswith("https://") and "store.example" in url and "Credential=AK" in url
+    secrets.put_secret_value(SecretId=arn, SecretString="hunter2")
+    with pytest.raises(ConfigurationError, match="must hold JSON") as refused:
+        Services(foreign).store.presign_get("k", seconds=60)
+    assert "hunter2" not in repr(refused.value) + repr(refused.value.__cause__)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Services({**foreign, "STORAGE_CREDENTIALS_SECRET": "arn:aws:secretsmanager:eu-north-1:123456789012:secret:none-abcdef"}).store.head(
+            "k"
+        )
+
+
+def test_what_a_store_can_do_is_probed_once_and_kept(scene: Scene) -> None:
+    row = scene.services.operations.get("settings", "store-profile")
+    assert row is not None
+    known: dict[str, Any] = dict(row.document)
+    assert scene.services.store.profile().as_dict() == known
+
+
+def test_every_event_file_is_driven_by_a_test() -> None:
+    source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    unused = [path.stem for path in EVENTS.glob("*/*.json") if path.stem not in source]
+    assert unused == []

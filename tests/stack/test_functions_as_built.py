@@ -1,0 +1,48 @@
+"""Each built function under the genuine Lambda runtime's emulator, with an event of events/ and nothing but its own code and layer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tools.rie import Emulator, handlers
+from tools.stack import Stack
+from tools.stack.settings import ROOT
+
+CASES: dict[str, tuple[str, Any]] = {
+    "UploadFunction": ("upload/put_markup", lambda answer: answer["statusCode"] == 415),
+    "ObjectEventsFunction": ("object_events/s3_test_event", lambda answer: answer == {"batchItemFailures": []}),
+    "ProjectDeletionApiFunction": ("project_deletion/get_deletion", lambda answer: answer["statusCode"] == 404),
+    "ProjectDeletionFanOutFunction": ("project_deletion/discover", lambda answer: len(answer["batchItemFailures"]) == 1),
+    "ProjectDeletionWorkerFunction": ("project_deletion/batch", lambda answer: len(answer["batchItemFailures"]) == 1),
+    "ReconciliationApiFunction": ("reconciliation/list_runs", lambda answer: answer["statusCode"] == 200),
+    "ReconciliationStepFunction": ("reconciliation/step_plan", lambda answer: len(answer["ranges"]) == 1),
+    "AnalyticsFunction": ("analytics/overall", lambda answer: answer["statusCode"] == 200),
+}
+
+
+def event(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    return document
+
+
+def test_every_function_of_the_template_has_a_case(stack: Stack) -> None:
+    assert set(handlers()) == set(CASES)
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_a_built_function_runs_under_the_lambda_runtime(stack: Stack, function: str) -> None:
+    name, is_right = CASES[function]
+    with Emulator.of(stack, function) as emulator:
+        answer = emulator.invoke(event(name))
+        assert is_right(answer), (answer, emulator.logs())
+
+
+def test_an_upload_runs_whole_under_the_lambda_runtime(stack: Stack) -> None:
+    with Emulator.of(stack, "UploadFunction") as emulator:
+        assert emulator.invoke(event("upload/create_project"))["statusCode"] == 201
+        stored = emulator.invoke(event("upload/put_raw"))
+        assert stored["statusCode"] == 201, (stored, emulator.logs())
+        assert json.loads(stored["body"])["metadata"]["aspectRatio"] == "16:9"
