@@ -1,7 +1,7 @@
 """Runs every benchmark and writes `{name, ours, unit, peer_name, peer, ratio, target, better}` for each, as JSON and as a table.
 
-`ratio` is ours over the peer's, and `target` is for it; where there is no peer, `target` is for ours. CPU time, not the clock's, wherever the
-work is ours alone: these machines are shared.
+`ratio` is ours over the peer's, and `target` is for it; where there is no peer, `target` is for ours. CPU time, not the clock's, wherever
+the work is ours alone: these machines are shared.
 """
 
 from __future__ import annotations

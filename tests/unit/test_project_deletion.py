@@ -276,11 +276,17 @@ def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: 
 
 
 def test_more_keys_than_one_request_takes_go_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.BATCH_BYTES", 700)
+    monkeypatch.setattr("stocktake.project_deletion.BATCH_BYTES", 400)
     world.plant(*(f"projects/p1/scenes/s/media/{number:03}.png" for number in range(10)))
     receipt = world.delete_project()
     assert (receipt["status"], receipt["objects"]) == ("DELETED", 10)
     assert receipt["batches"] > 2
+
+
+def test_keys_that_json_makes_six_times_as_long_still_fit_into_rows(world: World) -> None:
+    world.plant(*(f"projects/p1/scenes/s/media/{number:03}{chr(1) * 900}" for number in range(100)))
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"]) == ("DELETED", 100)
 
 
 def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
