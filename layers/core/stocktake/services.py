@@ -70,12 +70,19 @@ class Services:
             secret_access_key=secret_access_key,
             addressing=settings.storage_addressing,
         )
-        known = self.operations.get("settings", "store-profile")
+        known = self._known_profile()
         if known is not None:
-            return S3Store(settings.storage_bucket, client=client, profile=Profile.from_dict(known.document))
+            return S3Store(settings.storage_bucket, client=client, profile=known)
         store = S3Store(settings.storage_bucket, client=client)
-        self.operations.put_new("settings", "store-profile", None, store.profile().as_dict(), created_at=now_ms(), status="KNOWN")
+        self.operations.put("settings", "store-profile", None, store.profile().as_dict(), created_at=now_ms(), status="KNOWN")
         return store
+
+    def _known_profile(self) -> Profile | None:
+        row = self.operations.get("settings", "store-profile")
+        try:
+            return None if row is None else Profile.from_dict(row.document)
+        except ConfigurationError:
+            return None  # an older version knew other capabilities: probe again
 
     @cached_property
     def ledger(self) -> Ledger:

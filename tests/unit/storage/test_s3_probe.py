@@ -1,0 +1,210 @@
+"""What the probe makes of stores that cannot do what AWS can."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from html import escape, unescape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from stocktake.errors import StorageDenied, StorageError, StorageUnavailable
+from stocktake.storage import Profile
+from tests.unit.storage.wire import ABLE, UNABLE, Clock, Reply, Request, Wire, a_store, bare, of_object, refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Sorted = Callable[[Iterable[str]], list[str]]
+FOLDER = ".stocktake/probe/probe-id/"
+
+
+def directories_first(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: key.split("/"))
+
+
+def utf16(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: key.encode("utf-16-be"))
+
+
+@dataclass
+class SmallStore:
+    """Just enough of S3 to be probed; the fields say what it cannot do."""
+
+    conditions: str = "honoured"  # or "ignored", "unknown" (501), "applied after all" (412, and done nevertheless)
+    versioning: Reply = field(default_factory=lambda: Reply(body=b"<VersioningConfiguration/>"))
+    order: Sorted = sorted
+    md5_needed: bool = False
+    start_after_works: bool = True
+    files_are_no_folders: bool = False
+    undeletable: str = ""
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def __call__(self, request: Request) -> Reply:
+        key = request.line.partition(" ")[2].removeprefix("/media").removeprefix("/")
+        if request.method == "GET" and "versioning" in request.query:
+            return self.versioning
+        if request.method == "GET" and "versions" in request.query:
+            return Reply(body=b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>")
+        if request.method == "GET":
+            return self._list(request)
+        if request.method == "POST":
+            return self._delete_many(request)
+        if request.method == "HEAD" and not key:
+            return bare(200)
+        if request.method == "HEAD":
+            return of_object(self.objects[key], etag="e", is_head=True) if key in self.objects else bare(404)
+        is_conditional = {"if-none-match", "if-match"} & set(request.headers)
+        if is_conditional and self.conditions == "unknown":
+            return refusal(501, "NotImplemented")
+        if is_conditional and self.conditions == "honoured":
+            return refusal(412, "PreconditionFailed")
+        if request.method == "DELETE":
+            self.objects.pop(key, None)
+        elif self.files_are_no_folders and any(other.startswith(f"{key}/") or key.startswith(f"{other}/") for other in self.objects):
+            return refusal(409, "ExistingObjectIsFile")
+        else:
+            self.objects[key] = self.objects[FOLDER + "source"] if "x-amz-copy-source" in request.headers else request.body
+        if is_conditional and self.conditions == "applied after all":
+            return refusal(412, "PreconditionFailed")
+        return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else bare(200)
+
+    def _list(self, request: Request) -> Reply:
+        keys = self.order(key for key in self.objects if key.startswith(request.query["prefix"]))
+        position = request.query.get("continuation-token") or (request.query.get("start-after", "") if self.start_after_works else "")
+        if position:
+            keys = keys[keys.index(position) + 1 :]
+        size = int(request.query["max-keys"])
+        rows = "".join(
+            f"<Contents><Key>{quote(key)}</Key><Size>1</Size><ETag>e</ETag><LastModified>2023-11-14T22:13:20.000Z</LastModified></Contents>"
+            for key in keys[:size]
+        )
+        more = f"<NextContinuationToken>{escape(keys[size - 1])}</NextContinuationToken>" if len(keys) > size else ""
+        truncated = f"<IsTruncated>{str(len(keys) > size).lower()}</IsTruncated><EncodingType>url</EncodingType>"
+        return Reply(body=f"<ListBucketResult>{rows}{truncated}{more}</ListBucketResult>".encode())
+
+    def _delete_many(self, request: Request) -> Reply:
+        if self.md5_needed:
+            if "content-md5" not in request.headers:
+                return refusal(400, "InvalidRequest")
+            assert request.headers["content-md5"] == _md5(request.body)
+        rows = ""
+        for key in map(unescape, re.findall(r"<Key>(.*?)</Key>", request.body.decode())):
+            if self.undeletable and key.endswith(self.undeletable):
+                rows += f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code></Error>"
+            else:
+                self.objects.pop(key, None)
+                rows += f"<Deleted><Key>{escape(key)}</Key></Deleted>"
+        return Reply(body=f"<DeleteResult>{rows}</DeleteResult>".encode())
+
+
+def _md5(body: bytes) -> str:
+    return base64.b64encode(hashlib.md5(body).digest()).decode()
+
+
+def probed(small: SmallStore, client: S3Client, wire: Wire, seconds: Clock) -> Profile:
+    wire.otherwise = small
+    return a_store(client, seconds, None).profile()
+
+
+ENABLED = Reply(body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+SUSPENDED = Reply(body=b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>")
+
+
+def test_a_store_that_can_everything_is_believed(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    small = SmallStore(versioning=ENABLED)
+
+    assert probed(small, client, wire, seconds) == ABLE
+    assert small.objects == {}
+    assert len(wire.requests) < 60
+
+
+def test_the_probe_runs_once_and_not_at_all_for_a_known_profile(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    wire.otherwise = SmallStore()
+    store = a_store(client, seconds, None)
+
+    store.profile()
+    asked = len(wire.requests)
+    store.profile()
+
+    assert len(wire.requests) == asked
+    assert a_store(client, seconds, UNABLE).profile() == UNABLE
+    assert len(wire.requests) == asked
+
+
+@pytest.mark.parametrize("conditions", ["ignored", "unknown", "applied after all"])
+def test_a_condition_counts_only_when_it_is_refused_and_nothing_happened(
+    client: S3Client, wire: Wire, seconds: Clock, conditions: str
+) -> None:
+    profile = probed(SmallStore(conditions=conditions), client, wire, seconds)
+
+    assert (profile.conditional_put, profile.conditional_copy, profile.conditional_delete) == (False, False, False)
+
+
+@pytest.mark.parametrize(("answer", "versioning"), [(ENABLED, True), (SUSPENDED, True), (refusal(501, "NotImplemented"), False)])
+def test_a_bucket_that_ever_kept_versions_has_versioning(
+    client: S3Client, wire: Wire, seconds: Clock, answer: Reply, versioning: bool
+) -> None:
+    assert probed(SmallStore(versioning=answer), client, wire, seconds).versioning is versioning
+
+
+def test_content_md5_is_needed_where_a_batch_is_refused_without_it(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    small = SmallStore(md5_needed=True)
+
+    assert probed(small, client, wire, seconds).md5_needed
+    assert small.objects == {}
+
+
+@pytest.mark.parametrize(
+    "small",
+    [
+        SmallStore(order=directories_first),
+        SmallStore(order=utf16),
+        SmallStore(order=lambda keys: sorted(keys, key=str.lower)),
+        SmallStore(order=lambda keys: sorted(keys)[:-1]),
+        SmallStore(start_after_works=False),
+        SmallStore(files_are_no_folders=True),
+    ],
+)
+def test_a_listing_is_ordered_only_if_it_is_so_whole_in_pages_and_from_the_middle(
+    client: S3Client, wire: Wire, seconds: Clock, small: SmallStore
+) -> None:
+    assert not probed(small, client, wire, seconds).ordered_listing
+    assert small.objects == {}
+
+
+def test_what_the_probe_cannot_remove_is_named(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    with pytest.raises(StorageError, match=r"left '\.stocktake/probe/probe-id/target' behind \(AccessDenied\)"):
+        probed(SmallStore(undeletable="target"), client, wire, seconds)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda request: "versioning" in request.query,
+        lambda request: "if-none-match" in request.headers,
+        lambda request: request.method == "GET" and "prefix" in request.query,
+        lambda request: request.method == "POST" and "content-md5" not in request.headers,
+    ],
+)
+@pytest.mark.parametrize(("answer", "error"), [(refusal(403, "AccessDenied"), StorageDenied), (bare(503), StorageUnavailable)])
+def test_a_failure_that_says_nothing_of_the_capability_is_raised(
+    client: S3Client,
+    wire: Wire,
+    seconds: Clock,
+    asked: Callable[[Request], bool],
+    answer: Reply,
+    error: type[StorageError],
+) -> None:
+    small = SmallStore()
+    wire.otherwise = lambda request: answer if asked(request) else small(request)
+
+    with pytest.raises(error):
+        a_store(client, seconds, None).profile()
+
+    assert small.objects == {}
