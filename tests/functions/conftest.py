@@ -61,6 +61,7 @@ class Scene:
     """One deployment, and how its handlers are called."""
 
     services: Services
+    environment: dict[str, str]
     launched: list[dict[str, Any]] = field(default_factory=list)
 
     def call(self, handler: Callable[..., Any], name: str) -> Any:
@@ -127,7 +128,7 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
         ordered_listing=True,
     )
     services.operations.put("settings", "store-profile", None, profile.as_dict(), created_at=0, status="KNOWN")
-    scene = Scene(services)
+    scene = Scene(services, environment)
     monkeypatch.setattr("stocktake.messaging.StateMachine.launch", lambda self, payload: scene.launched.append(dict(payload)))
     for module in HANDLERS:
         if hasattr(module, "services"):

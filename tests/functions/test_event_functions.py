@@ -224,7 +224,7 @@ def test_what_a_store_can_do_is_probed_once_and_kept(scene: Scene) -> None:
 
 def test_a_profile_that_an_older_version_kept_is_probed_again(scene: Scene) -> None:
     scene.services.operations.put("settings", "store-profile", None, {"conditional_put": True}, created_at=0, status="KNOWN")
-    assert scene.services.store.profile().ordered_listing
+    assert Services(scene.environment).store.profile().ordered_listing
     row = scene.services.operations.get("settings", "store-profile")
     assert row is not None
     assert row.document["ordered_listing"] is True
