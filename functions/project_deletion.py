@@ -61,11 +61,11 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
     message = record.json_body
     deletion_id, step = message["deletion_id"], message["step"]
     logger.append_keys(deletion_id=deletion_id)
-    flow = services.project_deletions
+    flow, late = services.project_deletions, out_of_time(lambda_context, reserve_ms=20_000)
     if step == "discover":
-        status = flow.discover(deletion_id, message["round"], out_of_time=out_of_time(lambda_context, reserve_ms=20_000))
+        status = flow.discover(deletion_id, message["round"], out_of_time=late)
     elif step == "verify":
-        status = flow.sweep(deletion_id, message["round"])
+        status = flow.sweep(deletion_id, message["round"], out_of_time=late)
     else:
         status = flow.resume(deletion_id)
     logger.info("deletion step", extra={"step": step, "round": message.get("round"), "status": status})

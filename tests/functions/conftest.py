@@ -30,6 +30,7 @@ DELETION_ID = "01KAHDELETE000000000000000"
 RUN_ID = "01KAHRECNC0000000000000000"
 KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
 BODY = b"the bytes of an image"
+BUCKETS = ("stocktake-data", "stocktake-reports")
 HANDLERS = (analytics, object_events, project_deletion, reconciliation, upload)
 
 _numbers = itertools.count()
@@ -108,7 +109,13 @@ class Scene:
 def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     number = next(_numbers)
     dynamodb, sqs, s3 = boto3.client("dynamodb", REGION), boto3.client("sqs", REGION), boto3.client("s3", REGION)
-    environment = {**ENVIRONMENT, "AWS_REGION": REGION, "STORAGE_BUCKET": "stocktake-data", "GRACE_SECONDS": "10"}
+    environment = {
+        **ENVIRONMENT,
+        "AWS_REGION": REGION,
+        "STORAGE_BUCKET": "stocktake-data",
+        "OPERATIONS_BUCKET": "stocktake-reports",
+        "GRACE_SECONDS": "10",
+    }
     for name, definition in table_definitions.items():
         environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"
         dynamodb.create_table(TableName=f"{name}-functions-{number}", **definition)
@@ -116,7 +123,8 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
         environment[name] = sqs.create_queue(QueueName=f"{name}-{number}")["QueueUrl"]
     boto3.client("events", REGION).create_event_bus(Name=f"bus-{number}")
     environment["EVENT_BUS"] = f"bus-{number}"
-    s3.create_bucket(Bucket="stocktake-data", CreateBucketConfiguration={"LocationConstraint": REGION})
+    for bucket in BUCKETS:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     services = Services(environment)
     profile = Profile(
@@ -135,9 +143,10 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
             monkeypatch.setattr(module, "services", services)
     scene.api(upload.handler, "upload/create_project")
     yield scene
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket="stocktake-data"):
-        for row in page.get("Contents", []):
-            s3.delete_object(Bucket="stocktake-data", Key=row["Key"])
-    s3.delete_bucket(Bucket="stocktake-data")
+    for bucket in BUCKETS:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for row in page.get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=row["Key"])
+        s3.delete_bucket(Bucket=bucket)
     for name in table_definitions:
         dynamodb.delete_table(TableName=f"{name}-functions-{number}")

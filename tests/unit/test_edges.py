@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "STORAGE_REGION": "eu-north-1",
     "STORAGE_CREDENTIALS_SECRET": "",
     "STORAGE_ADDRESSING": "auto",
+    "STORAGE_READ_SECONDS": "6",
+    "OPERATIONS_BUCKET": "reports",
     "PUBLIC_BASE_URL": "",
     "OBJECTS_TABLE": "objects",
     "PROJECTS_TABLE": "projects",
@@ -194,6 +196,7 @@ def an_overview(**changes: Any) -> dict[str, Any]:
         "drift": {"objects": 0, "bytes": 0},
         "findings": {"orphan": nothing, "missing": {"objects": 3, "bytes": 30}},
         "projects": [{"project_id": "<b>&", "state": "ACTIVE", "counts": {**counts, "STORED": {"objects": 15, "bytes": 1_500_000}}}],
+        "projects_in_all": 1,
         **changes,
     }
 

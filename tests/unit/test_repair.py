@@ -271,8 +271,10 @@ def test_a_repair_short_of_time_hands_on_and_one_that_failed_says_why(world: Wor
     assert repairs.fail(run_id, "too early")["status"] == "FAILED"
     repairs.request(run_id, {"orphan": "adopt"})
     assert world.launched[-1] == {"action": "apply", "run_id": run_id}
-    assert repairs.step(run_id, out_of_time=lambda: True)["done"] is False
-    assert repairs.step(run_id, out_of_time=lambda: True)["done"] is True
+    steps = 1
+    while not repairs.step(run_id, out_of_time=lambda: True)["done"]:
+        steps += 1
+    assert steps == 5
     assert repairs.step(run_id, out_of_time=never)["done"] is True
     repair = repairs.repair(run_id)
     assert repair is not None

@@ -70,6 +70,7 @@ class World:
     messages: deque[tuple[str, dict[str, Any], int]] = field(default_factory=deque)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
     launched: list[dict[str, Any]] = field(default_factory=list)
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: int = 1
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class World:
             self.layouts,
             grace_ms=self.grace_ms,
             launch=lambda payload: self.launched.append(dict(payload)),
+            report=lambda name, document: self.reports.__setitem__(name, dict(document)),
             now=self.clock,
             new_id=self.new_id,
         )
@@ -176,7 +178,7 @@ class World:
         elif message["step"] == "discover":
             self.deletions.discover(message["deletion_id"], message["round"], out_of_time=never)
         elif message["step"] == "verify":
-            self.deletions.sweep(message["deletion_id"], message["round"])
+            self.deletions.sweep(message["deletion_id"], message["round"], out_of_time=never)
         else:
             self.deletions.resume(message["deletion_id"])
 

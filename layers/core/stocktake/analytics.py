@@ -7,15 +7,18 @@ meanwhile.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import State, Tally
+from stocktake.model import ProjectState, State, Tally
 from stocktake.project_deletion import KIND as DELETION
 from stocktake.reconciliation import KIND as RECONCILIATION
+from stocktake.reconciliation import count_of_project
 
+PROJECTS_SHOWN = 1000
 _TROUBLES = ("orphan", "missing", "mismatch", "unstored", "unknown")
 
 
@@ -30,18 +33,24 @@ class Analytics:
     def overall(self) -> dict[str, Any]:
         """Returns counts and bytes of all projects by state, the bucket's count, the drift, and each project's line."""
         totals: dict[State, Tally] = {}
-        projects = []
+        largest: list[tuple[int, str, dict[str, Any]]] = []
+        in_all = 0
         for project_id, state, counts in self._ledger.all_counts():
             for name, tally in counts.items():
                 totals[name] = totals.get(name, Tally()) + tally
-            projects.append({"project_id": project_id, "state": state.value, "counts": _counts(counts)})
+            if state is not ProjectState.DELETED or any(tally.objects for tally in counts.values()):
+                in_all += 1
+                # the largest are shown: an answer of a function ends at 6 MB
+                line = (counts[State.STORED].objects, project_id, {"state": state.value, "counts": _counts(counts)})
+                heapq.heappush(largest, line) if len(largest) < PROJECTS_SHOWN else heapq.heappushpop(largest, line)
         run = self._latest_run()
         bucket = None if run is None else _bucket(run, run.document["counts"].get("bucket", _NOTHING))
         return {
             "as_of": self._now(),
             **_sides(totals, bucket),
             "findings": None if run is None else {name: run.document["counts"].get(name, _NOTHING) for name in _TROUBLES},
-            "projects": sorted(projects, key=lambda line: line["project_id"]),
+            "projects": [{"project_id": project_id, **line} for _, project_id, line in sorted(largest, key=lambda shown: shown[1])],
+            "projects_in_all": in_all,
         }
 
     def project(self, project_id: str) -> dict[str, Any]:
@@ -51,8 +60,7 @@ class Analytics:
         run = self._latest_run()
         bucket = None
         if run is not None:
-            row = self._operations.get(run.operation_id, f"project#{project_stem(project.project_id)}")
-            bucket = _bucket(run, row.document if row else _NOTHING)
+            bucket = _bucket(run, count_of_project(self._operations, run, project_stem(project.project_id)))
         return {"as_of": self._now(), "project_id": project.project_id, "state": project.state.value, **_sides(counts, bucket)}
 
     def runs(self, limit: int) -> list[Operation]:

@@ -56,6 +56,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+PROJECTS_SHOWN = 200
+
 _TROUBLE_WORDS = {
     "orphan": "objects without record",
     "missing": "records whose object is gone",
@@ -67,7 +69,13 @@ _TROUBLE_WORDS = {
 
 def page(analytics: Mapping[str, Any], runs: Sequence[Operation], deletions: Sequence[Operation]) -> str:
     """Returns the page for what `Analytics.overall`, `runs` and `deletions` say."""
-    parts = [_cards(analytics), _troubles(analytics), _projects(analytics["projects"]), _runs(runs), _deletions(deletions)]
+    parts = [
+        _cards(analytics),
+        _troubles(analytics),
+        _projects(analytics["projects"], analytics["projects_in_all"]),
+        _runs(runs),
+        _deletions(deletions),
+    ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Stocktake</title><style>{_CSS}</style></head><body><main><h1>Stocktake</h1>"
@@ -110,12 +118,12 @@ def _troubles(analytics: Mapping[str, Any]) -> str:
     return "<h2>Findings of the last complete run</h2>" + _table(("What", "Objects", "Bytes"), rows, numbers={1, 2})
 
 
-def _projects(projects: Sequence[Mapping[str, Any]]) -> str:
+def _projects(projects: Sequence[Mapping[str, Any]], in_all: int) -> str:
     if not projects:
         return '<h2>Projects</h2><p class="dim">None yet: POST /projects opens one.</p>'
     most = max(line["counts"]["STORED"]["objects"] for line in projects) or 1
     rows = []
-    for line in projects[:200]:
+    for line in projects[:PROJECTS_SHOWN]:
         counts = line["counts"]
         stored = counts["STORED"]
         troubled = counts["MISSING"]["objects"] + counts["PENDING"]["objects"]
@@ -129,7 +137,7 @@ def _projects(projects: Sequence[Mapping[str, Any]]) -> str:
                 f"{troubled:,}",
             )
         )
-    more = f'<p class="dim">and {len(projects) - 200:,} more</p>' if len(projects) > 200 else ""
+    more = f'<p class="dim">and {in_all - len(rows):,} more</p>' if in_all > len(rows) else ""
     return "<h2>Projects</h2>" + _table(("Project", "State", "", "Stored", "Bytes", "Missing or pending"), rows, numbers={3, 4, 5}) + more
 
 

@@ -28,7 +28,7 @@ StocktakeError                        500 internal
 │   ├── ListingOutOfOrder             502 listing-out-of-order
 │   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
 ├── LedgerError                       503 ledger-error
-├── MessagingError                    503 messaging-error      a queue, the bus or the state machine did not take it
+├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take it
 └── ConfigurationError                500 configuration
 ```
 
@@ -214,7 +214,7 @@ class LedgerError(StocktakeError):
 
 
 class MessagingError(StocktakeError):
-    """A queue, the event bus or the state machine did not take what was sent; asking again is safe."""
+    """A queue, the event bus, the state machine or the bucket of reports did not take what was sent; asking again is safe."""
 
     status = 503
     type = "messaging-error"

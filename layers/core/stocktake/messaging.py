@@ -1,4 +1,4 @@
-"""What leaves a function: messages on queues, events on the bus, executions of the state machine."""
+"""What leaves a function: messages on queues, events on the bus, executions of the state machine, reports."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stocktake.errors import MessagingError
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
@@ -70,3 +71,20 @@ class StateMachine:
             return
         except (ClientError, BotoCoreError) as error:
             raise MessagingError(f"the state machine did not start {name}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The stack's own bucket, where reports lie as files; the data bucket may be anywhere."""
+
+    client: S3Client
+    bucket: str
+
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Writes one report as JSON, over an older one of its name. Raises MessagingError."""
+        try:
+            self.client.put_object(
+                Bucket=self.bucket, Key=name, Body=json.dumps(document, indent=1).encode(), ContentType="application/json"
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise MessagingError(f"the bucket {self.bucket} did not take the report {name}: {error}") from error

@@ -42,6 +42,10 @@ MAX_ROUNDS = 3
 ROUND_DELAY_SECONDS = 5
 """Before another round: what refused a delete is often a store that is throttling."""
 REMAINING_SHOWN = 1000
+LIST_BYTES = 100_000
+"""JSON of one list on a receipt, of which there are two: DynamoDB takes 400 KB an item."""
+MESSAGE_LENGTH = 300
+"""What is kept of a store's own words about one key."""
 
 Send = Callable[[Mapping[str, Any], int], None]
 """Puts a message on a queue, to be seen after so many seconds (0 to 900)."""
@@ -218,7 +222,7 @@ class ProjectDeletions:
         self._when_removed(deletion_id)
         return result
 
-    def sweep(self, deletion_id: str, round_number: int) -> str:
+    def sweep(self, deletion_id: str, round_number: int, *, out_of_time: Callable[[], bool]) -> str:
         """Lists everything afresh once nothing can be on its way any more, and ends the deletion or begins another round.
 
         Returns the deletion's status afterwards.
@@ -231,10 +235,18 @@ class ProjectDeletions:
             self._send_sweep(operation, wait_ms)
             return operation.status
         discovery = self._discovery(operation.document["project_id"])
-        remaining = list(_first(discovery.walk(), REMAINING_SHOWN))
+        remaining: list[Discovered] = []
+        objects, whole = 0, True
+        for found in discovery.walk():
+            objects += 1
+            if len(remaining) < REMAINING_SHOWN:
+                remaining.append(found)
+            if out_of_time():
+                whole = False
+                break
         if remaining and round_number < MAX_ROUNDS:
             return self._next_round(operation)
-        return self._finish(operation, discovery, remaining)
+        return self._finish(operation, discovery, remaining, objects, whole=whole)
 
     # planning
 
@@ -246,7 +258,7 @@ class ProjectDeletions:
         if number == 0:
             self._abort_uploads(operation)
         discovery = self._discovery(operation.document["project_id"])
-        for items in _batches(discovery.walk(after=cursor)):
+        for items in _batches(discovery.walk(after=cursor), out_of_time):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             written = self._operations.put_new(
                 operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
@@ -329,14 +341,14 @@ class ProjectDeletions:
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
 
-    def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered]) -> str:
+    def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered], objects: int, *, whole: bool) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         failures = {failure["key"]: failure for failure in self._failures(deletion_id, document["round"])}
         receipt = {
             "deletion_id": deletion_id,
             "project_id": document["project_id"],
             "epoch": document["epoch"],
-            "status": "INCOMPLETE" if remaining or discovery.suspects else "DELETED",
+            "status": "DELETED" if whole and not objects and not discovery.suspects else "INCOMPLETE",
             "reason": document["reason"],
             "requested_at": document["requested_at"],
             "finished_at": at,
@@ -345,7 +357,10 @@ class ProjectDeletions:
             "listings": [
                 {"layout": prefix.layout, "prefix": prefix.prefix, "objects": count} for prefix, count in discovery.listed.items()
             ],
-            "remaining": [{"key": found.key, "bytes": found.size, "why": _why(failures.get(found.key))} for found in remaining],
+            "listed_whole": whole,
+            "remaining_objects": objects,
+            "remaining": _fitting({"key": found.key, "bytes": found.size, "why": _why(failures.get(found.key))} for found in remaining),
+            "suspect_objects": len(discovery.suspects),
             "suspects": _suspects(discovery.suspects),
         }
         part = _receipt(document["round"])
@@ -438,13 +453,14 @@ class _Totals:
         }
 
 
-def _batches(found: Iterable[Discovered]) -> Iterator[list[dict[str, Any]]]:
+def _batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:
+    """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
     batch: list[dict[str, Any]] = []
     size = 0
     for item in found:
         written = _write(item)
         weight = len(json.dumps(written))  # as it will be stored: a control character of a key takes six bytes there
-        if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES):
+        if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES or out_of_time()):
             yield batch
             batch, size = [], 0
         batch.append(written)
@@ -473,11 +489,22 @@ def _read(written: Mapping[str, Any]) -> Discovered:
 
 
 def _failure(failure: KeyFailure) -> dict[str, str]:
-    return {"key": failure.key, "code": failure.code, "message": failure.message}
+    return {"key": failure.key, "code": failure.code, "message": failure.message[:MESSAGE_LENGTH]}
 
 
 def _suspects(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
-    return [{"key": suspect.key, "bytes": suspect.size, "why": suspect.why} for suspect in suspects[:REMAINING_SHOWN]]
+    return _fitting({"key": suspect.key, "bytes": suspect.size, "why": suspect.why} for suspect in suspects)
+
+
+def _fitting(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the first lines, as many as fit on a receipt."""
+    fitting, size = [], 0
+    for line in lines:
+        size += len(json.dumps(line))
+        if size > LIST_BYTES:
+            break
+        fitting.append(line)
+    return fitting
 
 
 def _done(round_number: int) -> str:
@@ -494,10 +521,3 @@ def _why(failure: Mapping[str, str] | None) -> str:
     if failure is not None:
         return f"{failure['code']}: {failure['message']}"
     return "it came back after every round: something keeps writing under this key"
-
-
-def _first(found: Iterable[Discovered], limit: int) -> Iterator[Discovered]:
-    """Yields the first `limit` keys and walks past the rest, so that the listing is counted to its end."""
-    for number, item in enumerate(found):
-        if number < limit:
-            yield item

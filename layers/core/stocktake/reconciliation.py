@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Reconciliations:
     Args:
         grace_ms: what is younger is never a finding; longer than the slowest upload.
         launch: starts the state machine for `{"action", "run_id"}`.
+        report: writes a report under a name.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Reconciliations:
         *,
         grace_ms: int,
         launch: Callable[[Mapping[str, Any]], None],
+        report: Callable[[str, Mapping[str, Any]], None],
         now: Callable[[], int],
         new_id: Callable[[int], str],
     ) -> None:
@@ -88,6 +91,7 @@ class Reconciliations:
         self._layouts = layouts
         self._grace_ms = grace_ms
         self._launch = launch
+        self._report = report
         self._now = now
         self._new_id = new_id
 
@@ -159,10 +163,11 @@ class Reconciliations:
         entries = self._ledger.entries(after=bounds["cursor"], until=bounds["until"])
         since_save = 0
         for count, (found, entry) in enumerate(merge_join(listed, entries), 1):
-            self._compare(run_id, found, entry, totals, owners)
+            looked_again = self._compare(run_id, found, entry, totals, owners)
             since_save += 1
-            late = count % CHECK_EVERY == 0 and out_of_time()
-            if late or since_save >= SAVE_EVERY:
+            # a pair that differs costs three requests: as long as a thousand that agree
+            late = (looked_again or count % CHECK_EVERY == 0) and out_of_time()
+            if late or since_save >= SAVE_EVERY or len(totals.projects) > PROJECTS_PER_PART:
                 cursor = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
                 row, since_save = self._save(row, totals, cursor=cursor), 0
             if late:
@@ -191,10 +196,13 @@ class Reconciliations:
             stored = counts["ledger.stored.objects"]
             doubt = f"the bucket lists no object while the ledger has {stored} stored: check bucket, endpoint and region"
         at = self._now()
-        for project, (objects, size) in projects.items():
-            self._operations.put(run_id, f"project#{project}", None, {"objects": objects, "bytes": size}, created_at=at, status="COUNTED")
+        rows = -(-len(projects) // PROJECTS_PER_PART) or 1
+        for number in range(rows):
+            tallies = {name: tally for name, tally in projects.items() if project_row(name, rows) == number}
+            self._operations.put(run_id, _projects(number), None, {"projects": tallies}, created_at=at, status="COUNTED")
         status = "INCOMPLETE" if doubt else "COMPLETE"
-        document = {**run.document, "finished_at": at, "counts": nested(counts), "why": doubt}
+        document = {**run.document, "finished_at": at, "counts": nested(counts), "project_rows": rows, "why": doubt}
+        self._report(f"reconciliations/{run_id}.json", {"run_id": run_id, "status": status, **document})
         self._operations.update(run, document=document, status=status)
         if not doubt:
             self._operations.put("latest", KIND, None, {"run_id": run_id, "finished_at": at}, created_at=at, status=status)
@@ -248,12 +256,13 @@ class Reconciliations:
         pieces = min(MAX_RANGES, len(sample) * self._ledger.shards // KEYS_PER_RANGE + 1)
         return [sample[len(sample) * piece // pieces] for piece in range(1, pieces)]
 
-    def _compare(self, run_id: str, found: ListedObject | None, entry: LedgerEntry | None, totals: _Totals, owners: _Owners) -> None:
+    def _compare(self, run_id: str, found: ListedObject | None, entry: LedgerEntry | None, totals: _Totals, owners: _Owners) -> bool:
+        """Counts one key, and reads both sides again where they do not match; says whether it had to."""
         key = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
         parsed = self._layouts.parse(key)
         if parsed is not None and parsed.layout == "system":
             totals.add("system", found.size if found else 0)
-            return
+            return False
         if found is not None:
             totals.add("bucket", found.size)
             totals.add(f"layout.{parsed.layout if parsed else 'unknown'}", found.size)
@@ -262,14 +271,15 @@ class Reconciliations:
             totals.add(f"ledger.{entry.state.lower()}", entry.size)
         if _agree(found, entry):
             totals.add("matched", found.size if found else 0)
-            return
+            return False
         if found is None and entry is not None and entry.state in (State.MISSING, State.QUARANTINED):
             totals.add("known", entry.size)
-            return
+            return False
         if self._is_young(found, entry):
             totals.add("young", found.size if found else 0)
-            return
+            return False
         self._look_again(run_id, key, found, parsed, totals, owners)
+        return True
 
     def _look_again(
         self, run_id: str, key: str, found: ListedObject | None, parsed: ParsedKey | None, totals: _Totals, owners: _Owners
@@ -305,6 +315,22 @@ class Reconciliations:
             "flushed": totals.flushed,
         }
         return self._operations.update(row, document=document, status=status)
+
+
+def project_row(stem: str, rows: int) -> int:
+    """Says in which of `rows` rows of a run a project's count lies."""
+    return zlib.crc32(stem.encode()) % rows
+
+
+def _projects(number: int) -> str:
+    return f"projects#{number:06d}"
+
+
+def count_of_project(operations: Operations, run: Operation, stem: str) -> Mapping[str, int]:
+    """Reads what a run counted in the bucket for one project."""
+    row = operations.get(run.operation_id, _projects(project_row(stem, run.document["project_rows"])))
+    objects, size = row.document["projects"].get(stem, (0, 0)) if row else (0, 0)
+    return {"objects": objects, "bytes": size}
 
 
 class _Owners:

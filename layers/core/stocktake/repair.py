@@ -33,6 +33,8 @@ ACTIONS: dict[FindingClass, tuple[str, ...]] = {
     FindingClass.ORPHAN: ("quarantine", "adopt"),
 }
 _ACTING = "ACTING"
+FINDINGS_AT_ONCE = 25
+"""Between two looks at the clock: about ten requests each."""
 DEFAULT_PLAN = {"missing": "mark_missing", "orphan": "quarantine"}
 _ALIGNING = {
     "mark_missing": {Outcome.MARKED_MISSING},
@@ -91,7 +93,10 @@ class Repairs:
         at = self._now()
         document = {"plan": chosen, "started_at": at, "cursor": None, "done": {}, "skipped": 0}
         if not self._operations.put_new(run_id, "repair", None, document, created_at=at, status="RUNNING"):
-            raise Conflict(f"reconciliation {run_id} has been acted on: start a new one, its findings may have changed")
+            begun = self._operations.get(run_id, "repair")
+            if begun is None or begun.status != "RUNNING" or begun.document["plan"] != chosen:
+                raise Conflict(f"reconciliation {run_id} has been acted on: start a new one, its findings may have changed")
+            document = dict(begun.document)  # the same request again, as after a launch that failed; launching twice starts one
         self._launch({"action": "apply", "run_id": run_id})
         return {"run_id": run_id, "status": "RUNNING", **document}
 
@@ -108,7 +113,7 @@ class Repairs:
         plan = row.document["plan"]
         cursor = row.document["cursor"]
         while True:
-            page, cursor = self._operations.parts(run_id, "finding#", 100, cursor)
+            page, cursor = self._operations.parts(run_id, "finding#", FINDINGS_AT_ONCE, cursor)
             done, skipped = Counter(row.document["done"]), row.document["skipped"]
             for finding in page:
                 if finding.status in ("FOUND", _ACTING) and (action := plan.get(finding.document["class"])):

@@ -20,7 +20,7 @@ from stocktake.errors import ConfigurationError
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
-from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus, Queue, StateMachine
+from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus, Queue, Reports, StateMachine
 from stocktake.object_events import ObjectEvents
 from stocktake.project_deletion import ProjectDeletions, Wiring
 from stocktake.quarantine import Quarantine
@@ -69,6 +69,7 @@ class Services:
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
             addressing=settings.storage_addressing,
+            read_seconds=settings.storage_read_seconds,
         )
         known = self._known_profile()
         if known is not None:
@@ -146,6 +147,7 @@ class Services:
             self.layouts,
             grace_ms=self.settings.grace_seconds * 1000,
             launch=self._state_machine.launch,
+            report=Reports(self._client("s3"), self.settings.operations_bucket).write,
             now=now_ms,
             new_id=new_id,
         )

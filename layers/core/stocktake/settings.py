@@ -20,10 +20,12 @@ class Settings:
     storage_region: str
     storage_credentials_secret: str
     storage_addressing: Addressing
+    storage_read_seconds: int
     public_base_url: str
     objects_table: str
     projects_table: str
     operations_table: str
+    operations_bucket: str
     ledger_shards: int
     event_bus: str
     deletion_queue_url: str
@@ -85,10 +87,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         storage_region=reader.text("STORAGE_REGION"),
         storage_credentials_secret=reader.optional("STORAGE_CREDENTIALS_SECRET"),
         storage_addressing=reader.addressing("STORAGE_ADDRESSING"),
+        storage_read_seconds=reader.number("STORAGE_READ_SECONDS", 1, 300),
         public_base_url=reader.optional("PUBLIC_BASE_URL"),
         objects_table=reader.text("OBJECTS_TABLE"),
         projects_table=reader.text("PROJECTS_TABLE"),
         operations_table=reader.text("OPERATIONS_TABLE"),
+        operations_bucket=reader.text("OPERATIONS_BUCKET"),
         ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
         event_bus=reader.text("EVENT_BUS"),
         deletion_queue_url=reader.text("DELETION_QUEUE_URL"),

@@ -27,6 +27,7 @@ from stocktake.errors import (
     ProjectClosed,
     RecordChanged,
     StorageDenied,
+    TooLarge,
 )
 from stocktake.layouts import build_current, check_project_id
 from stocktake.ledger import Ledger
@@ -163,8 +164,11 @@ class Uploads:
         Raises:
             ObjectNotFound: there is no such record.
             ObjectUnavailable: there is, but its bytes are not in the bucket; the message says why.
+            TooLarge: the bytes do not fit into an answer; its URL gives them.
         """
         record = self.available(object_id)
+        if record.size > self._limits.max_bytes:
+            raise TooLarge(f"object {object_id} has {record.size} bytes and answers carry {self._limits.max_bytes}: fetch it by its url")
         content = self._store.get(record.key)
         if content is None:
             raise ObjectUnavailable(

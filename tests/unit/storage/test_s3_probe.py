@@ -75,7 +75,7 @@ class SmallStore:
         return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else bare(200)
 
     def _list(self, request: Request) -> Reply:
-        keys = self.order(key for key in self.objects if key.startswith(request.query["prefix"]))
+        keys = self.order(key for key in self.objects if key.startswith(request.query.get("prefix", "")))
         position = request.query.get("continuation-token") or (request.query.get("start-after", "") if self.start_after_works else "")
         if position:
             keys = keys[keys.index(position) + 1 :]

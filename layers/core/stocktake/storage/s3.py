@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError
@@ -348,7 +349,7 @@ class S3Store:
                 yield MultipartUpload(_under(prefix, row["Key"]), row["UploadId"], _milliseconds(row["Initiated"]))
 
     def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
-        """Yields versions and delete markers, page by page, versions first. See `Store.list_versions`."""
+        """Yields versions and delete markers in key order. See `Store.list_versions`."""
         if not self.profile().versioning:
             return  # a bucket that never kept versions lists each object as version "null"
         yield from self._versions(prefix)
@@ -356,12 +357,16 @@ class S3Store:
     def _versions(self, prefix: str) -> Iterator[ObjectVersion]:
         markers = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
         for page in self._requests.pages("list_object_versions", {"Prefix": prefix}, {}, markers):
-            for row in page.get("Versions", ()):
-                yield ObjectVersion(
-                    _under(prefix, row["Key"]), row["VersionId"], row["Size"], is_delete_marker=False, is_latest=row["IsLatest"]
-                )
-            for row in page.get("DeleteMarkers", ()):
-                yield ObjectVersion(_under(prefix, row["Key"]), row["VersionId"], 0, is_delete_marker=True, is_latest=row["IsLatest"])
+            versions = [
+                ObjectVersion(_under(prefix, row["Key"]), row["VersionId"], row["Size"], is_delete_marker=False, is_latest=row["IsLatest"])
+                for row in page.get("Versions", ())
+            ]
+            delete_markers = [
+                ObjectVersion(_under(prefix, row["Key"]), row["VersionId"], 0, is_delete_marker=True, is_latest=row["IsLatest"])
+                for row in page.get("DeleteMarkers", ())
+            ]
+            # S3 interleaves the two in key order, and boto3 splits them
+            yield from sorted(versions + delete_markers, key=attrgetter("key"))
 
     # Removal in bulk
 

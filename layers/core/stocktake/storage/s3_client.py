@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CONNECT_SECONDS = 3
-_READ_SECONDS = 10
-_TOTAL_ATTEMPTS = 4
+_TOTAL_ATTEMPTS = 3
 _POOL_CONNECTIONS = 32
 
 # Set while the probe tries whether DeleteObjects is taken without Content-MD5.
@@ -30,6 +29,7 @@ def make_client(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
     addressing: Literal["auto", "path", "virtual"] = "auto",
+    read_seconds: float = 6,
 ) -> S3Client:
     """Makes the boto3 client that `S3Store` needs, for AWS or any other store; sends nothing.
 
@@ -38,6 +38,8 @@ def make_client(
         endpoint_url: the store's URL; None for AWS S3 (or what boto3's own AWS_ENDPOINT_URL says).
         access_key_id: with `secret_access_key`, the store's key pair; None for the credentials boto3 finds, as a Lambda role's.
         addressing: `path` (host/bucket/key), `virtual` (bucket.host/key) or `auto`.
+        read_seconds: how long one answer may take. The default keeps a call with all its attempts, 3 x (3 + 6) s, inside the 30 s of an
+            API; a copy of gigabytes takes longer.
     """
     config = Config(
         # Without it presigning fell back to SigV2 in us-east-1 and silently dropped signed parameters.
@@ -46,7 +48,7 @@ def make_client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": _TOTAL_ATTEMPTS},
         max_pool_connections=_POOL_CONNECTIONS,
         s3={"addressing_style": addressing, "us_east_1_regional_endpoint": "regional"},
@@ -96,3 +98,5 @@ def _never_follow_to_another_region(context: dict[str, Any], **_: object) -> Non
     Followed redirects double every cold request and leave presigned URLs, which cannot follow, broken.
     """
     context.get("s3_redirect", {})["redirected"] = True
+    # with addressing "auto" botocore presigns for the global host outside us-east-1, which answers a fresh bucket with a redirect
+    context["use_global_endpoint"] = False

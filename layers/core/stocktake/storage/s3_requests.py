@@ -124,7 +124,8 @@ class Requests:
             except FAILURES as error:
                 if repeats == _REPEATS or not _is_ours_to_repeat(error):
                     raise self.translated(error, operation) from error
-            self._sleep(self._jitter() * _FIRST_DELAY * 2**repeats)
+                delay = _delay(error, repeats, self._jitter())
+            self._sleep(delay)
             repeats += 1
 
     def translated(self, error: Failure, operation: str) -> StorageError:
@@ -170,7 +171,8 @@ class Requests:
         now = self._clock()
         if absent.is_certain or (self._bucket_seen_at is not None and now - self._bucket_seen_at < _BUCKET_SEEN_SECONDS):
             return
-        self.call("head_bucket")
+        # not HeadBucket: an R2 token limited to objects may not call it
+        self.call("list_objects_v2", MaxKeys=1)
         self._bucket_seen_at = now
 
     def no_bucket(self) -> BucketNotFound:
@@ -228,6 +230,13 @@ class Requests:
         if "NextKeyMarker" in page:
             page["NextKeyMarker"] = unquote_plus(page["NextKeyMarker"])
         return page
+
+
+def _delay(error: Failure, repeats: int, jitter: float) -> float:
+    """Returns the seconds to wait before a repeat; `jitter` is 0 to 1."""
+    if isinstance(error, ClientError) and _status(error) == 429:
+        return 1.0 + jitter  # R2 takes one write a second for a key
+    return float(jitter * _FIRST_DELAY * 2**repeats)
 
 
 def _is_ours_to_repeat(error: Failure) -> bool:
