@@ -11,7 +11,8 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers, dashboard
-from stocktake.problems import make_api, query_number
+from stocktake.problems import make_api
+from stocktake.requests import RecentQuery, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -33,8 +34,8 @@ def of_project(project_id: str) -> dict[str, Any]:
 @api.get("/deletions")
 def list_deletions() -> dict[str, Any]:
     """Answers with the newest project deletions."""
-    limit = query_number(api, "limit", 20, 100)
-    return {"deletions": [answers.deletion(deletion, None) for deletion in services.analytics.deletions(limit)]}
+    limit = read_query(RecentQuery, api.current_event.query_string_parameters).limit
+    return {"deletions": [answers.deletion(deletion) for deletion in services.analytics.deletions(limit)]}
 
 
 @api.get("/dashboard")

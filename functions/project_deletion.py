@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time
-from stocktake.requests import DeletionBody, read_body
+from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -27,13 +27,15 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 @api.delete("/projects/<project_id>")
 def delete_project(project_id: str) -> Response[str]:
     """Closes a project and starts its deletion, or says what that would remove."""
-    if api.current_event.query_string_parameters.get("dry_run") == "true":
-        plan = services.project_deletions.dry_run(unquote(project_id), out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
-        return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(plan))
+    flow, project_id = services.project_deletions, unquote(project_id)
+    query = read_query(DeletionQuery, api.current_event.query_string_parameters)
     body = read_body(DeletionBody, api.current_event.decoded_body)
-    deletion = services.project_deletions.request(unquote(project_id), reason=body.reason)
+    if query.dry_run == "true":
+        return answered(HTTPStatus.OK, flow.dry_run(project_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
+    deletion = flow.request(project_id, reason=body.reason)
     logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id})
-    return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(answers.deletion(deletion, None)))
+    receipt = flow.receipt(deletion.operation_id)  # there already where the deletion was asked for before
+    return answered(HTTPStatus.OK if receipt else HTTPStatus.ACCEPTED, answers.deletion(deletion, receipt))
 
 
 @api.get("/deletions/<deletion_id>")
@@ -47,7 +49,13 @@ def get_deletion(deletion_id: str) -> dict[str, Any]:
 def verify_deletion(deletion_id: str) -> dict[str, Any]:
     """Lists everything afresh, now."""
     logger.append_keys(deletion_id=deletion_id)
-    return services.project_deletions.verify(deletion_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+    read_body(NoBody, api.current_event.decoded_body)
+    return answers.timed(services.project_deletions.verify(deletion_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
+
+
+def answered(status: HTTPStatus, document: dict[str, Any]) -> Response[str]:
+    """Answers with JSON."""
+    return Response(status, content_types.APPLICATION_JSON, json.dumps(document))
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP, clear_state=True)

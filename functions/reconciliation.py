@@ -12,9 +12,9 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api, out_of_time, query_number
+from stocktake.problems import make_api, out_of_time
 from stocktake.reconciliation import run_of_execution
-from stocktake.requests import RepairBody, read_body
+from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -24,13 +24,14 @@ api = make_api(logger)
 @api.post("/reconciliations")
 def start() -> Response[str]:
     """Starts a run."""
+    read_body(NoBody, api.current_event.decoded_body)
     return accepted(answers.run(services.reconciliations.request(), None))
 
 
 @api.get("/reconciliations")
 def list_runs() -> dict[str, Any]:
     """Answers with the newest runs."""
-    return {"reconciliations": [answers.run(run, None) for run in services.reconciliations.recent(query_number(api, "limit", 20, 100))]}
+    return {"reconciliations": [answers.run(run, None) for run in services.reconciliations.recent(recent_limit())]}
 
 
 @api.get("/reconciliations/<run_id>")
@@ -42,30 +43,34 @@ def get_run(run_id: str) -> dict[str, Any]:
 @api.get("/reconciliations/<run_id>/findings")
 def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
-    query = api.current_event.query_string_parameters
-    page, following = services.reconciliations.findings(
-        run_id, query.get("class"), query_number(api, "limit", 100, 500), query.get("cursor")
-    )
-    return {"findings": page, "cursor": following}
+    query = read_query(FindingsQuery, api.current_event.query_string_parameters)
+    page, following = services.reconciliations.findings(run_id, query.finding_class, query.limit, query.cursor)
+    return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
 
 
 @api.post("/reconciliations/<run_id>/apply")
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
     body = read_body(RepairBody, api.current_event.decoded_body)
-    return accepted(services.repairs.request(run_id, body.plan))
+    return accepted(answers.timed(services.repairs.request(run_id, body.plan)))
 
 
 @api.get("/quarantine")
 def list_quarantine() -> dict[str, Any]:
     """Answers with the newest quarantine entries."""
-    return {"entries": [answers.quarantine_entry(entry) for entry in services.quarantine.recent(query_number(api, "limit", 100, 500))]}
+    return {"entries": [answers.quarantine_entry(entry) for entry in services.quarantine.recent(recent_limit())]}
 
 
 @api.post("/quarantine/<entry_id>/restore")
 def restore(entry_id: str) -> dict[str, Any]:
     """Puts a quarantined object back."""
+    read_body(NoBody, api.current_event.decoded_body)
     return answers.quarantine_entry(services.quarantine.restore(entry_id))
+
+
+def recent_limit() -> int:
+    """Reads how many of the newest are asked for."""
+    return read_query(RecentQuery, api.current_event.query_string_parameters).limit
 
 
 def accepted(document: dict[str, Any]) -> Response[str]:

@@ -14,8 +14,18 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api, query_number
-from stocktake.requests import Base64ObjectBody, NewProjectBody, read_body, read_metadata
+from stocktake.problems import make_api
+from stocktake.requests import (
+    Base64ObjectBody,
+    ContentQuery,
+    ListQuery,
+    NewProjectBody,
+    NoBody,
+    NoQuery,
+    read_body,
+    read_metadata,
+    read_query,
+)
 from stocktake.services import services
 from stocktake.upload import NewObject
 
@@ -39,6 +49,7 @@ def get_project(project_id: str) -> dict[str, Any]:
 @api.post("/projects/<project_id>/objects")
 def create_object(project_id: str) -> Response[str]:
     """Stores one object, sent raw or as base64 JSON."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
     uploaded = services.uploads.put(unquote(project_id), new_object())
     answer = answers.record(uploaded.record, services.uploads.url(uploaded.record))
     return created({**answer, "warnings": list(uploaded.warnings)})
@@ -47,8 +58,8 @@ def create_object(project_id: str) -> Response[str]:
 @api.get("/projects/<project_id>/objects")
 def list_objects(project_id: str) -> dict[str, Any]:
     """Answers with one page of a project's records."""
-    cursor = api.current_event.query_string_parameters.get("cursor")
-    records, following = services.uploads.page(unquote(project_id), query_number(api, "limit", 100, 1000), cursor)
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    records, following = services.uploads.page(unquote(project_id), query.limit, query.cursor)
     return {"objects": [answers.record(record) for record in records], "cursor": following}
 
 
@@ -62,6 +73,8 @@ def get_object(object_id: str) -> dict[str, Any]:
 @api.delete("/objects/<object_id>")
 def delete_object(object_id: str) -> Response[str]:
     """Removes one object, bytes first."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
+    read_body(NoBody, api.current_event.decoded_body)
     services.uploads.delete(object_id)
     return Response(HTTPStatus.NO_CONTENT, body="")
 
@@ -69,7 +82,7 @@ def delete_object(object_id: str) -> Response[str]:
 @api.get("/objects/<object_id>/content")
 def get_content(object_id: str) -> Response[bytes] | Response[str]:
     """Redirects to the bytes, or answers with them for `?as=bytes`."""
-    if api.current_event.query_string_parameters.get("as") == "bytes":
+    if read_query(ContentQuery, api.current_event.query_string_parameters).way == "bytes":
         content = services.uploads.content(object_id)
         return Response(HTTPStatus.OK, content.object.content_type, content.body, headers=answers.content_headers(content.object))
     url = services.uploads.url(services.uploads.available(object_id))

@@ -3,7 +3,7 @@
 aws-sam-cli ships AWS's Runtime Interface Emulator and PyPI has AWS's runtime client: together they start the handler as Lambda does, in a
 process that sees the built function, the built layer and the standard library, and nothing else of this machine.
 
-    python -m tools.rie UploadFunction events/upload/get-project.json
+    python -m tools.rie UploadFunction events/upload/put_markup.json
 
 builds what has changed and runs that function once with the settings it has in the running local stack (`make up`).
 """

@@ -15,7 +15,7 @@ import project_deletion
 import reconciliation
 from stocktake.errors import ConfigurationError
 from stocktake.ids import now_ms
-from stocktake.model import State
+from stocktake.model import ProjectState, State
 from stocktake.services import Services
 from tests.functions.conftest import BODY, DELETION_ID, EVENTS, KEY, REGION, RUN_ID, Scene, context, event
 from tests.unit.test_edges import ENVIRONMENT
@@ -81,17 +81,34 @@ def test_a_dry_run_answers_what_would_go(scene: Scene) -> None:
     assert (status, plan["objects"], plan["keys"]) == (200, 1, [KEY])
 
 
+@pytest.mark.parametrize("query", [{"dry_run": "yes"}, {"dryrun": "true"}, {"dry_run": "True"}, {"dry_run": ""}])
+def test_a_mistyped_dry_run_is_refused_and_deletes_nothing(scene: Scene, query: dict[str, str]) -> None:
+    scene.an_object()
+    answer = project_deletion.api_handler({**event("project_deletion/delete_project"), "queryStringParameters": query}, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (400, "urn:stocktake:problem:invalid-request")
+    assert scene.services.ledger.project("proj_sunset").state is ProjectState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("handler", "case", "changes"),
+    [
+        (reconciliation.api_handler, "reconciliation/start", {"body": '{"foo": 1}'}),
+        (reconciliation.api_handler, "reconciliation/get_findings", {"queryStringParameters": {"class": "nope"}}),
+        (reconciliation.api_handler, "reconciliation/apply", {"body": "{}"}),
+        (analytics.handler, "analytics/list_deletions", {"queryStringParameters": {"limit": "0"}}),
+    ],
+)
+def test_what_is_not_known_or_not_said_is_refused(scene: Scene, handler: Any, case: str, changes: dict[str, Any]) -> None:
+    assert handler({**event(case), **changes}, context())["statusCode"] == 400
+
+
 def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.services.new_id", lambda at: DELETION_ID)
     scene.an_object()
     put("proj_proj_sunset_s_media.mp4")
     status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
-    assert (status, deletion["deletion_id"], deletion["reason"], deletion["receipt"]) == (
-        202,
-        DELETION_ID,
-        "the customer asked for it",
-        None,
-    )
+    assert (status, deletion["deletion_id"], deletion["reason"]) == (202, DELETION_ID, "the customer asked for it")
+    assert "receipt" not in deletion
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/discover") == {"batchItemFailures": []}
     assert scene.queued("deletion_batch_queue_url") == [{"deletion_id": DELETION_ID, "part": "batch#01#00000000"}]
     assert scene.call(project_deletion.worker_handler, "project_deletion/batch") == {"batchItemFailures": []}
@@ -104,6 +121,8 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     assert deletion["receipt"]["finished_at"].endswith("Z")
     status, verified = scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")
     assert (status, verified["remaining"]["objects"]) == (200, 0)
+    status, again = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
+    assert (status, again["receipt"]) == (200, deletion["receipt"])
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/resume") == {"batchItemFailures": []}
     status, listed = scene.api(analytics.handler, "analytics/list_deletions")
     assert (status, [line["status"] for line in listed["deletions"]]) == (200, ["DELETED"])

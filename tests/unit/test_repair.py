@@ -15,7 +15,7 @@ from stocktake.errors import (
 )
 from stocktake.model import State
 from tests.unit.test_reconciliation import ORPHAN, a_world_with_one_of_each, aged
-from tests.unit.world import Crash, World, never
+from tests.unit.world import OBVIOUS, Crash, World, never
 
 EVERYTHING = {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle", "orphan": "quarantine"}
 
@@ -73,7 +73,7 @@ def test_a_run_that_did_not_see_everything_is_never_acted_on(world: World, statu
     run_id = aged(world).reconcile()
     world.operations.update(world.runs.run(run_id), status=status)
     with pytest.raises(RunIncomplete, match=status.lower()):
-        world.repairs().request(run_id, None)
+        world.repairs().request(run_id, OBVIOUS)
     assert world.bucket_keys() == {ORPHAN}
 
 
@@ -81,9 +81,9 @@ def test_the_breaker_refuses_a_plan_that_is_too_large_and_nothing_is_done(world:
     world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(5)))
     run_id = aged(world).reconcile()
     with pytest.raises(BreakerOpen, match="act on 5 keys and the breaker allows 4"):
-        world.repairs(max_actions=4).request(run_id, None)
+        world.repairs(max_actions=4).request(run_id, OBVIOUS)
     assert len(world.bucket_keys()) == 5
-    assert world.repairs(max_actions=5).request(run_id, None)["status"] == "RUNNING"
+    assert world.repairs(max_actions=5).request(run_id, OBVIOUS)["status"] == "RUNNING"
 
 
 def test_the_breaker_knows_shares_of_large_buckets(world: World) -> None:
@@ -93,15 +93,15 @@ def test_the_breaker_knows_shares_of_large_buckets(world: World) -> None:
     counts = {**run.document["counts"], "orphan": {"objects": 600, "bytes": 0}, "bucket": {"objects": 10_000, "bytes": 0}}
     world.operations.update(run, document={**run.document, "counts": counts})
     with pytest.raises(BreakerOpen):
-        world.repairs(max_percent=5).request(run_id, None)
-    world.repairs(max_percent=6).request(run_id, None)
+        world.repairs(max_percent=5).request(run_id, OBVIOUS)
+    world.repairs(max_percent=6).request(run_id, OBVIOUS)
 
 
 def test_a_run_is_acted_on_once(world: World) -> None:
     run_id = aged(world).reconcile()
     world.repair(run_id)
     with pytest.raises(Conflict, match="start a new one"):
-        world.repairs().request(run_id, None)
+        world.repairs().request(run_id, OBVIOUS)
 
 
 def test_an_object_that_is_live_again_by_then_is_not_touched(world: World) -> None:
@@ -225,7 +225,7 @@ def test_a_repair_killed_at_any_call_and_started_again_loses_nothing(world: Worl
     world.store.remove(record.key)
     run_id = aged(world).reconcile()
     repairs = world.repairs()
-    repairs.request(run_id, None)
+    repairs.request(run_id, OBVIOUS)
     calls = 0
 
     def kill(operation: str, key: str | None) -> None:

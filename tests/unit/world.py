@@ -27,6 +27,7 @@ from stocktake.storage.memory import MemoryStore
 from stocktake.upload import Limits, NewObject, Uploads
 
 HOUR = 3_600_000
+OBVIOUS = {"missing": "mark_missing", "orphan": "quarantine"}
 DAY = 24 * HOUR
 
 
@@ -210,7 +211,7 @@ class World:
         assert cursor is None
         return {(finding["class"], finding["kind"], finding["key"]) for finding in page}
 
-    def repair(self, run_id: str, plan: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def repair(self, run_id: str, plan: Mapping[str, str] = OBVIOUS) -> dict[str, Any]:
         """Repairs a run to its end and returns what the repair says of itself."""
         repairs = self.repairs()
         repairs.request(run_id, plan)

@@ -30,6 +30,8 @@ WORKERS = 4
 GRACE_SECONDS = 10
 """As deployed by samconfig's local environment: what is younger is never a finding."""
 
+PLAN = {"missing": "mark_missing", "orphan": "quarantine", "orphan.none": "quarantine"}
+
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
@@ -160,7 +162,7 @@ class Story:
     def repair(self, run_id: str) -> None:
         """Applies what is obvious: missing is marked, orphans are set aside; then takes one of them back."""
         chapter("Repair: the missing marked, the orphans set aside")
-        self.call("POST", f"/reconciliations/{run_id}/apply", 202, json={})
+        self.call("POST", f"/reconciliations/{run_id}/apply", 202, json={"plan": PLAN})
         self.wait("the repair", lambda: self.run(run_id)["repair"]["status"] != "RUNNING")
         done = self.repairs(run_id)
         expected = {"MARK_MISSING": 5, "QUARANTINE": 8} if self.events else {"MARK_MISSING": 9, "QUARANTINE": 11}
@@ -191,7 +193,7 @@ class Story:
         self.checks.equal(
             "an upload into the project meanwhile", (late.status_code, late.json()["type"]), (409, "urn:stocktake:problem:project-closed")
         )
-        self.wait("the receipt (the final sweep waits 10 s)", lambda: self.deletion(deletion_id)["receipt"] is not None)
+        self.wait("the receipt (the final sweep waits 10 s)", lambda: "receipt" in self.deletion(deletion_id))
         receipt = self.deletion(deletion_id)["receipt"]
         self.checks.equal("the receipt says", receipt["status"], "DELETED")
         self.checks.equal("removed by layout", {name: tally["objects"] for name, tally in receipt["by_layout"].items()}, expected)
@@ -217,10 +219,15 @@ class Story:
 
     def tidy(self, run_id: str) -> None:
         """Takes away the keys no layout explains, which Stocktake never deletes, and refreshes the overwritten record."""
+        chapter("Tidying up")
         self.life.remove(self.unknown_keys())
+        console.print(
+            "  the 2 unknown keys: removed by this demonstration, which put them there; Stocktake never deletes what no layout explains"
+        )
         self.call("POST", f"/reconciliations/{run_id}/apply", 202, json={"plan": {"mismatch": "refresh"}})
         self.wait("the refresh", lambda: self.run(run_id)["repair"]["status"] != "RUNNING")
         self.checks.equal("records refreshed", self.repairs(run_id).get("REFRESH"), 1)
+        console.print("  the overwritten object: its record refreshed from the bucket, by plan")
         last = str(self.call("POST", "/reconciliations", 202)["run_id"])
         self.wait("a last count of the bucket", lambda: self.run(last)["status"] in ("COMPLETE", "INCOMPLETE", "FAILED"))
 
@@ -234,13 +241,20 @@ class Story:
             ("missing", ("counts", "MISSING", "objects")),
             ("quarantined", ("counts", "QUARANTINED", "objects")),
             ("pending", ("counts", "PENDING", "objects")),
-            ("in the bucket", ("bucket", "objects")),
-            ("drift", ("drift", "objects")),
+            ("in the bucket when last counted", ("bucket", "objects")),
+            ("drift when last counted", ("drift", "objects")),
         ):
-            table.add_row(title, *(str(dig(counts, path)) for counts in (before, uploaded, after)))
+            table.add_row(title, *(shown(counts, path) for counts in (before, uploaded, after)))
         console.print(table)
-        # 120 uploaded, 30 deleted with their project, 9 lost; 3 strangers adopted from events, 1 orphan restored
-        stored = IMAGES - 30 - 9 + (3 if self.events else 0) + 1
+        console.print(
+            "  bucket and drift are those of the last whole count: the ledger moves with every upload, the bucket is counted by reconciliations"
+        )
+        adopted = 3 if self.events else 0
+        stored = IMAGES - 30 - 9 + adopted + 1
+        console.print(
+            f"  stored: {IMAGES} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 orphan restored = {stored}"
+        )
+        console.print("  quarantined: records; an orphan of no project is held in quarantine without one")
         ours = [self.call("GET", f"/projects/{project}/analytics", 200) for project in self.projects]
         self.checks.equal("stored in these projects", sum(line["stored"]["objects"] for line in ours), stored)
         self.checks.equal("missing in these projects", sum(line["counts"]["MISSING"]["objects"] for line in ours), 9)
@@ -347,12 +361,12 @@ def progress() -> Progress:
     )
 
 
-def dig(document: dict[str, Any], path: tuple[str, ...]) -> Any:
-    """Reads a nested number; 0 where a branch is absent."""
+def shown(document: dict[str, Any], path: tuple[str, ...]) -> str:
+    """Writes a nested number, where it has been counted."""
     value: Any = document
     for step in path:
-        value = value.get(step) if value else None
-    return value or 0
+        value = value[step] if value else None
+    return "not counted yet" if value is None else str(value)
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
 """Analytics: what the ledger counts, beside what the bucket held when it was last counted whole, and the drift between them.
 
 A record counts as stored only in state STORED. The bucket's figures are those of the last complete reconciliation and come with their
-time; the drift is bucket minus ledger, and the ledger's own figures of that same moment are shown with it, because uploads go on
-meanwhile.
+time. The drift is bucket minus ledger of that same walk, so that what was uploaded since is not taken for a difference.
 """
 
 from __future__ import annotations
@@ -44,10 +43,13 @@ class Analytics:
                 line = (counts[State.STORED].objects, project_id, {"state": state.value, "counts": _counts(counts)})
                 heapq.heappush(largest, line) if len(largest) < PROJECTS_SHOWN else heapq.heappushpop(largest, line)
         run = self._latest_run()
-        bucket = None if run is None else _bucket(run, run.document["counts"].get("bucket", _NOTHING))
+        counted = None
+        if run is not None:
+            by_side = run.document["counts"]
+            counted = _counted(run, by_side.get("bucket", _NOTHING), by_side.get("ledger", {}).get("stored", _NOTHING))
         return {
             "as_of": self._now(),
-            **_sides(totals, bucket),
+            **_sides(totals, counted),
             "findings": None if run is None else {name: run.document["counts"].get(name, _NOTHING) for name in _TROUBLES},
             "projects": [{"project_id": project_id, **line} for _, project_id, line in sorted(largest, key=lambda shown: shown[1])],
             "projects_in_all": in_all,
@@ -58,10 +60,11 @@ class Analytics:
         project = self._ledger.project(project_id)
         counts = self._ledger.counts(project.project_id)
         run = self._latest_run()
-        bucket = None
+        counted = None
         if run is not None:
-            bucket = _bucket(run, count_of_project(self._operations, run, project_stem(project.project_id)))
-        return {"as_of": self._now(), "project_id": project.project_id, "state": project.state.value, **_sides(counts, bucket)}
+            count = count_of_project(self._operations, run, project_stem(project.project_id))
+            counted = _counted(run, count["bucket"], count["ledger"])
+        return {"as_of": self._now(), "project_id": project.project_id, "state": project.state.value, **_sides(counts, counted)}
 
     def runs(self, limit: int) -> list[Operation]:
         """Reads the newest reconciliations."""
@@ -79,24 +82,28 @@ class Analytics:
 _NOTHING: Mapping[str, int] = {"objects": 0, "bytes": 0}
 
 
-def _bucket(run: Operation, tally: Mapping[str, int]) -> dict[str, Any]:
-    return {"objects": tally["objects"], "bytes": tally["bytes"], "run_id": run.operation_id, "counted_at": run.document["finished_at"]}
+def _counted(run: Operation, bucket: Mapping[str, int], ledger: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the bucket's count of a run, and how far the ledger of that very walk was from it."""
+    counted = {
+        "objects": bucket["objects"],
+        "bytes": bucket["bytes"],
+        "run_id": run.operation_id,
+        "counted_at": run.document["finished_at"],
+    }
+    return {"bucket": counted, "drift": {name: bucket[name] - ledger[name] for name in ("objects", "bytes")}}
 
 
 def _counts(counts: Mapping[State, Tally]) -> dict[str, Any]:
     return {state.value: {"objects": counts.get(state, Tally()).objects, "bytes": counts.get(state, Tally()).bytes} for state in State}
 
 
-def _sides(counts: Mapping[State, Tally], bucket: Mapping[str, Any] | None) -> dict[str, Any]:
+def _sides(counts: Mapping[State, Tally], counted: Mapping[str, Any] | None) -> dict[str, Any]:
     stored = counts.get(State.STORED, Tally())
-    records = sum((tally for tally in counts.values()), Tally())
-    drift = None
-    if bucket is not None:
-        drift = {"objects": bucket["objects"] - stored.objects, "bytes": bucket["bytes"] - stored.bytes}
+    records = sum(counts.values(), Tally())
     return {
         "records": {"objects": records.objects, "bytes": records.bytes},
         "stored": {"objects": stored.objects, "bytes": stored.bytes},
         "counts": _counts(counts),
-        "bucket": bucket,
-        "drift": drift,
+        "bucket": counted["bucket"] if counted else None,
+        "drift": counted["drift"] if counted else None,
     }

@@ -21,7 +21,7 @@ def time(milliseconds: int | None) -> str | None:
 
 
 def timed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the document with every `..._at` and `as_of` written as a time, at any depth."""
+    """Returns the document with every `..._at`, `as_of` and `last_modified` written as a time, at any depth."""
     return {name: _timed_value(name, value) for name, value in document.items()}
 
 
@@ -30,7 +30,7 @@ def _timed_value(name: str, value: Any) -> Any:
         return timed(value)
     if isinstance(value, list):
         return [_timed_value("", item) for item in value]
-    is_time = (name.endswith("_at") or name == "as_of") and isinstance(value, int)
+    is_time = name.endswith(("_at", "as_of", "last_modified")) and isinstance(value, int)
     return time(value) if is_time else value
 
 
@@ -79,17 +79,16 @@ def content_headers(stored: StoredObject, file_name: str | None = None) -> dict[
     return headers
 
 
-def deletion(operation: Operation, receipt: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Answers with a deletion: where it stands, and its receipt once there is one."""
+def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Answers with a deletion: where it stands, and its receipt where there is one."""
     document = operation.document
     answer: dict[str, Any] = {
         "deletion_id": operation.operation_id,
         "status": operation.status,
         **{name: document[name] for name in ("project_id", "epoch", "reason", "requested_at", "sweep_at", "round")},
         "batches": {"planned": document["planned"], "done": operation.counters.get(f"done_{document['round']}", 0)},
-        "receipt": receipt,
     }
-    return timed(answer)
+    return timed(answer if receipt is None else {**answer, "receipt": receipt})
 
 
 def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any]:

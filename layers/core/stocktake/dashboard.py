@@ -94,7 +94,9 @@ def _cards(analytics: Mapping[str, Any]) -> str:
     else:
         tone = "good" if drift["objects"] == 0 else "bad"
         cards.append(_card("in the bucket", f"{bucket['objects']:,}", f"{_bytes(bucket['bytes'])}, counted {time(bucket['counted_at'])}"))
-        cards.append(_card("drift", f"{drift['objects']:+,}", "bucket minus ledger, in objects", tone))
+        cards.append(
+            _card("drift", f"{drift['objects']:+,}" if drift["objects"] else "0", "bucket minus ledger when counted, in objects", tone)
+        )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 

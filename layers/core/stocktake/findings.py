@@ -80,14 +80,14 @@ def classify(
 
 
 def _seen_object(stored: StoredObject) -> dict[str, Any]:
-    return {"size": stored.size, "etag": stored.etag, "last_modified": stored.last_modified}
+    return {"bytes": stored.size, "etag": stored.etag, "last_modified": stored.last_modified}
 
 
 def _seen_record(record: Record) -> dict[str, Any]:
     return {
         "object_id": record.object_id,
         "state": record.state.value,
-        "size": record.size,
+        "bytes": record.size,
         "etag": record.etag,
         "version": record.version,
         "updated_at": record.updated_at,

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake.errors import InvalidRequest, StocktakeError
+from stocktake.errors import StocktakeError
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -49,14 +49,6 @@ def make_api(logger: Logger) -> APIGatewayHttpResolver:
     api.exception_handler(StocktakeError)(known)
     api.exception_handler(Exception)(unforeseen)
     return api
-
-
-def query_number(api: APIGatewayHttpResolver, name: str, default: int, most: int) -> int:
-    """Reads a whole number of 1 to `most` from the query. Raises InvalidRequest."""
-    text = api.current_event.query_string_parameters.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise InvalidRequest(f"the query parameter {name} must be a whole number from 1 to {most}")
-    return int(text)
 
 
 def out_of_time(context: LambdaContext, *, reserve_ms: int) -> Callable[[], bool]:

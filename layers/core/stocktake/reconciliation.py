@@ -57,10 +57,11 @@ class _Totals:
         self.counts[f"{name}.objects"] += 1
         self.counts[f"{name}.bytes"] += size
 
-    def own(self, project: str, size: int) -> None:
-        tally = self.projects.setdefault(project, [0, 0])
-        tally[0] += 1
-        tally[1] += size
+    def own(self, project: str, size: int, *, side: int) -> None:
+        """Counts an object for a project: side 0 is the bucket's, side 1 the ledger's."""
+        tally = self.projects.setdefault(project, [0, 0, 0, 0])
+        tally[2 * side] += 1
+        tally[2 * side + 1] += size
 
 
 class Reconciliations:
@@ -186,9 +187,7 @@ class Reconciliations:
                 open_ranges.append(row.part)
             counts.update(row.document["counts"])
             for project, tally in row.document["projects"].items():
-                sums = projects.setdefault(project, [0, 0])
-                sums[0] += tally[0]
-                sums[1] += tally[1]
+                projects[project] = [a + b for a, b in zip(projects.get(project, (0, 0, 0, 0)), tally, strict=True)]
         doubt = None
         if open_ranges:
             doubt = f"{len(open_ranges)} ranges were not walked to their end"
@@ -266,9 +265,11 @@ class Reconciliations:
         if found is not None:
             totals.add("bucket", found.size)
             totals.add(f"layout.{parsed.layout if parsed else 'unknown'}", found.size)
-            totals.own(owners.of(parsed, entry), found.size)
+            totals.own(owners.of(parsed, entry), found.size, side=0)
         if entry is not None:
             totals.add(f"ledger.{entry.state.lower()}", entry.size)
+            if entry.state is State.STORED:
+                totals.own(project_stem(entry.project_id), entry.size, side=1)
         if _agree(found, entry):
             totals.add("matched", found.size if found else 0)
             return False
@@ -326,11 +327,11 @@ def _projects(number: int) -> str:
     return f"projects#{number:06d}"
 
 
-def count_of_project(operations: Operations, run: Operation, stem: str) -> Mapping[str, int]:
-    """Reads what a run counted in the bucket for one project."""
+def count_of_project(operations: Operations, run: Operation, stem: str) -> dict[str, dict[str, int]]:
+    """Reads what a run counted for one project, in the bucket and as stored in the ledger."""
     row = operations.get(run.operation_id, _projects(project_row(stem, run.document["project_rows"])))
-    objects, size = row.document["projects"].get(stem, (0, 0)) if row else (0, 0)
-    return {"objects": objects, "bytes": size}
+    objects, size, stored, stored_size = row.document["projects"].get(stem, (0, 0, 0, 0)) if row else (0, 0, 0, 0)
+    return {"bucket": {"objects": objects, "bytes": size}, "ledger": {"objects": stored, "bytes": stored_size}}
 
 
 class _Owners:

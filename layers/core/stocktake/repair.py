@@ -35,7 +35,6 @@ ACTIONS: dict[FindingClass, tuple[str, ...]] = {
 _ACTING = "ACTING"
 FINDINGS_AT_ONCE = 25
 """Between two looks at the clock: about ten requests each."""
-DEFAULT_PLAN = {"missing": "mark_missing", "orphan": "quarantine"}
 _ALIGNING = {
     "mark_missing": {Outcome.MARKED_MISSING},
     "refresh": {Outcome.REFRESHED, Outcome.RETURNED},
@@ -74,7 +73,7 @@ class Repairs:
         self._launch = launch
         self._now = now
 
-    def request(self, run_id: str, plan: Mapping[str, str] | None) -> dict[str, Any]:
+    def request(self, run_id: str, plan: Mapping[str, str]) -> dict[str, Any]:
         """Starts the repair of a run by a plan of `{class: action}`; it goes on in the state machine.
 
         Raises:
@@ -83,7 +82,7 @@ class Repairs:
             BreakerOpen: the plan would act more often than allowed; nothing was done.
             Conflict: the run has been repaired, or is being repaired.
         """
-        chosen = _checked(DEFAULT_PLAN if plan is None else plan)
+        chosen = _checked(plan)
         run = self._runs.run(run_id)
         if run.status != "COMPLETE":
             raise RunIncomplete(
