@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api, out_of_time
+from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_query
 from stocktake.services import services
 
@@ -29,7 +29,7 @@ def delete_project(project_id: str) -> Response[str]:
     """Closes a project and starts its deletion, or says what that would remove."""
     flow, project_id = services.project_deletions, unquote(project_id)
     query = read_query(DeletionQuery, api.current_event.query_string_parameters)
-    body = read_body(DeletionBody, api.current_event.decoded_body)
+    body = read_body(DeletionBody, text_body(api))
     if query.dry_run == "true":
         return answered(HTTPStatus.OK, flow.dry_run(project_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
     deletion = flow.request(project_id, reason=body.reason)
@@ -49,7 +49,7 @@ def get_deletion(deletion_id: str) -> dict[str, Any]:
 def verify_deletion(deletion_id: str) -> dict[str, Any]:
     """Lists everything afresh, now."""
     logger.append_keys(deletion_id=deletion_id)
-    read_body(NoBody, api.current_event.decoded_body)
+    read_body(NoBody, text_body(api))
     return answers.timed(services.project_deletions.verify(deletion_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
 
 

@@ -12,7 +12,7 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api, out_of_time
+from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
 from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_query
 from stocktake.services import services
@@ -24,7 +24,7 @@ api = make_api(logger)
 @api.post("/reconciliations")
 def start() -> Response[str]:
     """Starts a run."""
-    read_body(NoBody, api.current_event.decoded_body)
+    read_body(NoBody, text_body(api))
     return accepted(answers.run(services.reconciliations.request(), None))
 
 
@@ -51,7 +51,7 @@ def get_findings(run_id: str) -> dict[str, Any]:
 @api.post("/reconciliations/<run_id>/apply")
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
-    body = read_body(RepairBody, api.current_event.decoded_body)
+    body = read_body(RepairBody, text_body(api))
     return accepted(answers.timed(services.repairs.request(run_id, body.plan)))
 
 
@@ -64,7 +64,7 @@ def list_quarantine() -> dict[str, Any]:
 @api.post("/quarantine/<entry_id>/restore")
 def restore(entry_id: str) -> dict[str, Any]:
     """Puts a quarantined object back."""
-    read_body(NoBody, api.current_event.decoded_body)
+    read_body(NoBody, text_body(api))
     return answers.quarantine_entry(services.quarantine.restore(entry_id))
 
 

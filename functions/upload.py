@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api
+from stocktake.problems import make_api, text_body
 from stocktake.requests import (
     Base64ObjectBody,
     ContentQuery,
@@ -36,7 +36,7 @@ api = make_api(logger)
 @api.post("/projects")
 def create_project() -> Response[str]:
     """Opens a project."""
-    body = read_body(NewProjectBody, api.current_event.decoded_body)
+    body = read_body(NewProjectBody, text_body(api))
     return created(answers.project(services.uploads.create_project(body.project_id, body.metadata)))
 
 
@@ -74,7 +74,7 @@ def get_object(object_id: str) -> dict[str, Any]:
 def delete_object(object_id: str) -> Response[str]:
     """Removes one object, bytes first."""
     read_query(NoQuery, api.current_event.query_string_parameters)
-    read_body(NoBody, api.current_event.decoded_body)
+    read_body(NoBody, text_body(api))
     services.uploads.delete(object_id)
     return Response(HTTPStatus.NO_CONTENT, body="")
 
@@ -92,8 +92,8 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
 def new_object() -> NewObject:
     """Reads the object from either way of sending it."""
     event = api.current_event
-    if (event.headers.get("content-type") or "").startswith("application/json"):
-        body = read_body(Base64ObjectBody, event.decoded_body)
+    if (event.headers.get("content-type") or "").lower().startswith("application/json"):
+        body = read_body(Base64ObjectBody, text_body(api))
         return NewObject(body.content(), body.content_type, body.file_name, body.cache_control, body.metadata)
     return NewObject(
         body=raw_body(),

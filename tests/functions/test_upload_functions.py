@@ -93,6 +93,12 @@ def changed(name: str, **changes: Any) -> dict[str, Any]:
     return {**event(name), **changes}
 
 
+def test_a_body_that_is_no_text_is_refused_by_name(scene: Scene) -> None:
+    body = base64.b64encode(b"\xff\xfe{}").decode()
+    answer = upload.handler(changed("upload/put_base64_json", body=body, isBase64Encoded=True), context())
+    assert (answer["statusCode"], "UTF-8" in json.loads(answer["body"])["detail"]) == (400, True)
+
+
 def test_a_limit_that_is_no_number_is_refused(scene: Scene) -> None:
     answer = upload.handler(changed("upload/list_objects", queryStringParameters={"limit": "many"}), context())
     assert (answer["statusCode"], "limit" in json.loads(answer["body"])["detail"]) == (400, True)

@@ -25,7 +25,7 @@ def objects(receipt: dict[str, Any], by: str) -> dict[str, int]:
 
 
 def versioned(world: World) -> World:
-    return World(MemoryStore("data", now=world.clock, versioning=True), world.ledger, world.operations, world.clock)
+    return world.with_store(MemoryStore("data", now=world.clock, versioning=True))
 
 
 def test_a_deletion_removes_every_layout_and_its_receipt_says_so(world: World) -> None:
@@ -311,7 +311,7 @@ def test_versions_and_delete_markers_go_too(world: World) -> None:
     world.store.remove(hidden)
     receipt = world.delete_project()
     assert (receipt["status"], receipt["versions"], receipt["objects"]) == ("DELETED", 4, 2)
-    assert list(world.store.list_versions()) == []
+    assert [version for version in world.store.list_versions() if not version.key.startswith(".stocktake/")] == []
 
 
 def test_open_multipart_uploads_are_aborted_and_counted_once(world: World) -> None:
@@ -324,7 +324,7 @@ def test_open_multipart_uploads_are_aborted_and_counted_once(world: World) -> No
 
 
 def test_a_store_that_lists_out_of_order_loses_nothing(world: World) -> None:
-    world = World(MemoryStore("data", now=world.clock, ordering="directory"), world.ledger, world.operations, world.clock)
+    world = world.with_store(MemoryStore("data", now=world.clock, ordering="directory"))
     keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")}
     world.plant(*keys)
     receipt = world.delete_project()
@@ -343,6 +343,92 @@ def test_a_record_newer_than_the_index_said_goes_too(world: World, monkeypatch: 
     monkeypatch.setattr(world.ledger, "remove_many", stale)
     assert world.delete_project()["records"] == 1
     assert world.ledger.record(record.key) is None
+
+
+def test_an_upload_begun_after_discovery_is_aborted_by_the_sweep(world: World) -> None:
+    deletion = world.deletions.request("p1")
+    world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
+    world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+    world.messages.popleft()
+    world.pump()
+    receipt = world.deletions.receipt(deletion.operation_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["multipart_uploads_aborted"]) == ("DELETED", 1)
+    assert list(world.store.list_multipart_uploads()) == []
+
+
+def test_a_round_whose_announcement_was_lost_is_announced_again(world: World) -> None:
+    record = world.upload()
+    world.store.refuse_delete(record.key)
+    deletion_id = world.delete_project()["deletion_id"]
+    world.store.allow_delete(record.key)
+    world.deletions.resume(deletion_id)
+    world.messages.clear()  # the message of the next round is lost
+    world.deliver("steps", {"deletion_id": deletion_id, "step": "resume"})
+    world.pump()
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert receipt["status"] == "DELETED"
+
+
+def test_a_flat_key_of_two_candidates_goes_with_the_project_its_record_names(world: World) -> None:
+    world.uploads.create_project("p1_x", {})
+    ours, theirs = "proj_p1_x_y_a.mp4", "proj_p1_x_y_b.mp4"
+    world.plant(ours, theirs)
+    world.record(ours, State.STORED)
+    world.record(theirs, State.STORED, project_id="p1_x")
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["suspects"]) == ("DELETED", [])
+    assert world.bucket_keys() == {theirs}
+
+
+def test_all_versions_of_a_key_that_only_the_ledger_shows_go_for_good(world: World) -> None:
+    world = versioned(world)
+    key = "images/session/persona/1703123456789-a.png"
+    world.plant(key, body=b"one")
+    world.plant(key, body=b"three")
+    world.record(key, State.STORED)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["versions"], receipt["bytes"]) == ("DELETED", 2, 8)
+    assert [version for version in world.store.list_versions() if version.key == key] == []
+
+
+def test_more_versions_of_a_key_than_a_row_holds_count_as_one_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.VERSIONS_AT_ONCE", 2)
+    world = versioned(world)
+    for number in range(5):
+        world.plant("projects/p1/scenes/s/media/a.png", body=bytes(number))
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"], receipt["versions"], receipt["bytes"]) == ("DELETED", 1, 5, 10)
+
+
+def test_a_receipt_with_more_left_than_it_holds_says_how_much(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.LIST_BYTES", 1000)
+    world.plant(*(f"projects/p1/unexplained-{number:03}" for number in range(30)))
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["suspect_objects"]) == ("INCOMPLETE", 30)
+    assert 0 < len(receipt["suspects"]) < 30
+
+
+def test_an_old_batch_delivered_after_the_project_was_created_anew_removes_nothing(world: World) -> None:
+    key = "projects/p1/scenes/s/media/a.png"
+    world.plant(key)
+    old = world.delete_project()
+    world.uploads.create_project("p1", {})
+    world.plant(key)  # the same key, of the new epoch
+    world.deliver("batches", {"deletion_id": old["deletion_id"], "part": "batch#01#00000000"})
+    assert world.bucket_keys() == {key}
+
+
+def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.BATCH_KEYS", 1)
+    world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
+    deletion = world.deletions.request("p1")
+    world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
+    world.deletions.work(deletion.operation_id, "batch#01#00000000")
+    assert [message for _, message, _ in world.messages if message.get("step") == "verify"] == []
+    world.deletions.work(deletion.operation_id, "batch#01#00000001")
+    assert len([message for _, message, _ in world.messages if message.get("step") == "verify"]) == 1
 
 
 def test_an_unknown_project_or_deletion_is_a_named_error(world: World) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stocktake.alignment import Outcome
 from stocktake.errors import OperationNotFound, RunIncomplete, StorageUnavailable
+from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
-from stocktake.reconciliation import IDENTITY_KEY, nested, run_of_execution
+from stocktake.reconciliation import nested, run_of_execution
 from stocktake.storage.memory import MemoryStore
 from tests.unit.world import HOUR, Crash, World, never
 
@@ -202,28 +205,62 @@ def test_more_projects_than_one_row_holds_are_counted_all_the_same(world: World,
     assert [world.analytics.project(f"q{number}")["bucket"]["objects"] for number in range(3)] == [1, 1, 1]
 
 
-def test_the_first_run_marks_the_bucket_as_ours(world: World) -> None:
-    world.reconcile()
+def test_the_first_project_marks_the_bucket_as_ours(world: World) -> None:
     content = world.store.get(IDENTITY_KEY)
     assert content is not None
+    world.uploads.create_project("p2", {})
     world.reconcile()
     assert world.store.get(IDENTITY_KEY) == content
 
 
-def test_two_first_runs_at_once_agree_on_the_identity(world: World) -> None:
+def unmarked(world: World) -> World:
+    """Returns a deployment that has never seen its bucket."""
+    row = world.operations.get("settings", "identity")
+    assert row is not None
+    world.store.remove(IDENTITY_KEY)
+    world.operations = Forgetful(world.operations)  # type: ignore[assignment]  # stands in for it
+    return World(world.store, world.ledger, world.operations, world.clock)
+
+
+class Forgetful:
+    """Operations that know no identity until one is written."""
+
+    def __init__(self, operations: Any) -> None:
+        self._operations = operations
+        self.identity: dict[str, Any] | None = None
+
+    def get(self, operation_id: str, part: str = "") -> Any:
+        if (operation_id, part) == ("settings", "identity"):
+            return None if self.identity is None else SimpleNamespace(document=self.identity)
+        return self._operations.get(operation_id, part)
+
+    def put_new(self, operation_id: str, part: str, kind: str | None, document: dict[str, Any], **times: Any) -> bool:
+        if (operation_id, part) == ("settings", "identity"):
+            self.identity = document
+            return True
+        return bool(self._operations.put_new(operation_id, part, kind, document, **times))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._operations, name)
+
+
+def test_two_firsts_at_once_agree_on_the_identity(world: World) -> None:
+    world = unmarked(world)
+
     def rival(operation: str, key: str | None) -> None:
         if operation == "put" and key == IDENTITY_KEY:
             world.store.on_call = None
             world.store.plant(IDENTITY_KEY, b'{"bucket_id": "theirs"}')
 
     world.store.on_call = rival
-    world.reconcile()
+    world.uploads.create_project("p2", {})
     known = world.operations.get("settings", "identity")
     assert known is not None
     assert known.document["bucket_id"] == "theirs"
 
 
 def test_a_new_stack_takes_over_the_identity_its_bucket_has(world: World) -> None:
+    world = unmarked(world)
     world.store.plant(IDENTITY_KEY, b'{"bucket_id": "from before"}')
     world.reconcile()
     known = world.operations.get("settings", "identity")
@@ -247,14 +284,69 @@ def test_a_wrong_or_emptied_bucket_ends_the_run_without_a_finding(world: World, 
     assert world.found(run.operation_id) == set()
 
 
-def test_an_empty_listing_under_a_full_ledger_is_incomplete(world: World) -> None:
+def test_an_empty_bucket_under_a_full_ledger_is_incomplete(world: World) -> None:
     record = world.upload()
     run_id = world.plan()["run_id"]
-    world.store.hide(record.key)
+    world.store.remove(record.key)
     world.clock.advance(2 * HOUR)
     world.runs.walk(run_id, 0, out_of_time=never)
     assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
     assert "lists no object" in world.runs.run(run_id).document["why"]
+
+
+def test_an_object_the_listing_dropped_is_counted_as_the_bucket_has_it(world: World) -> None:
+    record = world.upload()
+    world.upload(color=1)
+    world.store.hide(record.key)
+    run_id = aged(world).reconcile()
+    assert (counts(world, run_id)["bucket"]["objects"], counts(world, run_id)["unlisted"]["objects"]) == (2, 1)
+    assert world.analytics.overall()["drift"]["objects"] == world.analytics.project("p1")["drift"]["objects"] == 0
+
+
+def test_an_older_run_that_ends_later_does_not_replace_a_newer_count(world: World) -> None:
+    world.upload()
+    older = aged(world).plan()["run_id"]
+    world.clock.advance(1)
+    newer = world.reconcile()
+    world.runs.walk(older, 0, out_of_time=never)
+    world.runs.summarise(older)
+    assert world.analytics.overall()["bucket"]["run_id"] == newer
+
+
+def test_a_plan_made_again_cuts_at_the_same_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.KEYS_PER_RANGE", 8)
+    for number in range(20):
+        world.upload(color=number)
+    run_id = aged(world).plan()["run_id"]
+    for number in range(20, 40):
+        world.upload(color=number)
+    again = world.runs.plan(run_id)
+    for piece in again["ranges"]:
+        world.runs.walk(run_id, piece["number"], out_of_time=never)
+    world.runs.summarise(run_id)
+    assert counts(world, run_id)["bucket"]["objects"] == 40
+
+
+def test_one_object_under_two_unicode_spellings_is_no_orphan(world: World) -> None:
+    composed, decomposed = "projects/p1/scenes/s/media/caf\u00e9.png", "projects/p1/scenes/s/media/cafe\u0301.png"
+    world.plant(composed)
+    world.aligner().align(composed)
+    world.store.remove(composed)
+    world.plant(decomposed)  # as R2 lists it after an overwrite in the other spelling
+    found = world.found(aged(world).reconcile())
+    assert [finding for finding in found if finding[0] == "orphan"] == []
+    assert world.aligner().align(decomposed).outcome is Outcome.SPELLED_OTHERWISE
+
+
+def test_every_finding_looks_at_the_clock_and_is_not_walked_again(world: World) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(5)))
+    run_id = aged(world).plan()["run_id"]
+    steps = 1
+    while not world.runs.walk(run_id, 0, out_of_time=lambda: True)["done"]:
+        steps += 1
+    assert steps > 5
+    world.runs.summarise(run_id)
+    assert counts(world, run_id)["orphan"]["objects"] == 5
 
 
 def test_a_range_not_walked_to_its_end_makes_the_run_incomplete(world: World) -> None:
@@ -339,7 +431,7 @@ def test_a_large_ledger_is_cut_into_ranges_that_see_every_key_once(world: World,
 
 
 def test_a_store_that_lists_out_of_order_gets_the_same_findings(world: World) -> None:
-    world = World(MemoryStore("data", now=world.clock, ordering="directory"), world.ledger, world.operations, world.clock)
+    world = world.with_store(MemoryStore("data", now=world.clock, ordering="directory"))
     keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")}
     world.plant(*keys)
     assert {key for _, _, key in world.found(aged(world).reconcile())} == keys

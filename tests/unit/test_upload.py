@@ -8,6 +8,7 @@ import pytest
 from stocktake.errors import (
     Conflict,
     InvalidKey,
+    InvalidRequest,
     LedgerError,
     ObjectNotFound,
     ObjectUnavailable,
@@ -118,6 +119,43 @@ def test_a_put_refused_for_certain_withdraws_its_intent(world: World) -> None:
     assert world.counts() == {}
 
 
+def test_a_put_that_was_taken_and_whose_confirmation_was_denied_keeps_its_intent(world: World) -> None:
+    world.store.fail("put", error=StorageDenied("the confirming HEAD was refused"), after_effect=True)
+    with pytest.raises(StorageDenied):
+        world.upload()
+    assert list(world.counts()) == ["PENDING"]
+    assert len(world.bucket_keys()) == 1
+
+
+def test_a_cache_control_no_header_carries_is_refused_before_anything_is_written(world: World) -> None:
+    with pytest.raises(InvalidRequest, match="cache_control"):
+        world.upload(cache_control="public\r\nSet-Cookie: x")
+    assert world.counts() == {}
+
+
+def test_a_projects_metadata_has_a_limit(world: World) -> None:
+    with pytest.raises(TooLarge, match="100000"):
+        world.uploads.create_project("large", {"text": "x" * 100_000})
+
+
+def test_an_upload_under_way_is_not_deleted_from_under_its_uploader(world: World) -> None:
+    record = world.record("projects/p1/x.png", State.PENDING)
+    with pytest.raises(ObjectUnavailable, match="being uploaded"):
+        world.uploads.delete(record.object_id)
+    world.clock.advance(60_001)
+    world.uploads.delete(record.object_id)
+    assert world.counts() == {}
+
+
+def test_bytes_that_no_answer_carries_are_not_read(world: World) -> None:
+    key = "projects/p1/scenes/s/media/large.mp4"
+    world.plant(key, body=bytes(100_001))
+    record = world.aligner().align(key).after
+    assert record is not None
+    with pytest.raises(TooLarge, match="by its url"):
+        world.uploads.content(record.object_id)
+
+
 def test_a_put_whose_end_is_not_known_leaves_its_intent(world: World) -> None:
     world.store.fail("put", error=StorageUnavailable("no answer"))
     with pytest.raises(StorageUnavailable):
@@ -223,6 +261,7 @@ def test_urls_are_public_where_the_bucket_is_and_presigned_elsewhere(world: Worl
     public = Uploads(
         world.store,
         world.ledger,
+        identity=world.identity,
         limits=Limits(),
         public_base_url="https://cdn.example",
         default_cache_control="x",

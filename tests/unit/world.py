@@ -15,6 +15,7 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
+from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
 from stocktake.model import Record, State
@@ -82,10 +83,15 @@ class World:
     # flows
 
     @cached_property
+    def identity(self) -> Identity:
+        return Identity(self.store, self.operations, self.clock, self.new_id)
+
+    @cached_property
     def uploads(self) -> Uploads:
         return Uploads(
             self.store,
             self.ledger,
+            identity=self.identity,
             limits=Limits(max_bytes=100_000, warn_bytes=90_000),
             public_base_url=None,
             default_cache_control="public, max-age=31536000",
@@ -119,6 +125,7 @@ class World:
             self.ledger,
             self.operations,
             self.layouts,
+            identity=self.identity,
             grace_ms=self.grace_ms,
             launch=lambda payload: self.launched.append(dict(payload)),
             report=lambda name, document: self.reports.__setitem__(name, dict(document)),
@@ -145,6 +152,13 @@ class World:
     @cached_property
     def analytics(self) -> Analytics:
         return Analytics(self.ledger, self.operations, now=self.clock)
+
+    def with_store(self, store: MemoryStore) -> World:
+        """Returns this deployment over another, empty bucket that bears the same identity."""
+        known = self.operations.get("settings", "identity")
+        assert known is not None
+        store.plant(IDENTITY_KEY, json.dumps(dict(known.document)).encode())
+        return World(store, self.ledger, self.operations, self.clock)
 
     # doing
 

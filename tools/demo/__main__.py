@@ -246,14 +246,11 @@ class Story:
         ):
             table.add_row(title, *(shown(counts, path) for counts in (before, uploaded, after)))
         console.print(table)
-        console.print(
-            "  bucket and drift are those of the last whole count: the ledger moves with every upload, the bucket is counted by reconciliations"
-        )
+        console.print("  bucket and drift are those of the last whole count; the ledger moves with every upload")
         adopted = 3 if self.events else 0
         stored = IMAGES - 30 - 9 + adopted + 1
-        console.print(
-            f"  stored: {IMAGES} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 orphan restored = {stored}"
-        )
+        sums = f"{IMAGES} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 restored"
+        console.print(f"  stored: {sums} = {stored}")
         console.print("  quarantined: records; an orphan of no project is held in quarantine without one")
         ours = [self.call("GET", f"/projects/{project}/analytics", 200) for project in self.projects]
         self.checks.equal("stored in these projects", sum(line["stored"]["objects"] for line in ours), stored)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from stocktake.errors import ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
 from stocktake.ids import new_id
-from stocktake.layouts import ParsedKey, Registry
+from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
 from stocktake.ledger import Ledger
 from stocktake.model import ProjectState, Record, State, StoredObject
 from stocktake.storage import Store
@@ -36,6 +36,7 @@ class Outcome(enum.StrEnum):
     WAITING = "waiting"  # an intent without object yet
     FORGOTTEN = "forgotten"  # an intent past its end without object: withdrawn
     ABSENT = "absent"  # neither object nor record
+    SPELLED_OTHERWISE = "spelled_otherwise"  # recorded under another Unicode spelling of the same key
     SYSTEM = "system"  # a key of our own
     UNKNOWN_KEY = "unknown_key"
     NO_PROJECT = "no_project"
@@ -71,7 +72,7 @@ class Aligner:
             StorageError, LedgerError: one side could not be asked; nothing was changed on doubt.
         """
         parsed = self.layouts.parse(key)
-        if parsed is not None and parsed.layout == "system":
+        if key.startswith(SYSTEM_PREFIX):
             return Alignment(Outcome.SYSTEM, None, None)
         for _ in range(_ATTEMPTS):
             record = self.ledger.record(key)
@@ -96,6 +97,8 @@ class Aligner:
     def _without_record(self, key: str, parsed: ParsedKey | None, stored: StoredObject | None) -> Alignment:
         if stored is None:
             return Alignment(Outcome.ABSENT, None, None)
+        if any(self.ledger.record(other) is not None for other in other_spellings(key)):
+            return Alignment(Outcome.SPELLED_OTHERWISE, None, None)
         if parsed is None:
             return Alignment(Outcome.UNKNOWN_KEY, None, None)
         stem = self.owner_of(parsed)

@@ -98,6 +98,11 @@ class Discovery:
             stored = self.store.head(entry.key) if entry.state not in (State.INLINE, State.EXTERNAL) else None
             source = "ledger" if stored else "record"
             found = _InBucket(entry.key, stored.size if stored else 0)
+            if self.store.profile().versioning:
+                # a delete would only hide it: what no prefix shows is asked for by its key
+                versions = tuple(version for version in self.store.list_versions(entry.key) if version.key == entry.key)
+                found = _InBucket(entry.key, sum(version.size for version in versions), versions)
+                source = "ledger" if versions else "record"
         parsed = self.layouts.parse(found.key)
         return Discovered(found.key, parsed.layout if parsed else "unknown", source, found.size, entry, found.versions)
 
@@ -115,8 +120,7 @@ class Discovery:
         versions = (version for version in self.store.list_versions(prefix) if version.key > after)
         for key, group in groupby(versions, key=attrgetter("key")):
             all_of_key = tuple(group)
-            current = next((version.size for version in all_of_key if version.is_latest and not version.is_delete_marker), 0)
-            yield _InBucket(key, current, all_of_key)
+            yield _InBucket(key, sum(version.size for version in all_of_key), all_of_key)
 
     def _owns(self, found: _InBucket) -> bool:
         stem = project_stem(self.project_id)
@@ -126,6 +130,9 @@ class Discovery:
             return False
         owner = self.layouts.owner(parsed, self._exists)
         if owner is None and stem in parsed.candidates:
+            record = self.ledger.record(found.key)
+            if record is not None:
+                return project_stem(record.project_id) == stem  # the key does not say whose it is, and the ledger does
             rivals = ", ".join(parsed.candidates)
             self.suspects.append(Suspect(found.key, found.size, f"it may belong to more than one existing project of {rivals}"))
         return owner == stem

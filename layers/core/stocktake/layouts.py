@@ -9,7 +9,8 @@ hierarchical  projects/{project}/scenes/{scene}/media/{file}
 flat          proj_{project}_{scene}_{file}, proj_proj_{project}_{scene}_{file}
 content       audio|images|media|videos/proj_{project}/{scene}/{file}
 session       images/{session}/{persona}/{timestamp}-{random}.{ext}, images/{persona}/{timestamp}-{random}.{ext}
-system        .stocktake/...                                               ours: identity, quarantine, probes
+quarantine    .stocktake/quarantine/{project}/{entry}                      ours: set aside, and still the project's
+system        .stocktake/...                                               ours: identity, probes
 ```
 
 Ids of projects came with and without a leading `proj_`, and one bug doubled it. `proj_proj_1`, `proj_1` and `1` are therefore one
@@ -21,6 +22,7 @@ exist, nobody owns it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +33,8 @@ MAX_KEY_BYTES = 1024
 """The longest key S3 and R2 take, in UTF-8 bytes; also DynamoDB's longest sort key."""
 
 SYSTEM_PREFIX = ".stocktake/"
+"""Keys of our own: not the application's objects, and in no count of them."""
+QUARANTINE_PREFIX = f"{SYSTEM_PREFIX}quarantine/"
 MEDIA_KINDS = ("audio", "images", "media", "videos")
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,99}")
@@ -94,13 +98,19 @@ def check_project_id(project_id: str) -> str:
         InvalidKey: it is empty but for `proj_`, over 100 characters, or holds something else than letters, digits and `_.~()$@=+-`.
     """
     stem = project_stem(project_id)
-    # a project named "proj" would own every flat key whose prefix was doubled
-    if not _PROJECT_ID.fullmatch(project_id) or not _PROJECT_ID.fullmatch(stem) or stem == "proj":
+    # a project named "proj" would own every flat key whose prefix was doubled, and old code never wrote "proj_" more than twice
+    named = _PROJECT_ID.fullmatch(project_id) and _PROJECT_ID.fullmatch(stem)
+    if not named or stem == "proj" or project_id not in spellings(stem):
         raise InvalidKey(
             f"project id {project_id[:120]!r} cannot be used in keys: use 1 to 100 letters, digits or _.~()$@=+-, beginning with a letter "
-            "or digit also after a leading 'proj_', and not 'proj' alone"
+            "or digit also after a leading 'proj_', of which there may be two, and not 'proj' alone"
         )
     return project_id
+
+
+def other_spellings(key: str) -> set[str]:
+    """Returns the other Unicode spellings of a key, which R2 takes for the same object (it normalises keys to NFC)."""
+    return {unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)} - {key}
 
 
 def build_current(project_id: str, object_id: str, extension: str, at: int) -> str:
@@ -123,12 +133,13 @@ _CURRENT = re.compile(r"projects/(?P<project>[^/]+)/[0-9]{4}/[0-9]{2}/(?P<object
 _HIERARCHICAL = re.compile(r"projects/(?P<project>[^/]+)/scenes/(?P<scene>[^/]+)/media/(?P<file>[^/]+)")
 _FLAT = re.compile(r"proj_(?P<rest>[^/]+)")
 _CONTENT = re.compile(rf"(?:{'|'.join(MEDIA_KINDS)})/(?P<project>proj_[^/]+)/(?P<scene>[^/]+)/(?P<file>[^/]+)")
+_QUARANTINE = re.compile(r"\.stocktake/quarantine/(?P<project>[^/]+)/[^/]+")
 _SESSION = re.compile(r"images/(?:(?P<session>[^/]+)/)?(?P<persona>[^/]+)/(?P<file>[0-9]{10,16}-[0-9A-Za-z]+\.[0-9A-Za-z]{1,8})")
 
 
 def _named(project: str) -> tuple[str, ...]:
     stem = project_stem(project)
-    return (stem,) if stem else ()
+    return (stem,) if stem and project in spellings(stem) else ()
 
 
 def _parse_current(key: str) -> ParsedKey | None:
@@ -149,6 +160,8 @@ def _parse_flat(key: str) -> ParsedKey | None:
     match = _FLAT.fullmatch(key)
     if match is None:
         return None
+    if match["rest"].startswith("proj_proj_"):
+        return None  # no code ever wrote it three times
     parts = project_stem(match["rest"]).split("_")
     # {project}_{scene}_{file}: at least one part each, so the project ends at the latest two parts before the end
     candidates = tuple(stem for n in range(1, len(parts) - 1) if (stem := "_".join(parts[:n])) and parts[n])
@@ -172,6 +185,11 @@ def _parse_session(key: str) -> ParsedKey | None:
     return ParsedKey("session", session=match["session"], persona=match["persona"], file_name=match["file"])
 
 
+def _parse_quarantine(key: str) -> ParsedKey | None:
+    match = _QUARANTINE.fullmatch(key)
+    return ParsedKey("quarantine", (match["project"],)) if match else None
+
+
 def _parse_system(key: str) -> ParsedKey | None:
     return ParsedKey("system") if key.startswith(SYSTEM_PREFIX) else None
 
@@ -191,6 +209,7 @@ CONTENT = Layout(
     "content", _parse_content, lambda stem: tuple(f"{kind}/{spelling}/" for kind in MEDIA_KINDS for spelling in spellings(stem)[1:])
 )
 SESSION = Layout("session", _parse_session, _nowhere)
+QUARANTINE = Layout("quarantine", _parse_quarantine, lambda stem: (f"{QUARANTINE_PREFIX}{stem}/",))
 SYSTEM = Layout("system", _parse_system, _nowhere)
 
 
@@ -201,7 +220,7 @@ class Registry:
     """
 
     def __init__(self, *extra: Layout) -> None:
-        self.layouts = (SYSTEM, CURRENT, *extra, HIERARCHICAL, CONTENT, SESSION, FLAT)
+        self.layouts = (QUARANTINE, SYSTEM, CURRENT, *extra, HIERARCHICAL, CONTENT, SESSION, FLAT)
 
     def parse(self, key: str) -> ParsedKey | None:
         """Says what a key is; None when no layout explains it."""

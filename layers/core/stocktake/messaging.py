@@ -33,7 +33,7 @@ class Queue:
         try:
             self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(message), DelaySeconds=delay_seconds)
         except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"queue {self.url} did not take a message: {error}") from error
+            raise MessagingError(f"a queue did not take a message ({_code(error)}): try again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Bus:
                 Entries=[{"EventBusName": self.name, "Source": SOURCE, "DetailType": detail_type, "Detail": json.dumps(detail)}]
             )
         except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"bus {self.name} did not take an event: {error}") from error
+            raise MessagingError(f"the bus did not take an event ({_code(error)}): try again") from error
         if reply.get("FailedEntryCount"):
-            raise MessagingError(f"bus {self.name} refused an event: {reply['Entries'][0].get('ErrorMessage')}")
+            raise MessagingError(f"the bus did not take an event ({reply['Entries'][0].get('ErrorCode')}): try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class StateMachine:
         except self.client.exceptions.ExecutionAlreadyExists:
             return
         except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"the state machine did not start {name}: {error}") from error
+            raise MessagingError(f"the state machine did not start {name} ({_code(error)}): try again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +87,9 @@ class Reports:
                 Bucket=self.bucket, Key=name, Body=json.dumps(document, indent=1).encode(), ContentType="application/json"
             )
         except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"the bucket {self.bucket} did not take the report {name}: {error}") from error
+            raise MessagingError(f"the bucket of reports did not take {name} ({_code(error)}): try again") from error
+
+
+def _code(error: Exception) -> str:
+    # the whole text can name accounts, queues and roles, which are no caller's business; it is the cause, in the log
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake.errors import StocktakeError
+from stocktake.errors import InvalidRequest, StocktakeError
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -49,6 +49,14 @@ def make_api(logger: Logger) -> APIGatewayHttpResolver:
     api.exception_handler(StocktakeError)(known)
     api.exception_handler(Exception)(unforeseen)
     return api
+
+
+def text_body(api: APIGatewayHttpResolver) -> str | None:
+    """Returns the body as text. Raises InvalidRequest."""
+    try:
+        return api.current_event.decoded_body
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the body is not UTF-8 text: send JSON, or name the type of the bytes in content-type") from error
 
 
 def out_of_time(context: LambdaContext, *, reserve_ms: int) -> Callable[[], bool]:

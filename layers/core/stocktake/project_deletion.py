@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stocktake.discovery import Discovered, Discovery, Suspect
@@ -36,15 +36,17 @@ from stocktake.storage import ObjectVersion, Store
 KIND = "deletion"
 BATCH_KEYS = 1000
 """One DeleteObjects request."""
-BATCH_BYTES = 300_000
-"""JSON in one batch row: DynamoDB takes 400 KB an item."""
+BATCH_BYTES = 150_000
+"""JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key again with what the store said."""
+VERSIONS_AT_ONCE = 500
+"""Versions of one key in one line of a batch row."""
 MAX_ROUNDS = 3
 ROUND_DELAY_SECONDS = 5
 """Before another round: what refused a delete is often a store that is throttling."""
 REMAINING_SHOWN = 1000
 LIST_BYTES = 100_000
 """JSON of one list on a receipt, of which there are two: DynamoDB takes 400 KB an item."""
-MESSAGE_LENGTH = 300
+MESSAGE_LENGTH = 100
 """What is kept of a store's own words about one key."""
 
 Send = Callable[[Mapping[str, Any], int], None]
@@ -103,7 +105,9 @@ class ProjectDeletions:
         deletion_id = project.deletion_id
         assert deletion_id is not None  # begin_deletion names one
         operation = self._operations.get(deletion_id)
-        if operation is None:
+        if operation is not None:
+            self._announce(operation)
+        else:
             document = {
                 "project_id": project.project_id,
                 "epoch": project.epoch,
@@ -229,11 +233,13 @@ class ProjectDeletions:
         """
         operation = self.operation(deletion_id)
         if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
+            self._announce(operation)  # the delivery that moved it on may have died before it said so
             return operation.status
         wait_ms = operation.document["sweep_at"] - self._now()
         if wait_ms > 0:
             self._send_sweep(operation, wait_ms)
             return operation.status
+        self._abort_uploads(operation)  # begun since the round's own
         discovery = self._discovery(operation.document["project_id"])
         remaining: list[Discovered] = []
         objects, whole = 0, True
@@ -285,7 +291,7 @@ class ProjectDeletions:
     # removing
 
     def _remove(self, items: Sequence[Discovered]) -> dict[str, Any]:
-        plain = [item.key for item in items if not item.versions and item.source != "record"]
+        plain = [item.key for item in items if not item.versions and item.source not in ("record", "versions")]
         versions = [version for item in items for version in item.versions]
         failures = list(self._store.delete_many(plain).errors) if plain else []
         if versions:
@@ -369,17 +375,25 @@ class ProjectDeletions:
         assert written is not None  # by this delivery of the step or by the one before it
         if written.status == "DELETED":
             self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], at)
-        if (
-            self._change(operation, lambda _: {"finished_at": written.document["finished_at"]}, written.status)
-            and written.status == "INCOMPLETE"
-        ):
+        else:
+            # before the status says so: a letter too many is harmless, one too few leaves a deletion that nobody sees
             self._wiring.dead_letters({"deletion_id": deletion_id, "step": "resume"}, 0)
+        self._change(operation, lambda _: {"finished_at": written.document["finished_at"]}, written.status)
         return written.status
 
     def resume(self, deletion_id: str) -> str:
         """Takes up an incomplete deletion again: what a redriven dead letter asks for."""
         operation = self.operation(deletion_id)
-        return self._next_round(operation) if operation.status == "INCOMPLETE" else operation.status
+        if operation.status == "INCOMPLETE":
+            return self._next_round(operation)
+        self._announce(operation)
+        return operation.status
+
+    def _announce(self, operation: Operation) -> None:
+        """Sends a round on its way that was begun and perhaps never announced; discovering twice is harmless."""
+        if operation.status == "REMOVING" and operation.document["planned"] is None:
+            message = {"deletion_id": operation.operation_id, "step": "discover", "round": operation.document["round"]}
+            self._wiring.steps(message, ROUND_DELAY_SECONDS)
 
     def _removed(self, deletion_id: str) -> dict[str, Any]:
         totals, records, versions, batches = _Totals(), 0, 0, 0
@@ -428,7 +442,7 @@ class _Totals:
         self._by: dict[str, Counter[tuple[str, str]]] = {"layout": Counter(), "source": Counter()}
 
     def add(self, layout: str, source: str, size: int) -> None:
-        if source == "record":
+        if source in ("record", "versions"):
             return
         for by, name in (("layout", layout), ("source", source)):
             self._by[by][name, "objects"] += 1
@@ -457,8 +471,8 @@ def _batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> It
     """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
     batch: list[dict[str, Any]] = []
     size = 0
-    for item in found:
-        written = _write(item)
+    for line in (line for item in found for line in _lines(item)):
+        written = _write(line)
         weight = len(json.dumps(written))  # as it will be stored: a control character of a key takes six bytes there
         if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES or out_of_time()):
             yield batch
@@ -467,6 +481,13 @@ def _batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> It
         size += weight
     if batch:
         yield batch
+
+
+def _lines(item: Discovered) -> Iterator[Discovered]:
+    """Yields an item as lines that fit into rows: further versions of a key follow it as lines that count no object."""
+    yield replace(item, versions=item.versions[:VERSIONS_AT_ONCE])
+    for start in range(VERSIONS_AT_ONCE, len(item.versions), VERSIONS_AT_ONCE):
+        yield replace(item, source="versions", size=0, entry=None, versions=item.versions[start : start + VERSIONS_AT_ONCE])
 
 
 def _write(item: Discovered) -> dict[str, Any]:

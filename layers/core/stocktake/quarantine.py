@@ -1,4 +1,4 @@
-"""Quarantine: an object set aside under a key of ours, restorable to the byte until its time is up.
+"""Quarantine: an object set aside under a key of ours, restorable to the byte.
 
 The order of steps makes every crash harmless, because the entry comes first and the original goes last:
 
@@ -8,7 +8,8 @@ The order of steps makes every crash harmless, because the entry comes first and
 4. the original is deleted, only if it still is the one that was seen;
 5. the entry says HELD.
 
-Started again after a crash, the steps find what they had done. An object that changed on the way stays where it is and the copy goes.
+Started again after a crash, the steps find what they had done. An object that changed on the way stays where it is; the copy goes only
+while the object it was made of is still there. What is set aside still is its project's: deleting the project removes it too.
 """
 
 from __future__ import annotations
@@ -17,14 +18,29 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from stocktake.errors import Conflict, ObjectChanged, ObjectExists, OperationNotFound, ProjectClosed, ProjectNotFound, RecordChanged
-from stocktake.layouts import SYSTEM_PREFIX, Registry
+from stocktake.errors import (
+    BucketNotFound,
+    Conflict,
+    ObjectChanged,
+    ObjectExists,
+    OperationNotFound,
+    ProjectClosed,
+    ProjectNotFound,
+    RecordChanged,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    WrongRegion,
+)
+from stocktake.layouts import QUARANTINE_PREFIX, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import ProjectState, Record, State, StoredObject
+from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.storage import Store
 
 KIND = "quarantine"
 DAY_MS = 86_400_000
+NOBODY = "-"
+"""Holds what belongs to no project; no project id begins with it."""
 
 
 class Quarantine:
@@ -78,7 +94,9 @@ class Quarantine:
                 self._hold_key(entry, stored)
                 self._copy(stored, entry.document["quarantine_key"])
                 self._store.delete(key, if_etag=etag)
-        except (ObjectChanged, RecordChanged):
+        except (StorageUnavailable, StorageDenied, BucketNotFound, WrongRegion):
+            raise  # nothing is known: the next attempt goes on
+        except (ObjectChanged, RecordChanged, StorageError):
             self._release(entry)
             raise
         return self._operations.update(entry, status="HELD")
@@ -105,7 +123,8 @@ class Quarantine:
 
         Raises:
             OperationNotFound: there is no such entry.
-            Conflict: the entry's time is up, or its move was given up.
+            Conflict: its move was given up, or its copy is gone.
+            Conflict: the project is closed, or was deleted and created anew since.
             ObjectExists: another object lies under the key by now; neither is touched.
         """
         entry = self.entry(entry_id)
@@ -113,15 +132,17 @@ class Quarantine:
             return entry
         if entry.status != "HELD":
             raise Conflict(f"quarantine entry {entry_id} is {entry.status.lower()}: only what is held can be restored")
+        self._check_project(entry)
         key, aside = entry.document["key"], entry.document["quarantine_key"]
         try:
             restored = self._store.copy(aside, key, only_if_absent=True)
         except ObjectExists:
-            restored = self._store.head(key)
-            if restored is None or (restored.size, restored.etag) != (entry.document["size"], entry.document["etag"]):
+            restored, copy = self._store.head(key), self._store.head(aside)
+            if restored is None or copy is None or (restored.size, restored.etag) != (copy.size, copy.etag):
                 raise
-        else:
-            if restored is None:
+        if restored is None:
+            restored = self._store.head(key)  # an attempt before may have stopped between removing the copy and saying so
+            if restored is None or (restored.size, restored.etag) != (entry.document["size"], entry.document["etag"]):
                 raise Conflict(f"the copy of quarantine entry {entry_id} is gone from the bucket: nothing can be restored")
         self._record_restored(key, restored)
         self._store.delete(aside)
@@ -129,10 +150,13 @@ class Quarantine:
 
     def _enter(self, seen: StoredObject, run_id: str, why: str) -> Operation:
         entry_id = _entry_id(run_id, seen.key, seen.etag)
-        at = self._now()
+        at, project = self._now(), self._project_of(seen.key)
         document = {
             "key": seen.key,
-            "quarantine_key": f"{SYSTEM_PREFIX}quarantine/{entry_id}",
+            # under the project's name, so that deleting the project finds it as it finds every other layout
+            "quarantine_key": f"{QUARANTINE_PREFIX}{project_stem(project.project_id) if project else NOBODY}/{entry_id}",
+            "project_id": project.project_id if project else None,
+            "epoch": project.epoch if project else None,
             "size": seen.size,
             "etag": seen.etag,
             "content_type": seen.content_type,
@@ -150,16 +174,13 @@ class Quarantine:
             if record.state is State.QUARANTINED and record.object_id == _object_id(entry):
                 return  # held by the attempt that stopped
             raise RecordChanged(f"{seen.key!r} has a record by now and is no orphan any more")
-        parsed = self._layouts.parse(seen.key)
-        stem = self._layouts.owner(parsed, self._ledger.has_project) if parsed else None
-        if parsed is None or stem is None:
-            return
-        try:
-            project = self._ledger.project(stem)
-        except ProjectNotFound:
+        if any(self._ledger.record(other) is not None for other in other_spellings(seen.key)):
+            raise RecordChanged(f"{seen.key!r} is recorded under another spelling of the same key")
+        project, parsed = self._project_of(seen.key), self._layouts.parse(seen.key)
+        if project is None or parsed is None or project.state is ProjectState.DELETED:
             return
         if project.state is not ProjectState.ACTIVE:
-            return
+            raise RecordChanged(f"the project of {seen.key!r} is being deleted: its deletion removes the object")
         at = self._now()
         held = Record(
             key=seen.key,
@@ -180,8 +201,8 @@ class Quarantine:
         )
         try:
             self._ledger.move(None, held, gated=True)
-        except ProjectClosed:
-            return  # its deletion has begun; no one records the key any more
+        except ProjectClosed as closed:
+            raise RecordChanged(f"the project of {seen.key!r} is being deleted: its deletion removes the object") from closed
 
     def _copy(self, seen: StoredObject, aside: str) -> None:
         try:
@@ -194,15 +215,33 @@ class Quarantine:
             raise ObjectChanged(f"the copy of {seen.key!r} has {copied.size} bytes and the object {seen.size}")
 
     def _release(self, entry: Operation) -> None:
-        """Gives up a move: whatever copy was made goes if the original is there, the key is freed, the entry says why."""
-        key = entry.document["key"]
-        if self._store.head(key) is None:
-            return  # the copy may be the only one left: it stays, and the entry with it
+        """Gives up a move. A copy goes only while the very object it was made of still lies under its key; else it is held."""
+        key, aside = entry.document["key"], entry.document["quarantine_key"]
         record = self._ledger.record(key)
         if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
             self._ledger.move(record, None, gated=False)
-        self._store.delete(entry.document["quarantine_key"])
+        found, copy = self._store.head(key), self._store.head(aside)
+        if copy is not None and (found is None or found.etag != entry.document["etag"]):
+            # it may be the only one left: an attempt before may have deleted the original
+            self._operations.update(entry, status="HELD")
+            return
+        self._store.delete(aside)
         self._operations.update(entry, status="CANCELLED")
+
+    def _project_of(self, key: str) -> Project | None:
+        parsed = self._layouts.parse(key)
+        stem = self._layouts.owner(parsed, self._ledger.has_project) if parsed else None
+        try:
+            return self._ledger.project(stem) if stem else None
+        except ProjectNotFound:
+            return None
+
+    def _check_project(self, entry: Operation) -> None:
+        if entry.document["project_id"] is None:
+            return
+        project = self._ledger.project(entry.document["project_id"])
+        if project.state is not ProjectState.ACTIVE or project.epoch != entry.document["epoch"]:
+            raise Conflict(f"project {project.project_id!r} was deleted since this object was set aside: nothing of it can be restored")
 
     def _record_restored(self, key: str, restored: StoredObject) -> None:
         record = self._ledger.record(key)

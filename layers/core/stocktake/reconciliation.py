@@ -14,7 +14,6 @@ younger than the grace window is left for the next run. Comparing changes nothin
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,16 +22,16 @@ from itertools import pairwise
 from typing import Any
 
 from stocktake.comparison import merge_join
-from stocktake.errors import ObjectExists, OperationNotFound, ProjectNotFound, RunIncomplete
+from stocktake.errors import OperationNotFound, ProjectNotFound, RunIncomplete
 from stocktake.findings import Finding, classify
-from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, project_stem
+from stocktake.identity import Identity
+from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
 from stocktake.storage import Store
 from stocktake.storage.ordering import stream
 
 KIND = "reconciliation"
-IDENTITY_KEY = f"{SYSTEM_PREFIX}identity.json"
 KEYS_PER_RANGE = 50_000
 MAX_RANGES = 64
 CHECK_EVERY = 1000
@@ -68,6 +67,7 @@ class Reconciliations:
     """The reconciliation flow: runs and their findings.
 
     Args:
+        identity: says whether the bucket is the one this ledger describes.
         grace_ms: what is younger is never a finding; longer than the slowest upload.
         launch: starts the state machine for `{"action", "run_id"}`.
         report: writes a report under a name.
@@ -80,6 +80,7 @@ class Reconciliations:
         operations: Operations,
         layouts: Registry,
         *,
+        identity: Identity,
         grace_ms: int,
         launch: Callable[[Mapping[str, Any]], None],
         report: Callable[[str, Mapping[str, Any]], None],
@@ -90,6 +91,7 @@ class Reconciliations:
         self._ledger = ledger
         self._operations = operations
         self._layouts = layouts
+        self._identity = identity
         self._grace_ms = grace_ms
         self._launch = launch
         self._report = report
@@ -130,12 +132,14 @@ class Reconciliations:
         """
         run = self._begin(run_id)
         try:
-            self._check_identity()
+            self._identity.check()
         except RunIncomplete as doubt:
             self.fail(run.operation_id, str(doubt))
             raise
-        cuts = self._cuts()
-        bounds = ["", *cuts, None]
+        if "cuts" not in run.document:
+            # kept before they are used: a plan that is made again must cut at the same keys
+            run = self._operations.update(run, document={**run.document, "cuts": self._cuts()})
+        bounds = ["", *run.document["cuts"], None]
         ranges = []
         for number, (after, until) in enumerate(pairwise(bounds)):
             document: dict[str, Any] = {"after": after, "until": until, "cursor": after, "counts": {}, "projects": {}, "flushed": 0}
@@ -203,9 +207,14 @@ class Reconciliations:
         document = {**run.document, "finished_at": at, "counts": nested(counts), "project_rows": rows, "why": doubt}
         self._report(f"reconciliations/{run_id}.json", {"run_id": run_id, "status": status, **document})
         self._operations.update(run, document=document, status=status)
-        if not doubt:
+        if not doubt and self._is_newest(run):
             self._operations.put("latest", KIND, None, {"run_id": run_id, "finished_at": at}, created_at=at, status=status)
         return {"run_id": run_id, "status": status}
+
+    def _is_newest(self, run: Operation) -> bool:
+        latest = self._operations.get("latest", KIND)
+        shown = self._operations.get(latest.document["run_id"]) if latest else None
+        return shown is None or shown.created_at <= run.created_at
 
     def fail(self, run_id: str, error: str) -> dict[str, Any]:
         """Ends a run that broke off; its findings stay readable and are never acted on."""
@@ -217,34 +226,6 @@ class Reconciliations:
         at = self._now()
         self._operations.put_new(run_id, "", KIND, {"started_at": at, "grace_ms": self._grace_ms}, created_at=at, status="REQUESTED")
         return self.run(run_id)
-
-    def _check_identity(self) -> None:
-        content = self._store.get(IDENTITY_KEY)
-        known = self._operations.get("settings", "identity")
-        if known is None:
-            if content is None:
-                at = self._now()
-                body = json.dumps({"bucket_id": self._new_id(at), "created_at": at}).encode()
-                sha256 = hashlib.sha256(body).hexdigest()
-                try:
-                    self._store.put(IDENTITY_KEY, body, content_type="application/json", sha256=sha256, only_if_absent=True)
-                except ObjectExists:  # another first run was quicker
-                    content = self._store.get(IDENTITY_KEY)
-                    body = content.body if content else body
-            else:
-                body = content.body
-            document = {"bucket_id": json.loads(body)["bucket_id"]}
-            self._operations.put_new("settings", "identity", None, document, created_at=self._now(), status="KNOWN")
-            return
-        if content is None:
-            raise RunIncomplete(
-                f"bucket {self._store.bucket!r} has no {IDENTITY_KEY}: it is not the bucket this ledger describes, or it was emptied; "
-                "check endpoint, region and name before anything else"
-            )
-        if json.loads(content.body)["bucket_id"] != known.document["bucket_id"]:
-            raise RunIncomplete(
-                f"bucket {self._store.bucket!r} is another bucket than the one this ledger describes: check endpoint, region and name"
-            )
 
     def _cuts(self) -> list[str]:
         # an unordered store lists everything for every range: one range, one listing
@@ -259,7 +240,7 @@ class Reconciliations:
         """Counts one key, and reads both sides again where they do not match; says whether it had to."""
         key = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
         parsed = self._layouts.parse(key)
-        if parsed is not None and parsed.layout == "system":
+        if key.startswith(SYSTEM_PREFIX):
             totals.add("system", found.size if found else 0)
             return False
         if found is not None:
@@ -287,7 +268,13 @@ class Reconciliations:
     ) -> None:
         record, stored = self._ledger.record(key), self._store.head(key)
         if found is None and stored is not None:
-            totals.add("unlisted", stored.size)  # the listing dropped it: the store's fault, never a finding
+            # the listing dropped it: the store's fault, never a finding
+            totals.add("unlisted", stored.size)
+            totals.add("bucket", stored.size)
+            totals.own(owners.of(parsed, record), stored.size, side=0)
+        if record is None and any(self._ledger.record(other) is not None for other in other_spellings(key)):
+            totals.add("spelled_otherwise", stored.size if stored else 0)  # R2 lists the spelling that was last put
+            return
         verdict = classify(stored, record, parsed, owners.state(parsed))
         if verdict is None or self._is_young(stored, record):
             totals.add("settled", stored.size if stored else 0)

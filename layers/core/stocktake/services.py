@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
 from stocktake.errors import ConfigurationError
+from stocktake.identity import Identity
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
@@ -102,6 +103,7 @@ class Services:
         return Uploads(
             self.store,
             self.ledger,
+            identity=self._identity,
             limits=Limits(settings.max_upload_bytes, settings.warn_upload_bytes, presigned_seconds=settings.presigned_seconds),
             public_base_url=settings.public_base_url or None,
             default_cache_control=settings.default_cache_control,
@@ -145,6 +147,7 @@ class Services:
             self.ledger,
             self.operations,
             self.layouts,
+            identity=self._identity,
             grace_ms=self.settings.grace_seconds * 1000,
             launch=self._state_machine.launch,
             report=Reports(self._client("s3"), self.settings.operations_bucket).write,
@@ -179,6 +182,10 @@ class Services:
         return Analytics(self.ledger, self.operations, now=now_ms)
 
     @cached_property
+    def _identity(self) -> Identity:
+        return Identity(self.store, self.operations, now_ms, new_id)
+
+    @cached_property
     def _state_machine(self) -> StateMachine:
         return StateMachine(self._client("stepfunctions"), self.settings.state_machine_arn)
 
@@ -208,7 +215,8 @@ class Services:
             keys = json.loads(text)
             return keys["access_key_id"], keys["secret_access_key"]
         except (ClientError, BotoCoreError) as error:
-            raise ConfigurationError(f"the secret of the storage credentials cannot be read: {error}") from error
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            raise ConfigurationError(f"the secret of the storage credentials cannot be read ({code}): see the function's role") from error
         except (ValueError, KeyError, TypeError) as error:
             # the cause is not chained: its text can hold what was in the secret
             raise ConfigurationError(

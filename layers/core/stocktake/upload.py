@@ -13,7 +13,10 @@ A put that the store refused for certain withdraws its intent. A put whose end i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,18 +26,23 @@ from stocktake import checks
 from stocktake.errors import (
     BucketNotFound,
     Conflict,
+    InvalidRequest,
     ObjectUnavailable,
     ProjectClosed,
     RecordChanged,
     StorageDenied,
+    StorageError,
     TooLarge,
 )
+from stocktake.identity import Identity
 from stocktake.layouts import build_current, check_project_id
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.storage import Content, Store
 
 _ATTEMPTS = 5
+MAX_METADATA = 100_000
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Uploads:
     """The upload flow over one bucket and one ledger.
 
     Args:
+        identity: marks the bucket as this ledger's before anything is recorded.
         public_base_url: where the bucket is served publicly, without a trailing slash; None to presign instead.
         default_cache_control: sent for objects whose uploader names none.
     """
@@ -79,6 +88,7 @@ class Uploads:
         store: Store,
         ledger: Ledger,
         *,
+        identity: Identity,
         limits: Limits,
         public_base_url: str | None,
         default_cache_control: str,
@@ -87,6 +97,7 @@ class Uploads:
     ) -> None:
         self._store = store
         self._ledger = ledger
+        self._identity = identity
         self._limits = limits
         self._public_base_url = public_base_url
         self._default_cache_control = default_cache_control
@@ -98,9 +109,14 @@ class Uploads:
 
         Raises:
             InvalidKey: the id cannot be part of a key.
+            TooLarge: the metadata is longer than MAX_METADATA.
             ProjectExists: it is open, or still being deleted, under any historical spelling.
         """
-        return self._ledger.create_project(check_project_id(project_id), metadata, self._now())
+        check_project_id(project_id)
+        if len(json.dumps(metadata)) > MAX_METADATA:
+            raise TooLarge(f"the metadata of a project may have {MAX_METADATA} characters as JSON: keep what is longer elsewhere")
+        self._identity.ensure()
+        return self._ledger.create_project(project_id, metadata, self._now())
 
     def put(self, project_id: str, new: NewObject) -> Uploaded:
         """Stores one object and records it.
@@ -110,6 +126,8 @@ class Uploads:
             ProjectNotFound, ProjectClosed: the project takes no uploads; what was written is gone again.
             StorageError: the bucket did not take or confirm the bytes.
         """
+        if new.cache_control is not None and not _HEADER_VALUE.fullmatch(new.cache_control):
+            raise InvalidRequest("cache_control must be 1 to 255 printable ASCII characters, as a header carries them")
         inspected = checks.inspect(new.body, new.declared_type, max_bytes=self._limits.max_bytes)
         project = self._ledger.project(project_id)
         if project.state is not ProjectState.ACTIVE:
@@ -193,7 +211,9 @@ class Uploads:
         for _ in range(_ATTEMPTS):
             record = self.record(object_id)
             if record.state is State.QUARANTINED:
-                raise ObjectUnavailable(f"object {object_id} is quarantined: restore it first, or let the quarantine expire")
+                raise ObjectUnavailable(f"object {object_id} is quarantined: restore it first")
+            if record.state is State.PENDING and (record.expires_at or 0) > self._now():
+                raise ObjectUnavailable(f"object {object_id} is being uploaded: delete it once the upload has ended")
             self._store.delete(record.key)
             try:
                 self._ledger.move(record, None, gated=False)
@@ -215,8 +235,10 @@ class Uploads:
                 only_if_absent=True,
             )
         except (StorageDenied, BucketNotFound):
-            # refused for certain: no object can arrive any more
-            self._ledger.move(intent, None, gated=False)
+            # withdrawn only where the bucket says that nothing arrived: a put can be taken and its confirmation denied
+            with contextlib.suppress(StorageError):
+                if self._store.head(intent.key) is None:
+                    self._ledger.move(intent, None, gated=False)
             raise
 
     def _commit(self, intent: Record, stored: StoredObject) -> Record:

@@ -227,7 +227,12 @@ class Operations:
         Raises:
             InvalidRequest: the cursor is not one of ours.
         """
-        start = None if cursor is None else {"operation_id": {"S": operation_id}, "part": {"S": _stored(text_of_cursor(cursor))}}
+        start = None
+        if cursor is not None:
+            name = text_of_cursor(cursor)
+            if not name or not name.startswith(prefix):
+                raise InvalidRequest("the cursor is of another list: begin again without it")
+            start = {"operation_id": {"S": operation_id}, "part": {"S": _stored(name)}}
         found: list[Operation] = []
         for raw in self._query(operation_id, prefix, start=start, page_size=limit + 1, forward=forward):
             if len(found) == limit:
