@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from stocktake.answers import time
 from stocktake.ledger import Operation
 
 _CSS = """
@@ -39,6 +39,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .45rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap }
 tr:last-child td { border-bottom: 0 }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+td.w { white-space: normal; min-width: 11rem }
 th { font-weight: 600; color: var(--dim) }
 svg { display: block; width: 8rem; height: .7rem }
 rect.track { fill: var(--line) }
@@ -79,7 +80,7 @@ def page(analytics: Mapping[str, Any], runs: Sequence[Operation], deletions: Seq
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Stocktake</title><style>{_CSS}</style></head><body><main><h1>Stocktake</h1>"
-        f'<p class="dim">Ledger as of {time(analytics["as_of"])}</p>{"".join(parts)}</main></body></html>'
+        f'<p class="dim">Ledger as of {_when(analytics["as_of"])}</p>{"".join(parts)}</main></body></html>'
     )
 
 
@@ -93,7 +94,7 @@ def _cards(analytics: Mapping[str, Any]) -> str:
         cards.append(_card("in the bucket", "not counted", "no reconciliation has completed yet"))
     else:
         tone = "good" if drift["objects"] == 0 else "bad"
-        cards.append(_card("in the bucket", f"{bucket['objects']:,}", f"{_bytes(bucket['bytes'])}, counted {time(bucket['counted_at'])}"))
+        cards.append(_card("in the bucket", f"{bucket['objects']:,}", f"{_bytes(bucket['bytes'])}, counted {_when(bucket['counted_at'])}"))
         cards.append(
             _card("drift", f"{drift['objects']:+,}" if drift["objects"] else "0", "bucket minus ledger when counted, in objects", tone)
         )
@@ -111,36 +112,35 @@ def _troubles(analytics: Mapping[str, Any]) -> str:
     if analytics["findings"] is None:
         return ""
     rows = [
-        (_TROUBLE_WORDS[name], f"{tally['objects']:,}", _bytes(tally["bytes"]))
+        (f"{name}: {_TROUBLE_WORDS[name]}", f"{tally['objects']:,}", _bytes(tally["bytes"]))
         for name, tally in analytics["findings"].items()
         if tally["objects"]
     ]
     if not rows:
         return '<h2>Findings of the last complete run</h2><p class="good">None: bucket and ledger tell the same story.</p>'
-    return "<h2>Findings of the last complete run</h2>" + _table(("What", "Objects", "Bytes"), rows, numbers={1, 2})
+    return "<h2>Findings of the last complete run</h2>" + _table(("What", "Objects", "Bytes"), rows, numbers={1, 2}, wrapped={0})
 
 
 def _projects(projects: Sequence[Mapping[str, Any]], in_all: int) -> str:
     if not projects:
         return '<h2>Projects</h2><p class="dim">None yet: POST /projects opens one.</p>'
-    most = max(line["counts"]["STORED"]["objects"] for line in projects) or 1
     rows = []
     for line in projects[:PROJECTS_SHOWN]:
         counts = line["counts"]
-        stored = counts["STORED"]
-        troubled = counts["MISSING"]["objects"] + counts["PENDING"]["objects"]
+        stored, records = counts["STORED"], sum(tally["objects"] for tally in counts.values())
         rows.append(
             (
                 line["project_id"],
                 line["state"].lower(),
-                _Bar(stored["objects"] / most),
+                _Bar(stored["objects"] / records if records else 0),
                 f"{stored['objects']:,}",
                 _bytes(stored["bytes"]),
-                f"{troubled:,}",
+                *(f"{counts[state]['objects']:,}" for state in ("MISSING", "PENDING", "QUARANTINED")),
             )
         )
     more = f'<p class="dim">and {in_all - len(rows):,} more</p>' if in_all > len(rows) else ""
-    return "<h2>Projects</h2>" + _table(("Project", "State", "", "Stored", "Bytes", "Missing or pending"), rows, numbers={3, 4, 5}) + more
+    heads = ("Project", "State", "Stored of its records", "Stored", "Bytes", "Missing", "Pending", "Set aside")
+    return "<h2>Projects</h2>" + _table(heads, rows, numbers={3, 4, 5, 6, 7}) + more
 
 
 def _runs(runs: Sequence[Operation]) -> str:
@@ -150,15 +150,15 @@ def _runs(runs: Sequence[Operation]) -> str:
     for run in runs:
         counts = run.document.get("counts", {})
         found = sum(counts.get(name, {}).get("objects", 0) for name in _TROUBLE_WORDS)
-        rows.append((run.operation_id, run.status.lower(), time(run.created_at) or "", f"{found:,}", run.document.get("why") or ""))
-    return "<h2>Reconciliations</h2>" + _table(("Run", "Status", "Started", "Findings", ""), rows, numbers={3})
+        rows.append((run.operation_id, run.status.lower(), _when(run.created_at), f"{found:,}", run.document.get("why") or ""))
+    return "<h2>Reconciliations</h2>" + _table(("Run", "Status", "Started", "Findings", ""), rows, numbers={3}, wrapped={4})
 
 
 def _deletions(deletions: Sequence[Operation]) -> str:
     if not deletions:
         return ""
     rows = [
-        (deletion.document["project_id"], deletion.status.lower(), time(deletion.created_at) or "", deletion.operation_id)
+        (deletion.document["project_id"], deletion.status.lower(), _when(deletion.created_at), deletion.operation_id)
         for deletion in deletions
     ]
     return "<h2>Project deletions</h2>" + _table(("Project", "Status", "Requested", "Deletion"), rows)
@@ -168,9 +168,9 @@ class _Bar(float):
     """A share from 0 to 1, drawn."""
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], numbers: set[int] = frozenset()) -> str:  # type: ignore[assignment]  # read only
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Set[int] = frozenset(), wrapped: Set[int] = frozenset()) -> str:
     def cell(tag: str, column: int, value: Any) -> str:
-        css = ' class="n"' if column in numbers else ""
+        css = ' class="n"' if column in numbers else ' class="w"' if column in wrapped else ""
         if isinstance(value, _Bar):
             inner = (
                 '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8"/>'
@@ -183,6 +183,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], numbers: set[int
     head = "".join(cell("th", column, value) for column, value in enumerate(heads))
     body = "".join("<tr>" + "".join(cell("td", column, value) for column, value in enumerate(row)) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _when(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _bytes(size: int) -> str:
