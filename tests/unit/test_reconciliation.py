@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake.alignment import Outcome
-from stocktake.errors import OperationNotFound, RunIncomplete, StorageUnavailable
+from stocktake.errors import ListingOutOfOrder, OperationNotFound, RunIncomplete, StorageUnavailable
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
 from stocktake.reconciliation import nested, run_of_execution
@@ -435,6 +435,29 @@ def test_a_store_that_lists_out_of_order_gets_the_same_findings(world: World) ->
     keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")}
     world.plant(*keys)
     assert {key for _, _, key in world.found(aged(world).reconcile())} == keys
+
+
+def test_a_store_that_breaks_the_order_it_promised_stops_the_run(world: World) -> None:
+    promised = world.store.profile()
+    world = world.with_store(MemoryStore("data", now=world.clock, ordering="directory", profile=promised))
+    world.plant(*(f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")))
+    run_id = aged(world).plan()["run_id"]
+    with pytest.raises(ListingOutOfOrder):
+        world.runs.walk(run_id, 0, out_of_time=never)
+    assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
+
+
+def test_what_changes_between_the_listing_and_the_second_look_is_young(world: World) -> None:
+    world.plant(ORPHAN)
+    aged(world)
+
+    def overwrite(operation: str, key: str | None) -> None:
+        if operation == "head" and key == ORPHAN:
+            world.store.on_call = None
+            world.plant(ORPHAN, body=b"just now")
+
+    world.store.on_call = overwrite
+    assert world.found(world.reconcile()) == set()
 
 
 def test_a_key_of_any_length_makes_a_finding(world: World) -> None:

@@ -10,6 +10,7 @@ from stocktake.errors import (
     InvalidKey,
     InvalidRequest,
     LedgerError,
+    ObjectExists,
     ObjectNotFound,
     ObjectUnavailable,
     ProjectClosed,
@@ -110,6 +111,36 @@ def test_a_project_deleted_while_the_bytes_are_on_their_way_refuses_the_commit_a
     with pytest.raises(ProjectClosed):
         world.upload()
     assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_a_project_closed_before_the_intent_is_written_gets_no_byte(world: World) -> None:
+    real = world.ledger.project
+
+    def closing(project_id: str):  # type: ignore[no-untyped-def]  # stands in for project
+        world.ledger.project = real  # type: ignore[method-assign]  # once
+        project = real(project_id)
+        world.deletions.request(project_id)
+        return project
+
+    world.ledger.project = closing  # type: ignore[method-assign]  # a race, injected
+    with pytest.raises(ProjectClosed):
+        world.upload()
+    assert [call for call in world.store.calls if call[0] == "put" and str(call[1]).startswith("projects/")] == []
+
+
+def test_an_upload_never_overwrites_what_lies_under_its_key(world: World) -> None:
+    def squat(operation: str, key: str | None) -> None:
+        if operation == "put" and key is not None:
+            world.store.on_call = None
+            world.plant(key, body=b"someone else's")
+
+    world.store.on_call = squat
+    with pytest.raises(ObjectExists):
+        world.upload()
+    [key] = world.bucket_keys()
+    content = world.store.get(key)
+    assert content is not None
+    assert content.body == b"someone else's"
 
 
 def test_a_put_refused_for_certain_withdraws_its_intent(world: World) -> None:
