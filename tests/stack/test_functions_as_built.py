@@ -46,3 +46,19 @@ def test_an_upload_runs_whole_under_the_lambda_runtime(stack: Stack) -> None:
         stored = emulator.invoke(event("upload/put_raw"))
         assert stored["statusCode"] == 201, (stored, emulator.logs())
         assert json.loads(stored["body"])["metadata"]["aspectRatio"] == "16:9"
+
+
+def test_a_function_can_do_nothing_its_role_does_not_grant(stack: Stack) -> None:
+    # by the API: under the emulator a function has the stack's own credentials
+    iam, functions = stack.aws("iam"), stack.aws("lambda")
+    name = functions.get_function_configuration(FunctionName=stack.resources["AnalyticsFunction"])["Role"].rpartition("/")[2]
+    policy = iam.get_role_policy(RoleName=name, PolicyName="own")["PolicyDocument"]
+    assert stack.api.get("/analytics").status_code == 200
+    iam.delete_role_policy(RoleName=name, PolicyName="own")
+    try:
+        denied = stack.api.get("/analytics")
+        assert denied.status_code == 503, denied.text
+        assert denied.json()["type"] == "urn:stocktake:problem:ledger-error"
+    finally:
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
+    assert stack.api.get("/analytics").status_code == 200

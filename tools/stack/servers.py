@@ -76,6 +76,8 @@ class LocalAws:
                 "BIND_HOST": "127.0.0.1",
                 "MINISTACK_HOST": "localhost",
                 "MINISTACK_REGION": REGION,
+                # The roles of the template are enforced, as on AWS: a grant that is missing is found here.
+                "AUTH": "true",
                 "PERSIST_STATE": "1",
                 "STATE_DIR": str(state),
                 "S3_PERSIST": "1",
