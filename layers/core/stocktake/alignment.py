@@ -18,7 +18,7 @@ from stocktake.errors import ObjectNotFound, ProjectClosed, ProjectNotFound, Rec
 from stocktake.ids import new_id
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
 from stocktake.ledger import Ledger
-from stocktake.model import ProjectState, Record, State, StoredObject
+from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.storage import Store
 
 _ATTEMPTS = 5
@@ -111,22 +111,8 @@ class Aligner:
         if project.state is not ProjectState.ACTIVE:
             return Alignment(Outcome.PROJECT_CLOSED, None, None)
         at = self.now()
-        record = Record(
-            key=key,
-            object_id=self._identity(parsed, at),
-            project_id=project.project_id,
-            epoch=project.epoch,
-            state=State.STORED,
-            size=stored.size,
-            created_at=at,
-            updated_at=at,
-            layout=parsed.layout,
-            etag=stored.etag,
-            sha256=stored.sha256,
-            content_type=stored.content_type,
-            cache_control=stored.cache_control,
-            file_name=parsed.file_name,
-            source=self.source,
+        record = record_of_object(
+            stored, parsed, project, state=State.STORED, object_id=self._identity(parsed, at), at=at, source=self.source
         )
         return self._moved(Outcome.ADOPTED, None, record)
 
@@ -178,6 +164,29 @@ class Aligner:
         except (ProjectClosed, ProjectNotFound):
             return Alignment(Outcome.PROJECT_CLOSED, before, before)
         return Alignment(outcome, before, moved)
+
+
+def record_of_object(
+    stored: StoredObject, parsed: ParsedKey, project: Project, *, state: State, object_id: str, at: int, source: str
+) -> Record:
+    """Makes the record of an object that was found in the bucket and not announced by an upload."""
+    return Record(
+        key=stored.key,
+        object_id=object_id,
+        project_id=project.project_id,
+        epoch=project.epoch,
+        state=state,
+        size=stored.size,
+        created_at=at,
+        updated_at=at,
+        layout=parsed.layout,
+        etag=stored.etag,
+        sha256=stored.sha256,
+        content_type=stored.content_type,
+        cache_control=stored.cache_control,
+        file_name=parsed.file_name,
+        source=source,
+    )
 
 
 def same_bytes(record: Record, stored: StoredObject) -> bool:

@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from stocktake.alignment import record_of_object
 from stocktake.errors import (
     BucketNotFound,
     Conflict,
@@ -34,7 +35,7 @@ from stocktake.errors import (
 )
 from stocktake.layouts import QUARANTINE_PREFIX, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Project, ProjectState, Record, State, StoredObject
+from stocktake.model import Project, ProjectState, State, StoredObject
 from stocktake.storage import Store
 
 KIND = "quarantine"
@@ -182,23 +183,7 @@ class Quarantine:
         if project.state is not ProjectState.ACTIVE:
             raise RecordChanged(f"the project of {seen.key!r} is being deleted: its deletion removes the object")
         at = self._now()
-        held = Record(
-            key=seen.key,
-            object_id=_object_id(entry),
-            project_id=project.project_id,
-            epoch=project.epoch,
-            state=State.QUARANTINED,
-            size=seen.size,
-            created_at=at,
-            updated_at=at,
-            layout=parsed.layout,
-            etag=seen.etag,
-            sha256=seen.sha256,
-            content_type=seen.content_type,
-            cache_control=seen.cache_control,
-            file_name=parsed.file_name,
-            source="reconciliation",
-        )
+        held = record_of_object(seen, parsed, project, state=State.QUARANTINED, object_id=_object_id(entry), at=at, source="reconciliation")
         try:
             self._ledger.move(None, held, gated=True)
         except ProjectClosed as closed:
