@@ -22,14 +22,13 @@ starts() {
 
 find_python() {
     for candidate in \
-        "${STOCKTAKE_PYTHON:-}" "python$wanted" python3 \
+        "python$wanted" python3 \
         "${PYENV_ROOT:-$HOME/.pyenv}/versions/$wanted".*/bin/python3 \
         "/usr/local/bin/python$wanted" "/usr/bin/python$wanted" \
         "/opt/homebrew/bin/python$wanted" "/opt/python$wanted/bin/python3" "/opt/python/$wanted"*/bin/python3 /opt/python/cp313-cp313/bin/python3 \
         "/Library/Frameworks/Python.framework/Versions/$wanted/bin/python3" \
         "${XDG_DATA_HOME:-$HOME/.local/share}/uv/python/cpython-$wanted"*/bin/python3 \
         "${UV_PYTHON_INSTALL_DIR:-/opt/uv/python}/cpython-$wanted"*/bin/python3; do
-        [ -n "$candidate" ] || continue
         if starts "$candidate"; then
             "$candidate" -I -c 'import os, sys; print(os.path.realpath(sys.executable))'
             return 0
@@ -51,6 +50,11 @@ fresh() { # fresh ENVIRONMENT LOCK: made from exactly this lock, and its interpr
 }
 
 need_python() {
+    if [ -n "${STOCKTAKE_PYTHON:-}" ]; then
+        starts "$STOCKTAKE_PYTHON" || die "STOCKTAKE_PYTHON is $STOCKTAKE_PYTHON, which is not a Python $wanted that starts"
+        python=$STOCKTAKE_PYTHON
+        return 0
+    fi
     python=$(find_python) || die "needs Python $wanted with its venv module, and none was found that starts." \
         "Install it (Debian/Ubuntu: apt-get install python$wanted-venv; macOS: brew install python@$wanted; anywhere: pyenv install $wanted)" \
         "or name one: STOCKTAKE_PYTHON=/path/to/python$wanted"
