@@ -93,7 +93,8 @@ def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> 
 
 def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any]:
     """Answers with a reconciliation, and with its repair if one was requested."""
-    answer = {"run_id": operation.operation_id, "status": operation.status, **operation.document}
+    shown = {name: value for name, value in operation.document.items() if name not in ("cuts", "project_rows")}
+    answer = {"run_id": operation.operation_id, "status": operation.status, **shown}
     if repair is not None:
         answer["repair"] = {name: value for name, value in repair.items() if name != "cursor"}
     return timed(answer)

@@ -43,6 +43,7 @@ class SmallStore:
     start_after_works: bool = True
     files_are_no_folders: bool = False
     undeletable: str = ""
+    names_versions: bool = False
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def __call__(self, request: Request) -> Reply:
@@ -72,7 +73,10 @@ class SmallStore:
             self.objects[key] = self.objects[FOLDER + "source"] if "x-amz-copy-source" in request.headers else request.body
         if is_conditional and self.conditions == "applied after all":
             return refusal(412, "PreconditionFailed")
-        return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else bare(200)
+        return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else self._put()
+
+    def _put(self) -> Reply:
+        return bare(200, x_amz_version_id="v1") if self.names_versions else bare(200)
 
     def _list(self, request: Request) -> Reply:
         keys = self.order(key for key in self.objects if key.startswith(request.query.get("prefix", "")))
@@ -153,6 +157,15 @@ def test_a_bucket_that_ever_kept_versions_has_versioning(
     assert probed(SmallStore(versioning=answer), client, wire, seconds).versioning is versioning
 
 
+@pytest.mark.parametrize("versioning", [True, False])
+def test_where_the_question_is_forbidden_a_put_tells_whether_versions_are_kept(
+    client: S3Client, wire: Wire, seconds: Clock, versioning: bool
+) -> None:
+    small = SmallStore(versioning=refusal(403, "AccessDenied"), names_versions=versioning)
+
+    assert probed(small, client, wire, seconds).versioning is versioning
+
+
 def test_content_md5_is_needed_where_a_batch_is_refused_without_it(client: S3Client, wire: Wire, seconds: Clock) -> None:
     small = SmallStore(md5_needed=True)
 
@@ -186,7 +199,7 @@ def test_what_the_probe_cannot_remove_is_named(client: S3Client, wire: Wire, sec
 @pytest.mark.parametrize(
     "asked",
     [
-        lambda request: "versioning" in request.query,
+        lambda request: "versioning" in request.query or "version" in request.line,  # the question, and the put that stands in for it
         lambda request: "if-none-match" in request.headers,
         lambda request: request.method == "GET" and "prefix" in request.query,
         lambda request: request.method == "POST" and "content-md5" not in request.headers,

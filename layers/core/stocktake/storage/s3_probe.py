@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from stocktake.errors import StorageError
+from stocktake.errors import StorageDenied, StorageError
 from stocktake.storage import ObjectVersion, Profile
 from stocktake.storage.s3_client import without_content_md5
 from stocktake.storage.s3_requests import OF_THE_STORE, ConditionFailed, Requests
@@ -34,7 +34,7 @@ class Probe:
         Raises:
             StorageError: something of it could not be removed; the message names it.
         """
-        versioning = self._keeps_versions()
+        versioning = self._keeps_versions(folder + "version")
         try:
             return Profile(
                 conditional_put=self._honours_conditional_put(folder + "put"),
@@ -68,10 +68,13 @@ class Probe:
         found = self._store.head(key)
         return found is not None and found.size == size
 
-    def _keeps_versions(self) -> bool:
+    def _keeps_versions(self, key: str) -> bool:
         try:
             # Suspended counts: the versions kept before are still there.
             return self._call("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
+        except StorageDenied:
+            # a token limited to objects may not ask; a bucket that keeps versions, or kept them, names one for what is put
+            return self._call("put_object", Key=key, Body=b"version").get("VersionId") is not None
         except OF_THE_STORE:
             raise
         except StorageError:
