@@ -135,7 +135,7 @@ class World:
 
     @cached_property
     def quarantine(self) -> Quarantine:
-        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock, new_id=self.new_id)
+        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock)
 
     def repairs(self, *, max_actions: int = 1000, max_percent: int = 100) -> Repairs:
         return Repairs(

@@ -4,8 +4,8 @@ The ledger by project and a full listing of every prefix of every layout are mer
 as important as what both know: an object without record is the debris deletions used to leave behind, a record without object is a row
 pointing at nothing.
 
-Keys under the project's prefixes that no layout explains, or that more than one existing project may own, are *suspects*: reported, never
-deleted.
+Keys under the project's prefixes that no layout explains, or that more than one existing project may own while no record says whose they
+are, are *suspects*: reported, never deleted.
 """
 
 from __future__ import annotations

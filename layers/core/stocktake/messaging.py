@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,16 @@ SOURCE = "stocktake"
 PROJECT_DELETION_REQUESTED = "ProjectDeletionRequested"
 
 
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Turns boto3's failures into MessagingError. Their whole text can name accounts, queues and roles: it stays the cause, for the log."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        raise MessagingError(f"{what} ({code}): try again") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """One SQS queue of JSON messages."""
@@ -30,10 +41,8 @@ class Queue:
 
     def send(self, message: Mapping[str, Any], delay_seconds: int = 0) -> None:
         """Puts a message on the queue, to be seen after `delay_seconds` (0 to 900). Raises MessagingError."""
-        try:
+        with _named("a queue did not take a message"):
             self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(message), DelaySeconds=delay_seconds)
-        except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"a queue did not take a message ({_code(error)}): try again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,10 @@ class Bus:
 
     def publish(self, detail_type: str, detail: Mapping[str, Any]) -> None:
         """Puts one event on the bus. Raises MessagingError, also where EventBridge answers 200 and refuses the entry."""
-        try:
+        with _named("the bus did not take an event"):
             reply = self.client.put_events(
                 Entries=[{"EventBusName": self.name, "Source": SOURCE, "DetailType": detail_type, "Detail": json.dumps(detail)}]
             )
-        except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"the bus did not take an event ({_code(error)}): try again") from error
         if reply.get("FailedEntryCount"):
             raise MessagingError(f"the bus did not take an event ({reply['Entries'][0].get('ErrorCode')}): try again")
 
@@ -65,12 +72,11 @@ class StateMachine:
     def launch(self, payload: Mapping[str, Any]) -> None:
         """Starts an execution; named by action and run, so that asking twice starts one. Raises MessagingError."""
         name = f"{payload['action']}-{payload['run_id']}"
-        try:
-            self.client.start_execution(stateMachineArn=self.arn, name=name, input=json.dumps(payload))
-        except self.client.exceptions.ExecutionAlreadyExists:
-            return
-        except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"the state machine did not start {name} ({_code(error)}): try again") from error
+        with _named(f"the state machine did not start {name}"):
+            try:
+                self.client.start_execution(stateMachineArn=self.arn, name=name, input=json.dumps(payload))
+            except self.client.exceptions.ExecutionAlreadyExists:
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +88,7 @@ class Reports:
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Writes one report as JSON, over an older one of its name. Raises MessagingError."""
-        try:
+        with _named(f"the bucket of reports did not take {name}"):
             self.client.put_object(
                 Bucket=self.bucket, Key=name, Body=json.dumps(document, indent=1).encode(), ContentType="application/json"
             )
-        except (ClientError, BotoCoreError) as error:
-            raise MessagingError(f"the bucket of reports did not take {name} ({_code(error)}): try again") from error
-
-
-def _code(error: Exception) -> str:
-    # the whole text can name accounts, queues and roles, which are no caller's business; it is the cause, in the log
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__

@@ -9,13 +9,14 @@ DELETE -> gate closed, epoch + 1 -> event -> discover (round 1) -> batches -> wo
 Every step can be delivered twice, killed anywhere and started again, because what is to be done is written before it is done:
 
 - A batch is a row that holds its keys before the message that names it is sent. Discovery resumes after the last key of the last batch
-  row, so two discoveries at once write the same batches or find them written. - What a batch removed is decided by its row, not by who
-  deleted first: a key that is gone when the worker comes was removed by this batch. The result row is written once, in one transaction
-  with the counter of finished batches. - The final sweep waits until nothing begun before the gate closed can still be on its way, then
-  lists every prefix of every layout afresh.
+  row, so two discoveries at once write the same batches or find them written.
+- What a batch removed is decided by its row, not by who deleted first: a key that is gone when the worker comes was removed by this
+  batch. The result row is written once, in one transaction with the counter of finished batches.
+- The final sweep waits until nothing begun before the gate closed can still be on its way, then lists every prefix of every layout
+  afresh.
 
-The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify", "round"}` on one queue, and `{"deletion_id", "part"}`
-for the workers on another.
+The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
+`{"deletion_id", "part"}` for the workers on another.
 """
 
 from __future__ import annotations

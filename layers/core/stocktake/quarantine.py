@@ -56,7 +56,6 @@ class Quarantine:
         *,
         days: int,
         now: Callable[[], int],
-        new_id: Callable[[int], str],
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -64,7 +63,6 @@ class Quarantine:
         self._layouts = layouts
         self._days = days
         self._now = now
-        self._new_id = new_id
 
     def set_aside(self, key: str, etag: str, stored: StoredObject | None, *, run_id: str, why: str) -> Operation:
         """Moves the object that a run saw under `key` with `etag` into quarantine and returns its entry.
@@ -124,8 +122,7 @@ class Quarantine:
 
         Raises:
             OperationNotFound: there is no such entry.
-            Conflict: its move was given up, or its copy is gone.
-            Conflict: the project is closed, or was deleted and created anew since.
+            Conflict: its move was given up, its copy is gone, or its project was deleted since.
             ObjectExists: another object lies under the key by now; neither is touched.
         """
         entry = self.entry(entry_id)

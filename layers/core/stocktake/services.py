@@ -158,9 +158,7 @@ class Services:
     @cached_property
     def quarantine(self) -> Quarantine:
         """The quarantine."""
-        return Quarantine(
-            self.store, self.ledger, self.operations, self.layouts, days=self.settings.quarantine_days, now=now_ms, new_id=new_id
-        )
+        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=self.settings.quarantine_days, now=now_ms)
 
     @cached_property
     def repairs(self) -> Repairs:

@@ -8,7 +8,8 @@ The order of writes is the whole point:
 3. the bytes are stored under a key never used before, only if it is absent, with their SHA-256, and the bucket is asked what it now holds;
 4. the record becomes STORED in one transaction with the counts, only if the project is still open and of the same epoch.
 
-A put that the store refused for certain withdraws its intent. A put whose end is not known leaves it: the object may still arrive.
+A put that the store refused withdraws its intent once the bucket says that nothing arrived. A put whose end is not known leaves it: the
+object may still come.
 """
 
 from __future__ import annotations
