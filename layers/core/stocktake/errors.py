@@ -5,21 +5,35 @@ StocktakeError                        500 internal
 ├── InvalidRequest                    400 invalid-request
 │   ├── UnsupportedType               415 unsupported-type
 │   ├── TooLarge                      413 too-large
-│   └── InvalidKey                    400 invalid-key
+│   ├── InvalidKey                    400 invalid-key
+│   ├── RangeNotSatisfiable           416 range-not-satisfiable
+│   ├── IdempotencyMismatch           422 idempotency-mismatch  another body under a key that was used before
+│   └── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
 ├── NotFound                          404 not-found
 │   ├── ProjectNotFound               404 project-not-found
 │   ├── ObjectNotFound                404 object-not-found
-│   └── OperationNotFound             404 operation-not-found
+│   ├── UploadNotFound                404 upload-not-found
+│   ├── GenerationNotFound            404 generation-not-found
+│   ├── OperationNotFound             404 operation-not-found
+│   └── ObjectDeleted                 410 object-deleted       there was such an object, and its deletion is proved
 ├── ObjectUnavailable                 409 object-unavailable   the record is there, its bytes are not served
+│   ├── ObjectPending                 409 object-pending
+│   ├── ObjectMissing                 410 object-missing
+│   └── ObjectQuarantined             409 object-quarantined
 ├── Conflict                          409 conflict
 │   ├── ProjectExists                 409 project-exists
 │   ├── ProjectClosed                 409 project-closed       deleting or deleted, or of an older epoch
 │   ├── RecordChanged                 409 record-changed       a compare-and-set lost; read again
 │   ├── ObjectExists                  409 object-exists        a conditional put met another object
-│   └── ObjectChanged                 409 object-changed       the object's ETag is not the one that was seen
+│   ├── ObjectChanged                 409 object-changed       the object's ETag is not the one that was seen
+│   ├── UploadIncomplete              409 upload-incomplete    bytes or parts that were announced are not there yet
+│   ├── OutputExists                  409 output-exists        a generation has other bytes under that number
+│   └── IdempotencyInProgress         409 idempotency-in-progress  the first request with that key is still being answered
 ├── Refused                           409 refused              an action stopped by a safety rule
 │   ├── BreakerOpen                   409 breaker-open
-│   └── RunIncomplete                 409 run-incomplete
+│   ├── RunIncomplete                 409 run-incomplete
+│   ├── QuotaExceeded                 409 quota-exceeded
+│   └── ImportDisabled                403 import-disabled
 ├── StorageError                      502 storage-error        the bucket answered, but not as asked
 │   ├── StorageDenied                 502 storage-denied
 │   ├── BucketNotFound                502 bucket-not-found
@@ -29,6 +43,7 @@ StocktakeError                        500 internal
 │   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
 ├── LedgerError                       503 ledger-error
 ├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take it
+├── SealingError                      503 sealing-error        sealed metadata cannot be written or opened
 └── ConfigurationError                500 configuration
 ```
 
@@ -74,6 +89,26 @@ class InvalidKey(InvalidRequest):
     type = "invalid-key"
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    """The object has no bytes in the range asked for."""
+
+    status = 416
+    type = "range-not-satisfiable"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """The Idempotency-Key was used before with another body."""
+
+    status = 422
+    type = "idempotency-mismatch"
+
+
+class ImportRefused(InvalidRequest):
+    """The URL is none that may be fetched, or what it gave cannot be taken."""
+
+    type = "import-refused"
+
+
 class NotFound(StocktakeError):
     """Nothing is recorded under that id."""
 
@@ -93,10 +128,29 @@ class ObjectNotFound(NotFound):
     type = "object-not-found"
 
 
+class UploadNotFound(NotFound):
+    """No presigned upload has that id."""
+
+    type = "upload-not-found"
+
+
+class GenerationNotFound(NotFound):
+    """No generation job has that id."""
+
+    type = "generation-not-found"
+
+
 class OperationNotFound(NotFound):
     """No deletion, reconciliation or quarantine entry has that id."""
 
     type = "operation-not-found"
+
+
+class ObjectDeleted(NotFound):
+    """There was such an object; it was deleted by request, and the deletion is proved."""
+
+    status = 410
+    type = "object-deleted"
 
 
 class ObjectUnavailable(StocktakeError):
@@ -104,6 +158,25 @@ class ObjectUnavailable(StocktakeError):
 
     status = 409
     type = "object-unavailable"
+
+
+class ObjectPending(ObjectUnavailable):
+    """The bytes were announced and have not been confirmed yet."""
+
+    type = "object-pending"
+
+
+class ObjectMissing(ObjectUnavailable):
+    """The bucket was asked and has nothing under the record's key."""
+
+    status = 410
+    type = "object-missing"
+
+
+class ObjectQuarantined(ObjectUnavailable):
+    """A reconciliation set the bytes aside; they can be restored."""
+
+    type = "object-quarantined"
 
 
 class Conflict(StocktakeError):
@@ -143,6 +216,24 @@ class ObjectChanged(Conflict):
     type = "object-changed"
 
 
+class UploadIncomplete(Conflict):
+    """Bytes or parts that were announced are not in the bucket yet, or still being verified."""
+
+    type = "upload-incomplete"
+
+
+class OutputExists(Conflict):
+    """A generation job has other bytes under that output number."""
+
+    type = "output-exists"
+
+
+class IdempotencyInProgress(Conflict):
+    """The first request with this Idempotency-Key is still being answered."""
+
+    type = "idempotency-in-progress"
+
+
 class Refused(StocktakeError):
     """A safety rule stopped the action; nothing was done."""
 
@@ -160,6 +251,19 @@ class RunIncomplete(Refused):
     """The reconciliation did not see everything, so nothing may be acted on."""
 
     type = "run-incomplete"
+
+
+class QuotaExceeded(Refused):
+    """The project may not hold so many objects or bytes."""
+
+    type = "quota-exceeded"
+
+
+class ImportDisabled(Refused):
+    """Importing from URLs is off, or not allowed from that host."""
+
+    status = 403
+    type = "import-disabled"
 
 
 class StorageError(StocktakeError):
@@ -218,6 +322,13 @@ class MessagingError(StocktakeError):
 
     status = 503
     type = "messaging-error"
+
+
+class SealingError(StocktakeError):
+    """Sealed metadata cannot be written or opened: no key, another key, or it is not of this object."""
+
+    status = 503
+    type = "sealing-error"
 
 
 class ConfigurationError(StocktakeError):

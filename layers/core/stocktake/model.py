@@ -42,8 +42,19 @@ class FindingClass(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """The most objects and bytes a project may hold; None for no limit of that kind."""
+
+    objects: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
-    """The owner of objects. `epoch` grows by one with every deletion and every re-creation."""
+    """The owner of objects. `epoch` grows by one with every deletion and every re-creation.
+
+    `quota` is the most it may hold, announced uploads included; None for no limit.
+    """
 
     project_id: str
     state: ProjectState
@@ -52,14 +63,16 @@ class Project:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     deletion_id: str | None = None
     deleted_at: int | None = None
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """What HEAD says of an object.
 
-    `sha256` is lower-case hex, from the store's own checksum where it keeps one, else None. `metadata` is the user metadata of the
-    object's headers, keys in lower case.
+    `sha256` is lower-case hex, from the store's own checksum where it keeps one, else None. `parts_sha256` is what a store keeps in its
+    place for a multipart upload: the SHA-256 of the parts' SHA-256s in hex, a dash, and the number of parts. `metadata` is the user
+    metadata of the object's headers, keys in lower case.
     """
 
     key: str
@@ -70,6 +83,8 @@ class StoredObject:
     sha256: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     cache_control: str | None = None
+    parts_sha256: str | None = None
+    content_disposition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,10 @@ class ListedObject:
 class Record:
     """The ledger's row of one object. `version` is the compare-and-set number, 1 when first written.
 
-    `metadata` is what the caller sent, with its JSON types. `expires_at` is set while PENDING (end of the intent).
+    `metadata` is what the caller sent, with its JSON types, without what is `sealed`: the encrypted rest, as `sealing` writes it.
+    `expires_at` is set while PENDING (end of the intent). `source` says how it came: `upload` and `import` (checked before anything was
+    written), `presigned` and `multipart` (checked before the commit), `event` and `reconciliation` (found in the bucket). `output` is its
+    number among the images of its generation job, from 0.
     """
 
     key: str
@@ -106,8 +124,13 @@ class Record:
     file_name: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     generation_id: str | None = None
-    source: str = "upload"  # upload, event, reconciliation
+    source: str = "upload"
     expires_at: int | None = None
+    sealed: str | None = None
+    output: int | None = None
+    original_url: str | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

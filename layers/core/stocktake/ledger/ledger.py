@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, overload
 
+from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from stocktake.errors import (
@@ -31,7 +33,7 @@ from stocktake.errors import (
     RecordChanged,
 )
 from stocktake.layouts import MAX_KEY_BYTES, project_stem
-from stocktake.ledger.failures import Sleep, back_off, ledger_errors
+from stocktake.ledger.failures import Sleep, back_off, code_of, ledger_errors
 from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
 from stocktake.ledger.rows import (
     COUNTS_PREFIX,
@@ -52,7 +54,7 @@ from stocktake.ledger.rows import (
     record_of,
 )
 from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, commit, new_write_id
-from stocktake.model import LedgerEntry, Project, ProjectState, Record, State, Tally
+from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State, Tally
 
 SETTINGS = "settings"
 """The operation under which the ledger keeps what is fixed when it is first used."""
@@ -320,7 +322,7 @@ class Ledger:
         """Says whether there is a project of this id, in any spelling and any state."""
         return self._project_row(project_stem(project_id)) is not None
 
-    def create_project(self, project_id: str, metadata: Mapping[str, Any], now: int) -> Project:
+    def create_project(self, project_id: str, metadata: Mapping[str, Any], now: int, *, quota: Quota | None = None) -> Project:
         """Opens a project, or opens a deleted one anew under its next epoch.
 
         Raises:
@@ -346,11 +348,38 @@ class Ledger:
             epoch=1 if tombstone is None else tombstone.epoch + 1,
             created_at=now,
             metadata=json_text(metadata, "the metadata"),
+            quota_objects=quota.objects if quota else None,
+            quota_bytes=quota.bytes if quota else None,
             write_id=new_write_id(),
         )
         if not self._flip(new, condition):
             raise exists
         return project_of(new)
+
+    def set_quota(self, project_id: str, quota: Quota | None) -> Project:
+        """Replaces the quota of an open project; what it holds already stays, also when it is more.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            ProjectClosed: it is being deleted, or is deleted.
+        """
+        stem = project_stem(project_id)
+        projects = self._tables.projects
+        row = self._project_row(stem)
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: create it first")
+        actions: list[Action] = [
+            projects.quota_objects.set(quota.objects) if quota and quota.objects is not None else projects.quota_objects.remove(),
+            projects.quota_bytes.set(quota.bytes) if quota and quota.bytes is not None else projects.quota_bytes.remove(),
+        ]
+        with ledger_errors(f"write the quota of project {project_id!r}"):
+            try:
+                row.update(actions, condition=projects.state == ProjectState.ACTIVE.value)
+            except UpdateError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                raise ProjectClosed(f"project {project_id!r} is being deleted or is deleted: it has no quota to change") from error
+        return self.project(project_id)
 
     def begin_deletion(self, project_id: str, deletion_id: str, now: int) -> Project:
         """Closes a project: from the moment this returns no commit of any epoch before is taken.
@@ -393,7 +422,7 @@ class Ledger:
         condition = self._is_at(ProjectState.DELETING, epoch) & (projects.deletion_id == deletion_id)
         row.state = ProjectState.DELETED.value
         row.epoch = epoch
-        row.metadata = None
+        row.metadata = row.quota_objects = row.quota_bytes = None
         row.deleted_at = now
         row.write_id = new_write_id()
         if not self._flip(row, condition):

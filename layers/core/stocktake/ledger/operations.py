@@ -160,6 +160,33 @@ class Operations:
                     raise named(error, what) from error
         raise LedgerError(f"the ledger was too busy to {what} after {ATTEMPTS} attempts: try again in a moment")
 
+    def remove(self, operation_id: str) -> int:
+        """Removes an operation with all its parts, the operation itself last, and returns how many rows went. Saying it again is safe."""
+        parts = [operation.part for operation in self.all_parts(operation_id)]
+        for part in [*parts, ""]:
+            with ledger_errors(f"remove operation {operation_id!r} part {part!r}"):
+                self._tables.client.delete_item(
+                    TableName=self._name, Key={"operation_id": {"S": operation_id}, "part": {"S": _stored(part)}}
+                )
+        return len(parts) + 1
+
+    def of_kind(self, kind: str) -> Iterator[Operation]:
+        """Yields the operations of a kind, oldest first, page by page. The index may lag behind by a moment."""
+        request: dict[str, Any] = {
+            "TableName": self._name,
+            "IndexName": "by_kind",
+            "KeyConditionExpression": "#kind = :kind",
+            "ExpressionAttributeNames": {"#kind": "kind"},
+            "ExpressionAttributeValues": {":kind": {"S": kind}},
+        }
+        while True:
+            with ledger_errors(f"list operations of kind {kind!r}"):
+                page = self._tables.client.query(**request)
+            yield from map(_operation, page["Items"])
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
     def put_once_and_count(
         self,
         operation_id: str,

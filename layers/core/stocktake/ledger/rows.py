@@ -28,7 +28,7 @@ from pynamodb.constants import NUMBER
 from pynamodb.models import Model
 
 from stocktake.errors import InvalidRequest, TooLarge
-from stocktake.model import LedgerEntry, Project, ProjectState, Record, State
+from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -84,6 +84,11 @@ class ObjectRow(Model):
     generation_id = UnicodeAttribute(null=True)
     source = UnicodeAttribute()
     expires_at = Integer(null=True)
+    sealed = UnicodeAttribute(null=True)
+    output = Integer(null=True)
+    original_url = UnicodeAttribute(null=True)
+    width = Integer(null=True)
+    height = Integer(null=True)
     write_id = UnicodeAttribute()
 
 
@@ -103,6 +108,8 @@ class ProjectRow(Model):
     metadata = UnicodeAttribute(null=True)
     deletion_id = UnicodeAttribute(null=True)
     deleted_at = Integer(null=True)
+    quota_objects = Integer(null=True)
+    quota_bytes = Integer(null=True)
     write_id = UnicodeAttribute(null=True)
 
 
@@ -267,6 +274,11 @@ def record_of(row: ObjectRow) -> Record:
         generation_id=row.generation_id,
         source=row.source,
         expires_at=row.expires_at,
+        sealed=row.sealed,
+        output=row.output,
+        original_url=row.original_url,
+        width=row.width,
+        height=row.height,
     )
 
 
@@ -299,6 +311,11 @@ def object_row(row: type[ObjectRow], record: Record, *, shard: str, project: str
         generation_id=record.generation_id,
         source=record.source,
         expires_at=record.expires_at,
+        sealed=record.sealed,
+        output=record.output,
+        original_url=record.original_url,
+        width=record.width,
+        height=record.height,
         write_id=write_id,
     )
     try:
@@ -322,7 +339,12 @@ def project_of(row: ProjectRow) -> Project:
         metadata=json.loads(row.metadata) if row.metadata else {},
         deletion_id=row.deletion_id,
         deleted_at=row.deleted_at,
+        quota=_quota(row.quota_objects, row.quota_bytes),
     )
+
+
+def _quota(objects: int | None, size: int | None) -> Quota | None:
+    return None if objects is None and size is None else Quota(objects, size)
 
 
 def json_text(value: Mapping[str, Any], what: str) -> str:
