@@ -28,6 +28,7 @@ StocktakeError                        500 internal
 │   ├── ObjectChanged                 409 object-changed       the object's ETag is not the one that was seen
 │   ├── UploadIncomplete              409 upload-incomplete    bytes or parts that were announced are not there yet
 │   ├── OutputExists                  409 output-exists        a generation has other bytes under that number
+│   ├── PreconditionFailed            412 precondition-failed  If-Match or If-Unmodified-Since do not hold
 │   └── IdempotencyInProgress         409 idempotency-in-progress  the first request with that key is still being answered
 ├── Refused                           409 refused              an action stopped by a safety rule
 │   ├── BreakerOpen                   409 breaker-open
@@ -226,6 +227,13 @@ class OutputExists(Conflict):
     """A generation job has other bytes under that output number."""
 
     type = "output-exists"
+
+
+class PreconditionFailed(Conflict):
+    """The reader's If-Match or If-Unmodified-Since does not hold for the object as it is."""
+
+    status = 412
+    type = "precondition-failed"
 
 
 class IdempotencyInProgress(Conflict):
