@@ -7,10 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stocktake.errors import InvalidKey
-from stocktake.layouts import Layout, ParsedKey, Registry, build_current, check_project_id, project_stem, spellings
+from stocktake.ids import new_id
+from stocktake.layouts import Layout, ParsedKey, Registry, build_current, build_session, check_project_id, project_stem, spellings
 
 REGISTRY = Registry()
-OBJECT_ID = "01KAHXPLEN0000000000000000"
+OBJECT_ID = "01KAHXPMEN0000000000000000"
 AT = 1_795_239_000_000  # 2026-11-21
 
 project_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,20}", fullmatch=True).filter(
@@ -18,6 +19,12 @@ project_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,20}", fullmatch
         re.fullmatch(r"[A-Za-z0-9].*", project_stem(text)) and project_stem(text) != "proj" and text in spellings(project_stem(text))
     )
 )
+folders = st.one_of(
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,99}", fullmatch=True),
+    # what other layouts are made of
+    st.sampled_from(["projects", "scenes", "media", "images", "2026", "11", "proj", "proj-1", "1703123456789-a.png"]),
+).filter(lambda text: not text.startswith("proj_"))
+object_ids = st.integers(0, 10**13 - 1).map(new_id)
 odd_text = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=12)
 
 
@@ -104,6 +111,50 @@ def test_a_built_key_is_read_back_as_its_project_and_object(project_id: str, ext
     assert (parsed.layout, parsed.candidates, parsed.object_id) == ("current", (project_stem(project_id),), OBJECT_ID)
 
 
+@given(st.none() | folders, folders, object_ids, st.sampled_from(["png", "jpg", "webp"]))
+@example(None, "scenes", OBJECT_ID, "png")
+@example("projects", "scenes", "00000000000000000000000001", "png")
+def test_a_built_session_key_is_read_back_whole_and_no_other_layout_claims_it(
+    session: str | None, persona: str, object_id: str, extension: str
+) -> None:
+    key = build_session(session, persona, object_id, extension)
+    file_name = key.rsplit("/", 1)[1]
+    expected = ParsedKey("session", session=session, persona=persona, object_id=object_id, file_name=file_name)
+    assert [parsed for layout in REGISTRY.layouts if (parsed := layout.parse(key))] == [expected]
+
+
+@given(project_ids, st.none() | folders, folders, object_ids)
+def test_no_prefix_of_any_project_shows_a_built_session_key(project_id: str, session: str | None, persona: str, object_id: str) -> None:
+    key = build_session(session, persona, object_id, "png")
+    assert [prefix for prefix in REGISTRY.prefixes(project_id) if key.startswith(prefix.prefix)] == []
+
+
+def test_a_session_key_carries_the_time_and_the_random_part_of_its_object_id() -> None:
+    # the id and its time are the ULID specification's example
+    assert build_session("s1", "ada", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "png") == "images/s1/ada/1469922850259-TSV4RRFFQ69G5FAV.png"
+
+
+@pytest.mark.parametrize("file", ["1703123456789-abc123def.jpg", "170312345678-0000000000000000.jpg", "1703123456789-000000000000000U.jpg"])
+def test_a_session_key_of_another_hand_names_no_object(file: str) -> None:
+    parsed = REGISTRY.parse(f"images/s/p/{file}")
+    assert parsed is not None
+    assert (parsed.layout, parsed.object_id) == ("session", None)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".a", "a/b", "a\n", "é", "a b", "proj_1", "x" * 101])
+def test_a_session_or_persona_that_would_make_an_unsafe_key_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InvalidKey, match="session"):
+        build_session(name, "ada", OBJECT_ID, "png")
+    with pytest.raises(InvalidKey, match="persona"):
+        build_session("s", name, OBJECT_ID, "png")
+
+
+@pytest.mark.parametrize("object_id", ["", "1", "0" * 25 + "U", "9" * 26, "../../../../../../../../ab"])
+def test_an_object_id_that_is_no_ulid_makes_no_session_key(object_id: str) -> None:
+    with pytest.raises(InvalidKey, match="object id"):
+        build_session("s", "p", object_id, "png")
+
+
 @given(project_ids, odd_text, odd_text)
 @example("1", "s", "m.mp4")
 def test_every_key_that_names_its_project_lies_under_a_prefix_of_it(project_id: str, scene: str, file: str) -> None:
@@ -174,6 +225,8 @@ def test_an_id_that_would_make_an_unsafe_key_is_refused(project_id: str) -> None
 def test_an_extension_that_would_make_an_unsafe_key_is_refused() -> None:
     with pytest.raises(InvalidKey, match="extension"):
         build_current("p", OBJECT_ID, "../x", AT)
+    with pytest.raises(InvalidKey, match="extension"):
+        build_session("s", "p", OBJECT_ID, "../x")
 
 
 def test_a_house_can_put_its_own_layout_before_the_historical_ones() -> None:

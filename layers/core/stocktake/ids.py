@@ -19,8 +19,12 @@ def new_id(at: int) -> str:
 
     Source: the ULID specification, Crockford's base 32.
     """
-    number = (at & (1 << 48) - 1) << 80 | secrets.randbits(80)
-    return _base32(number, 26)
+    return _base32(at & (1 << 48) - 1, 10) + _base32(secrets.randbits(80), 16)
+
+
+def id_of_time(at: int, random: str) -> str:
+    """Returns the ULID of a time (milliseconds) and of the 16 characters that hold its random bits: what `time_of_id` takes apart."""
+    return _base32(at, 10) + random
 
 
 def derived_id(seed: str, name: str) -> str:
@@ -46,4 +50,4 @@ def time_of_id(object_id: str) -> int | None:
 
 
 def _base32(number: int, length: int) -> str:
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
+    return "".join(_CROCKFORD[number >> 5 * place & 31] for place in reversed(range(length)))

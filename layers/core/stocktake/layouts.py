@@ -13,6 +13,9 @@ quarantine    .stocktake/quarantine/{project}/{entry}                      ours:
 system        .stocktake/...                                               ours: identity, probes
 ```
 
+A session key names no project: only its record says whose it is. One made by the server names its object, because its timestamp and its
+random part are the two halves of the object's id.
+
 Ids of projects came with and without a leading `proj_`, and one bug doubled it. `proj_proj_1`, `proj_1` and `1` are therefore one
 project; `project_stem` is its canonical name. The flat layout has no separator of its own: `proj_a_b_c.mp4` may be project `a`, scene `b`
 or project `a_b`. Such a key names *candidates*, and only what the ledger knows of them decides (`Registry.owner`); while two of them
@@ -28,6 +31,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stocktake.errors import InvalidKey
+from stocktake.ids import id_of_time, time_of_id
 
 MAX_KEY_BYTES = 1024
 """The longest key S3 and R2 take, in UTF-8 bytes; also DynamoDB's longest sort key."""
@@ -123,10 +127,46 @@ def build_current(project_id: str, object_id: str, extension: str, at: int) -> s
         InvalidKey: the project id or the extension cannot be part of a key.
     """
     check_project_id(project_id)
-    if not _EXTENSION.fullmatch(extension):
-        raise InvalidKey(f"extension {extension!r} cannot be part of a key: use 1 to 8 lower-case letters or digits")
+    _check_extension(extension)
     month = datetime.fromtimestamp(at / 1000, UTC)
     return f"projects/{project_id}/{month:%Y/%m}/{object_id}.{extension}"
+
+
+def build_session(session: str | None, persona: str, object_id: str, extension: str) -> str:
+    """Returns the key of a new object in the layout by session and persona: ASCII, made by the server, never reused.
+
+    The file name is the object's id in the form this layout has always had: its milliseconds as 13 digits, and its random part.
+
+    Args:
+        session: None for an object that belongs to a persona and to no session.
+        object_id: a ULID.
+
+    Raises:
+        InvalidKey: the session, the persona, the object id or the extension cannot be part of such a key; the message says which.
+    """
+    if session is not None:
+        _check_folder("session", session)
+    _check_folder("persona", persona)
+    _check_extension(extension)
+    at = time_of_id(object_id)
+    if at is None or at >= 10**13:
+        raise InvalidKey(f"object id {object_id!r} cannot be part of a session key: it is not a ULID of a time of 13 digits")
+    folders = persona if session is None else f"{session}/{persona}"
+    return f"images/{folders}/{at:013d}-{object_id[-16:]}.{extension}"
+
+
+def _check_folder(what: str, name: str) -> None:
+    # images/proj_x/... is the content layout's, and lies under a prefix of the project x
+    if not _PROJECT_ID.fullmatch(name) or name.startswith("proj_"):
+        raise InvalidKey(
+            f"{what} {name[:120]!r} cannot be used in keys: use 1 to 100 letters, digits or _.~()$@=+-, beginning with a letter or digit, "
+            "and not with 'proj_'"
+        )
+
+
+def _check_extension(extension: str) -> None:
+    if not _EXTENSION.fullmatch(extension):
+        raise InvalidKey(f"extension {extension!r} cannot be part of a key: use 1 to 8 lower-case letters or digits")
 
 
 _CURRENT = re.compile(r"projects/(?P<project>[^/]+)/[0-9]{4}/[0-9]{2}/(?P<object_id>[0-9A-Za-z]{16,40})\.(?P<extension>[a-z0-9]{1,8})")
@@ -135,6 +175,7 @@ _FLAT = re.compile(r"proj_(?P<rest>[^/]+)")
 _CONTENT = re.compile(rf"(?:{'|'.join(MEDIA_KINDS)})/(?P<project>proj_[^/]+)/(?P<scene>[^/]+)/(?P<file>[^/]+)")
 _QUARANTINE = re.compile(r"\.stocktake/quarantine/(?P<project>[^/]+)/[^/]+")
 _SESSION = re.compile(r"images/(?:(?P<session>[^/]+)/)?(?P<persona>[^/]+)/(?P<file>[0-9]{10,16}-[0-9A-Za-z]+\.[0-9A-Za-z]{1,8})")
+_SESSION_OBJECT = re.compile(r"(?P<at>[0-9]{13})-(?P<random>[0-9A-HJKMNP-TV-Z]{16})\.[0-9A-Za-z]{1,8}")
 
 
 def _named(project: str) -> tuple[str, ...]:
@@ -182,7 +223,9 @@ def _parse_session(key: str) -> ParsedKey | None:
     match = _SESSION.fullmatch(key)
     if match is None:
         return None
-    return ParsedKey("session", session=match["session"], persona=match["persona"], file_name=match["file"])
+    ours = _SESSION_OBJECT.fullmatch(match["file"])
+    object_id = id_of_time(int(ours["at"]), ours["random"]) if ours else None
+    return ParsedKey("session", session=match["session"], persona=match["persona"], file_name=match["file"], object_id=object_id)
 
 
 def _parse_quarantine(key: str) -> ParsedKey | None:
