@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from stocktake.checks import needs_attachment
 from stocktake.ledger import Operation
 from stocktake.model import Project, Record, StoredObject
-
-_SAFE_INLINE = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
 
 
 def time(milliseconds: int | None) -> str | None:
@@ -70,7 +69,7 @@ def record(record: Record, url: str | None = None) -> dict[str, Any]:
 
 def content_headers(stored: StoredObject, file_name: str | None = None) -> dict[str, str]:
     """Returns the headers bytes are served with: never sniffed, and shown in place only where a browser can do no harm with the type."""
-    disposition = "inline" if stored.content_type in _SAFE_INLINE else "attachment"
+    disposition = "attachment" if needs_attachment(stored.content_type) else "inline"
     if file_name:
         disposition += f"; filename*=UTF-8''{quote(file_name, safe='')}"
     headers = {"ETag": f'"{stored.etag}"', "X-Content-Type-Options": "nosniff", "Content-Disposition": disposition}
