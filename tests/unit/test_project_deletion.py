@@ -261,7 +261,7 @@ def _kill_around(target: object, name: str, kill: Any) -> None:
 
 
 def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.BATCH_KEYS", 2)
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 2)
     for number in range(5):
         world.upload(color=number)
     deletion = world.deletions.request("p1")
@@ -276,7 +276,7 @@ def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: 
 
 
 def test_more_keys_than_one_request_takes_go_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.BATCH_BYTES", 400)
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_BYTES", 400)
     world.plant(*(f"projects/p1/scenes/s/media/{number:03}.png" for number in range(10)))
     receipt = world.delete_project()
     assert (receipt["status"], receipt["objects"]) == ("DELETED", 10)
@@ -394,7 +394,7 @@ def test_all_versions_of_a_key_that_only_the_ledger_shows_go_for_good(world: Wor
 
 
 def test_more_versions_of_a_key_than_a_row_holds_count_as_one_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.VERSIONS_AT_ONCE", 2)
+    monkeypatch.setattr("stocktake.project_deletion.batches.VERSIONS_AT_ONCE", 2)
     world = versioned(world)
     for number in range(5):
         world.plant("projects/p1/scenes/s/media/a.png", body=bytes(number))
@@ -403,7 +403,7 @@ def test_more_versions_of_a_key_than_a_row_holds_count_as_one_object(world: Worl
 
 
 def test_a_receipt_with_more_left_than_it_holds_says_how_much(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.LIST_BYTES", 1000)
+    monkeypatch.setattr("stocktake.project_deletion.receipts.LIST_BYTES", 1000)
     world.plant(*(f"projects/p1/unexplained-{number:03}" for number in range(30)))
     receipt = world.delete_project()
     assert (receipt["status"], receipt["suspect_objects"]) == ("INCOMPLETE", 30)
@@ -421,7 +421,7 @@ def test_an_old_batch_delivered_after_the_project_was_created_anew_removes_nothi
 
 
 def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.BATCH_KEYS", 1)
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
     world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
     deletion = world.deletions.request("p1")
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)

@@ -1,55 +1,26 @@
-"""Project deletion: close, discover, remove, wait, look again, and only then say deleted.
-
-```
-DELETE -> gate closed, epoch + 1 -> event -> discover (round 1) -> batches -> workers -> final sweep -> receipt
-                                                ^                                           |
-                                                +------ something is left: next round ------+
-```
-
-Every step can be delivered twice, killed anywhere and started again, because what is to be done is written before it is done:
-
-- A batch is a row that holds its keys before the message that names it is sent. Discovery resumes after the last key of the last batch
-  row, so two discoveries at once write the same batches or find them written.
-- What a batch removed is decided by its row, not by who deleted first: a key that is gone when the worker comes was removed by this
-  batch. The result row is written once, in one transaction with the counter of finished batches.
-- The final sweep waits until nothing begun before the gate closed can still be on its way, then lists every prefix of every layout
-  afresh.
-
-The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
-`{"deletion_id", "part"}` for the workers on another.
-"""
+"""The steps of a project deletion, each of which may be delivered twice, killed anywhere and started again."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stocktake.discovery import Discovered, Discovery, Suspect
+from stocktake.discovery import Discovered, Discovery
 from stocktake.errors import OperationNotFound, ProjectNotFound, RecordChanged
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import KeyFailure, LedgerEntry, Project, ProjectState, State, Tally
-from stocktake.storage import ObjectVersion, Store
+from stocktake.model import Project, ProjectState, Tally
+from stocktake.project_deletion import receipts
+from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.receipts import REMAINING_SHOWN, Totals, suspect_lines
+from stocktake.project_deletion.removal import remove
+from stocktake.storage import Store
 
 KIND = "deletion"
-BATCH_KEYS = 1000
-"""One DeleteObjects request."""
-BATCH_BYTES = 150_000
-"""JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key again with what the store said."""
-VERSIONS_AT_ONCE = 500
-"""Versions of one key in one line of a batch row."""
 MAX_ROUNDS = 3
 ROUND_DELAY_SECONDS = 5
 """Before another round: what refused a delete is often a store that is throttling."""
-REMAINING_SHOWN = 1000
-LIST_BYTES = 100_000
-"""JSON of one list on a receipt, of which there are two: DynamoDB takes 400 KB an item."""
-MESSAGE_LENGTH = 100
-"""What is kept of a store's own words about one key."""
-
 Send = Callable[[Mapping[str, Any], int], None]
 """Puts a message on a queue, to be seen after so many seconds (0 to 900)."""
 
@@ -128,7 +99,7 @@ class ProjectDeletions:
         """Says what a deletion would remove, by layout and source, and removes nothing. Raises ProjectNotFound."""
         project = self._ledger.project(project_id)
         discovery = self._discovery(project.project_id)
-        totals, complete = _Totals(), True
+        totals, complete = Totals(), True
         keys: list[str] = []
         for found in discovery.walk():
             if out_of_time():
@@ -143,7 +114,7 @@ class ProjectDeletions:
             "complete": complete,
             **totals.document(),
             "keys": keys,
-            "suspects": _suspects(discovery.suspects),
+            "suspects": suspect_lines(discovery.suspects),
         }
 
     def operation(self, deletion_id: str) -> Operation:
@@ -191,7 +162,7 @@ class ProjectDeletions:
             "complete": complete,
             "remaining": {"objects": remaining.objects, "bytes": remaining.bytes},
             "keys": keys,
-            "suspects": _suspects(discovery.suspects),
+            "suspects": suspect_lines(discovery.suspects),
         }
 
     def discover(self, deletion_id: str, round_number: int, *, out_of_time: Callable[[], bool]) -> str:
@@ -220,7 +191,7 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            result = self._remove([_read(item) for item in batch.document["items"]])
+            result = remove(self._store, self._ledger, [read_line(line) for line in batch.document["items"]])
             self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
         else:
             result = dict(done.document)
@@ -265,7 +236,7 @@ class ProjectDeletions:
         if number == 0:
             self._abort_uploads(operation)
         discovery = self._discovery(operation.document["project_id"])
-        for items in _batches(discovery.walk(after=cursor), out_of_time):
+        for items in batches(discovery.walk(after=cursor), out_of_time):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             written = self._operations.put_new(
                 operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
@@ -288,42 +259,6 @@ class ProjectDeletions:
             part = f"upload#{upload.upload_id}"
             self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
             self._store.abort_multipart_upload(upload.key, upload.upload_id)
-
-    # removing
-
-    def _remove(self, items: Sequence[Discovered]) -> dict[str, Any]:
-        plain = [item.key for item in items if not item.versions and item.source not in ("record", "versions")]
-        versions = [version for item in items for version in item.versions]
-        failures = list(self._store.delete_many(plain).errors) if plain else []
-        if versions:
-            failures += self._store.delete_versions(versions).errors
-        refused = {failure.key for failure in failures}
-        totals = _Totals()
-        entries: list[LedgerEntry] = []
-        versions_removed = 0
-        for item in items:
-            if item.key in refused:
-                continue
-            totals.add(item.layout, item.source, item.size)
-            versions_removed += len(item.versions)
-            if item.entry is not None:
-                entries.append(item.entry)
-        self._remove_records(entries)
-        return {
-            **totals.document(),
-            "versions": versions_removed,
-            "records": len(entries),
-            "failures": [_failure(failure) for failure in failures],
-        }
-
-    def _remove_records(self, entries: Sequence[LedgerEntry]) -> None:
-        for key in self._ledger.remove_many(entries).changed:
-            # read through an index, it was older than the row; the gate is closed, so what is there now stays
-            while (record := self._ledger.record(key)) is not None:
-                try:
-                    self._ledger.move(record, None, gated=False)
-                except RecordChanged:
-                    continue
 
     def _when_removed(self, deletion_id: str) -> None:
         operation = self.operation(deletion_id)
@@ -350,26 +285,7 @@ class ProjectDeletions:
 
     def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered], objects: int, *, whole: bool) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
-        failures = {failure["key"]: failure for failure in self._failures(deletion_id, document["round"])}
-        receipt = {
-            "deletion_id": deletion_id,
-            "project_id": document["project_id"],
-            "epoch": document["epoch"],
-            "status": "DELETED" if whole and not objects and not discovery.suspects else "INCOMPLETE",
-            "reason": document["reason"],
-            "requested_at": document["requested_at"],
-            "finished_at": at,
-            "rounds": document["round"],
-            **self._removed(deletion_id),
-            "listings": [
-                {"layout": prefix.layout, "prefix": prefix.prefix, "objects": count} for prefix, count in discovery.listed.items()
-            ],
-            "listed_whole": whole,
-            "remaining_objects": objects,
-            "remaining": _fitting({"key": found.key, "bytes": found.size, "why": _why(failures.get(found.key))} for found in remaining),
-            "suspect_objects": len(discovery.suspects),
-            "suspects": _suspects(discovery.suspects),
-        }
+        receipt = receipts.receipt(self._operations, operation, discovery, remaining, objects, whole=whole, at=at)
         part = _receipt(document["round"])
         self._operations.put_new(deletion_id, part, None, receipt, created_at=at, status=receipt["status"])
         written = self._operations.get(deletion_id, part)
@@ -395,20 +311,6 @@ class ProjectDeletions:
         if operation.status == "REMOVING" and operation.document["planned"] is None:
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": operation.document["round"]}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
-
-    def _removed(self, deletion_id: str) -> dict[str, Any]:
-        totals, records, versions, batches = _Totals(), 0, 0, 0
-        for row in self._operations.all_parts(deletion_id, "result#"):
-            totals.merge(row.document)
-            records += row.document["records"]
-            versions += row.document["versions"]
-            batches += 1
-        uploads = sum(1 for _ in self._operations.all_parts(deletion_id, "upload#"))
-        return {**totals.document(), "records": records, "versions": versions, "multipart_uploads_aborted": uploads, "batches": batches}
-
-    def _failures(self, deletion_id: str, round_number: int) -> Iterator[dict[str, str]]:
-        for row in self._operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
-            yield from row.document["failures"]
 
     # small
 
@@ -436,99 +338,6 @@ class ProjectDeletions:
             return True
 
 
-class _Totals:
-    """Objects and bytes by layout and by source, in the form receipts keep. Records without object count under `records` only."""
-
-    def __init__(self) -> None:
-        self._by: dict[str, Counter[tuple[str, str]]] = {"layout": Counter(), "source": Counter()}
-
-    def add(self, layout: str, source: str, size: int) -> None:
-        if source in ("record", "versions"):
-            return
-        for by, name in (("layout", layout), ("source", source)):
-            self._by[by][name, "objects"] += 1
-            self._by[by][name, "bytes"] += size
-
-    def merge(self, document: Mapping[str, Any]) -> None:
-        for by, counter in self._by.items():
-            for name, tally in document[f"by_{by}"].items():
-                counter[name, "objects"] += tally["objects"]
-                counter[name, "bytes"] += tally["bytes"]
-
-    def document(self) -> dict[str, Any]:
-        layouts = self._by["layout"]
-        names = {by: sorted({name for name, _ in counter}) for by, counter in self._by.items()}
-        return {
-            "objects": sum(layouts[name, "objects"] for name in names["layout"]),
-            "bytes": sum(layouts[name, "bytes"] for name in names["layout"]),
-            **{
-                f"by_{by}": {name: {"objects": counter[name, "objects"], "bytes": counter[name, "bytes"]} for name in names[by]}
-                for by, counter in self._by.items()
-            },
-        }
-
-
-def _batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:
-    """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for line in (line for item in found for line in _lines(item)):
-        written = _write(line)
-        weight = len(json.dumps(written))  # as it will be stored: a control character of a key takes six bytes there
-        if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES or out_of_time()):
-            yield batch
-            batch, size = [], 0
-        batch.append(written)
-        size += weight
-    if batch:
-        yield batch
-
-
-def _lines(item: Discovered) -> Iterator[Discovered]:
-    """Yields an item as lines that fit into rows: further versions of a key follow it as lines that count no object."""
-    yield replace(item, versions=item.versions[:VERSIONS_AT_ONCE])
-    for start in range(VERSIONS_AT_ONCE, len(item.versions), VERSIONS_AT_ONCE):
-        yield replace(item, source="versions", size=0, entry=None, versions=item.versions[start : start + VERSIONS_AT_ONCE])
-
-
-def _write(item: Discovered) -> dict[str, Any]:
-    written: dict[str, Any] = {"key": item.key, "layout": item.layout, "source": item.source, "size": item.size}
-    if item.entry is not None:
-        entry = item.entry
-        written["entry"] = [entry.project_id, entry.state, entry.size, entry.etag, entry.updated_at, entry.version]
-    if item.versions:
-        written["versions"] = [[v.version_id, v.size, v.is_delete_marker, v.is_latest] for v in item.versions]
-    return written
-
-
-def _read(written: Mapping[str, Any]) -> Discovered:
-    key, entry = written["key"], None
-    if "entry" in written:
-        project_id, state, size, etag, updated_at, version = written["entry"]
-        entry = LedgerEntry(key, project_id, State(state), size, etag, updated_at, version)
-    versions = tuple(ObjectVersion(key, *fields) for fields in written.get("versions", ()))
-    return Discovered(key, written["layout"], written["source"], written["size"], entry, versions)
-
-
-def _failure(failure: KeyFailure) -> dict[str, str]:
-    return {"key": failure.key, "code": failure.code, "message": failure.message[:MESSAGE_LENGTH]}
-
-
-def _suspects(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
-    return _fitting({"key": suspect.key, "bytes": suspect.size, "why": suspect.why} for suspect in suspects)
-
-
-def _fitting(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the first lines, as many as fit on a receipt."""
-    fitting, size = [], 0
-    for line in lines:
-        size += len(json.dumps(line))
-        if size > LIST_BYTES:
-            break
-        fitting.append(line)
-    return fitting
-
-
 def _done(round_number: int) -> str:
     """Names the counter of a round's finished batches."""
     return f"done_{round_number}"
@@ -537,9 +346,3 @@ def _done(round_number: int) -> str:
 def _receipt(round_number: int) -> str:
     """Names the part that holds the receipt of the deletion as it stood after a round."""
     return f"receipt#{round_number:02d}"
-
-
-def _why(failure: Mapping[str, str] | None) -> str:
-    if failure is not None:
-        return f"{failure['code']}: {failure['message']}"
-    return "it came back after every round: something keeps writing under this key"

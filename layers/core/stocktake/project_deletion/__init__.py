@@ -1,0 +1,28 @@
+"""Project deletion: close, discover, remove, wait, look again, and only then say deleted.
+
+```
+DELETE -> gate closed, epoch + 1 -> event -> discover (round 1) -> batches -> workers -> final sweep -> receipt
+                                                ^                                           |
+                                                +------ something is left: next round ------+
+```
+
+Every step can be delivered twice, killed anywhere and started again, because what is to be done is written before it is done:
+
+- A batch is a row that holds its keys before the message that names it is sent. Discovery resumes after the last key of the last batch
+  row, so two discoveries at once write the same batches or find them written.
+- What a batch removed is decided by its row, not by who deleted first: a key that is gone when the worker comes was removed by this
+  batch. The result row is written once, in one transaction with the counter of finished batches.
+- The final sweep waits until nothing begun before the gate closed can still be on its way, then lists every prefix of every layout
+  afresh.
+
+The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
+`{"deletion_id", "part"}` for the workers on another.
+
+`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one, `receipts` adds up what was done.
+"""
+
+from __future__ import annotations
+
+from stocktake.project_deletion.steps import KIND, ProjectDeletions, Send, Wiring
+
+__all__ = ["KIND", "ProjectDeletions", "Send", "Wiring"]
