@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
+from pydantic import BaseModel
 
-from stocktake import answers, dashboard
+from stocktake import answers, dashboard, requests
 from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
 from stocktake.ids import new_id, now_ms, time_of_id
 from stocktake.ledger import Operation
@@ -93,6 +94,14 @@ def test_all_complaints_come_at_once_and_show_no_values() -> None:
     assert "OBJECTS_TABLE" in str(refused.value)
     assert "LEDGER_SHARDS" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_every_body_and_query_can_be_built() -> None:
+    members = vars(requests).values()
+    models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel) and member is not BaseModel]
+    assert len(models) > 10
+    for model in models:
+        model.model_rebuild(force=True, raise_errors=True)
 
 
 def test_an_unknown_field_is_an_error_and_never_dropped() -> None:

@@ -53,8 +53,15 @@ class Life:
     def killed_upload(self, project_id: str, size: int) -> str:
         """Leaves what an upload leaves that was killed after announcing itself: an intent whose bytes never came. Returns its key."""
         resources, at = self._stack.resources, now_ms()
-        names = {name: resources[f"{name.capitalize()}Table"] for name in ("objects", "projects", "operations")}
-        ledger = Ledger(tables(**names, region=REGION, host=self._stack.endpoint))
+        ledger = Ledger(
+            tables(
+                objects=resources["ObjectsTable"],
+                projects=resources["ProjectsTable"],
+                operations=resources["OperationsTable"],
+                region=REGION,
+                host=self._stack.endpoint,
+            )
+        )
         project, object_id = ledger.project(project_id), new_id(at)
         intent = Record(
             key=build_current(project.project_id, object_id, "png", at),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import NoCredentialsError
 
 from stocktake.errors import ConfigurationError, LedgerError, ProjectClosed, RecordChanged
@@ -31,6 +34,12 @@ _DOUBTS = [
     pytest.param(client_error("503"), id="gateway error"),
     pytest.param(client_error("TransactionInProgressException"), id="still in progress"),
 ]
+
+
+class RawReply(io.BytesIO):
+    def stream(self, amount: int = 65536, **_: object) -> Iterator[bytes]:
+        """Yields the body, as urllib3 does."""
+        yield self.read()
 
 
 def _tokens(deployment: Deployment) -> list[str]:
@@ -223,6 +232,26 @@ def test_models_transactions_and_bulk_reads_share_one_client_and_its_limits(depl
     config: Any = made.client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
     assert config.retries == {"total_max_attempts": 3, "mode": "standard"}
+
+
+def test_a_session_that_is_shared_reads_the_replies_of_other_services_as_before(aws: None) -> None:
+    session = botocore.session.get_session()
+    assert tables(objects="a", projects="b", operations="c", region="eu-west-1", session=session).connection.session is session
+    secrets: Any = session.create_client("secretsmanager", "eu-west-1")
+
+    def canned(request: Any, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 200, {}, RawReply(b'{"SecretBinary": "aGk="}'))  # type: ignore[arg-type]  # headers of any mapping
+
+    secrets.meta.events.register_first("before-send.secretsmanager", canned)
+    assert secrets.get_secret_value(SecretId="s")["SecretBinary"] == b"hi"
+
+
+def test_a_session_that_is_shared_is_left_as_it_was_when_no_client_can_be_made(aws: None) -> None:
+    session = botocore.session.get_session()
+    parsers = session.get_component("response_parser_factory")
+    with pytest.raises(ValueError, match="not a url"):
+        tables(objects="a", projects="b", operations="c", region="eu-west-1", host="not a url", session=session)
+    assert session.get_component("response_parser_factory") is parsers
 
 
 def test_tables_of_two_deployments_do_not_meet(deploy: Callable[..., Deployment]) -> None:

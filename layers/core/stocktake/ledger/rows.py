@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import botocore.session
 from botocore.parsers import JSONParser, ResponseParserFactory
 from pynamodb.attributes import Attribute, UnicodeAttribute
 from pynamodb.connection import Connection
@@ -143,30 +144,60 @@ class Tables:
         return cast("DynamoDBClient", self.connection.client)
 
 
-def tables(*, objects: str, projects: str, operations: str, region: str, host: str | None = None) -> Tables:
+def tables(
+    *,
+    objects: str,
+    projects: str,
+    operations: str,
+    region: str,
+    host: str | None = None,
+    session: botocore.session.Session | None = None,
+) -> Tables:
     """Makes the models for these table names. Opens no connection yet, but makes the client.
 
     Args:
         region: of the tables.
         host: URL of a local DynamoDB, else None; `AWS_ENDPOINT_URL` works too, as in any botocore client.
+        session: of botocore, to share what it has read with other clients; None for one of its own. Its parsers are left as they were.
     """
-    connection = Connection(
+    connection = _Connection(
+        session or botocore.session.get_session(),
         region=region,
         host=host,
         connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
         read_timeout_seconds=READ_TIMEOUT_SECONDS,
         max_retry_attempts=MAX_RETRY_ATTEMPTS,
     )
-    # the session is per thread and the client is made once: both here, so that the client is always the one with our parser
-    connection.session.register_component("response_parser_factory", _PlainParserFactory())
-    made = Tables(
+    _make_client(connection)
+    return Tables(
         objects=_bound(ObjectRow, objects, connection),
         projects=_bound(ProjectRow, projects, connection),
         operations=_bound(OperationRow, operations, connection),
         connection=connection,
     )
-    assert made.client is not None
-    return made
+
+
+class _Connection(Connection):
+    """PynamoDB's connection, over a session that is handed to it: PynamoDB's own would be one more for every thread."""
+
+    def __init__(self, session: botocore.session.Session, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._session = session
+
+    @property
+    def session(self) -> botocore.session.Session:
+        return self._session
+
+
+def _make_client(connection: Connection) -> None:
+    """Makes the connection's client. It alone of its session gets our parser: the replies of other services hold blobs and timestamps."""
+    session = connection.session
+    usual = session.get_component("response_parser_factory")
+    session.register_component("response_parser_factory", _PlainParserFactory())
+    try:
+        assert connection.client is not None
+    finally:
+        session.register_component("response_parser_factory", usual)
 
 
 def _bound[Row: Model](row: type[Row], table_name: str, connection: Connection) -> type[Row]:

@@ -1,0 +1,31 @@
+"""What a cold start imports: its own flow, and nothing that only another or a later step needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLOWS = {"upload", "object_events", "project_deletion", "reconciliation", "analytics"}
+# Each takes 10 to 100 ms of CPU; what needs one imports it where it is needed.
+DEAR = {"boto3", "PIL", "cryptography", "multiprocessing"}
+
+
+def imported_by(handler: str) -> set[str]:
+    """Names the modules that a fresh interpreter holds after importing the handler."""
+    show = f"import json, sys, {handler}; print(json.dumps(sorted(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers" / "core"), str(ROOT / "functions")])}
+    shown = subprocess.run([sys.executable, "-c", show], env=environment, check=True, capture_output=True, text=True).stdout
+    return set(json.loads(shown))
+
+
+@pytest.mark.parametrize("handler", sorted(FLOWS))
+def test_a_cold_start_imports_no_flow_but_its_own_and_nothing_dear(handler: str) -> None:
+    modules = imported_by(handler)
+    assert {flow for flow in FLOWS - {handler} if f"stocktake.{flow}" in modules} == set()
+    assert modules & DEAR == set()
