@@ -79,7 +79,7 @@ class Scene:
     def an_object(self, state: State = State.STORED) -> Record:
         """Stores the object the events speak of, and its record."""
         project = self.services.ledger.project("proj_sunset")
-        self.services.store._client.put_object(Bucket="stocktake-data", Key=KEY, Body=BODY, ContentType="image/png")
+        self.services.store._requests._client.put_object(Bucket="stocktake-data", Key=KEY, Body=BODY, ContentType="image/png")
         stored = self.services.store.head(KEY)
         assert stored is not None
         at = stored.last_modified
@@ -134,6 +134,8 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
         versioning=False,
         md5_needed=False,
         ordered_listing=True,
+        keeps_sha256=True,
+        keeps_parts_sha256=False,
     )
     services.operations.put("settings", "store-profile", None, profile.as_dict(), created_at=0, status="KNOWN")
     scene = Scene(services, environment)

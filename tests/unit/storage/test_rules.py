@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stocktake.errors import ConfigurationError
 from stocktake.storage import Profile
-from stocktake.storage.rules import attachment, check_key, decode_metadata, encode_metadata, is_same_write
+from stocktake.storage.rules import check_key, decode_metadata, disposition, encode_metadata, is_same_write
 from tests.unit.storage.wire import ABLE
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -63,12 +63,12 @@ def test_a_key_of_up_to_1024_bytes_is_a_key(key: str) -> None:
     ],
 )
 def test_a_file_name_cannot_leave_its_header_or_its_folder(file_name: str, plain: str, exact: str) -> None:
-    assert attachment(file_name) == f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
+    assert disposition("attachment", file_name) == f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
 
 
 @given(TEXT)
 def test_any_file_name_makes_one_ascii_line(file_name: str) -> None:
-    header = attachment(file_name)
+    header = disposition("inline", file_name)
 
     assert header.isascii()
     assert header.isprintable()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from html import escape, unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -44,10 +44,16 @@ class SmallStore:
     files_are_no_folders: bool = False
     undeletable: str = ""
     names_versions: bool = False
+    keeps_sha256: bool = True
+    parts: str = "kept"  # or "unknown" (501), "unlisted", "unsaid" (taken, and HEAD does not tell), "refused" (400 to complete)
+    checksums: dict[str, str] = field(default_factory=dict)
+    uploads: set[str] = field(default_factory=set)
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def __call__(self, request: Request) -> Reply:
         key = request.line.partition(" ")[2].removeprefix("/media").removeprefix("/")
+        if "uploads" in request.query or "uploadId" in request.query:
+            return self._multipart(request, key)
         if request.method == "GET" and "versioning" in request.query:
             return self.versioning
         if request.method == "GET" and "versions" in request.query:
@@ -59,7 +65,8 @@ class SmallStore:
         if request.method == "HEAD" and not key:
             return bare(200)
         if request.method == "HEAD":
-            return of_object(self.objects[key], etag="e", is_head=True) if key in self.objects else bare(404)
+            said: dict[str, Any] = {"x_amz_checksum_sha256": self.checksums[key]} if key in self.checksums else {}
+            return of_object(self.objects[key], etag="e", is_head=True, **said) if key in self.objects else bare(404)
         is_conditional = {"if-none-match", "if-match"} & set(request.headers)
         if is_conditional and self.conditions == "unknown":
             return refusal(501, "NotImplemented")
@@ -70,10 +77,38 @@ class SmallStore:
         elif self.files_are_no_folders and any(other.startswith(f"{key}/") or key.startswith(f"{other}/") for other in self.objects):
             return refusal(409, "ExistingObjectIsFile")
         else:
+            if self.keeps_sha256 and "x-amz-checksum-sha256" in request.headers:
+                self.checksums[key] = request.headers["x-amz-checksum-sha256"]
             self.objects[key] = self.objects[FOLDER + "source"] if "x-amz-copy-source" in request.headers else request.body
         if is_conditional and self.conditions == "applied after all":
             return refusal(412, "PreconditionFailed")
         return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else self._put()
+
+    def _multipart(self, request: Request, key: str) -> Reply:
+        if "uploads" in request.query:
+            if self.parts == "unknown":
+                return refusal(501, "NotImplemented")
+            assert request.headers["x-amz-checksum-algorithm"] == "SHA256"
+            self.uploads.add(key)
+            return Reply(body=b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>")
+        if request.method == "DELETE":
+            self.uploads.discard(key)
+            return bare(204)
+        if request.method == "PUT":
+            self.checksums[key] = request.headers["x-amz-checksum-sha256"]
+            return bare(200, ETag="e")
+        if request.method == "GET":
+            said = "" if self.parts == "unlisted" else f"<ChecksumSHA256>{self.checksums[key]}</ChecksumSHA256>"
+            part = f"<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>7</Size>{said}</Part>"
+            return Reply(body=f"<ListPartsResult>{part}<IsTruncated>false</IsTruncated></ListPartsResult>".encode())
+        if self.parts == "refused":
+            return refusal(400, "InvalidRequest")
+        digest = base64.b64decode(self.checksums.pop(key))
+        if self.parts == "kept":
+            self.checksums[key] = base64.b64encode(hashlib.sha256(digest).digest()).decode() + "-1"
+        self.uploads.discard(key)
+        self.objects[key] = b"all"
+        return Reply(body=b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
 
     def _put(self) -> Reply:
         return bare(200, x_amz_version_id="v1") if self.names_versions else bare(200)
@@ -164,6 +199,23 @@ def test_where_the_question_is_forbidden_a_put_tells_whether_versions_are_kept(
     small = SmallStore(versioning=refusal(403, "AccessDenied"), names_versions=versioning)
 
     assert probed(small, client, wire, seconds).versioning is versioning
+    assert small.objects == {}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_store_keeps_checksums_when_head_gives_them_back(client: S3Client, wire: Wire, seconds: Clock, keeps: bool) -> None:
+    small = SmallStore(keeps_sha256=keeps)
+
+    assert probed(small, client, wire, seconds).keeps_sha256 is keeps
+    assert small.objects == {}
+
+
+@pytest.mark.parametrize("parts", ["kept", "unknown", "unlisted", "unsaid", "refused"])
+def test_a_store_keeps_checksums_of_parts_when_head_gives_their_hash(client: S3Client, wire: Wire, seconds: Clock, parts: str) -> None:
+    small = SmallStore(parts=parts)
+
+    assert probed(small, client, wire, seconds).keeps_parts_sha256 is (parts == "kept")
+    assert (small.objects, small.uploads) == ({}, set())
 
 
 def test_content_md5_is_needed_where_a_batch_is_refused_without_it(client: S3Client, wire: Wire, seconds: Clock) -> None:
@@ -202,7 +254,10 @@ def test_what_the_probe_cannot_remove_is_named(client: S3Client, wire: Wire, sec
         lambda request: "versioning" in request.query or "version" in request.line,  # the question, and the put that stands in for it
         lambda request: "if-none-match" in request.headers,
         lambda request: request.method == "GET" and "prefix" in request.query,
-        lambda request: request.method == "POST" and "content-md5" not in request.headers,
+        lambda request: "delete" in request.query and "content-md5" not in request.headers,
+        lambda request: "uploadId" in request.query and request.method == "PUT",
+        lambda request: "uploadId" in request.query and request.method == "GET",
+        lambda request: "uploadId" in request.query and request.method == "POST",
     ],
 )
 @pytest.mark.parametrize(("answer", "error"), [(refusal(403, "AccessDenied"), StorageDenied), (bare(503), StorageUnavailable)])
@@ -220,4 +275,4 @@ def test_a_failure_that_says_nothing_of_the_capability_is_raised(
     with pytest.raises(error):
         a_store(client, seconds, None).profile()
 
-    assert small.objects == {}
+    assert (small.objects, small.uploads) == ({}, set())

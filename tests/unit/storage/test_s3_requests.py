@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, NoCredentialsError, ReadTimeoutError
@@ -12,6 +12,9 @@ from botocore.parsers import ResponseParserError
 from stocktake.errors import BucketNotFound, StorageDenied, StorageError, StorageUnavailable, WrongRegion
 from stocktake.storage.s3 import S3Store, make_client
 from tests.unit.storage.wire import Clock, Reply, Wire, bare, of_object, refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 LOST = ConnectionClosedError(endpoint_url="https://store.example")
 
@@ -136,8 +139,8 @@ def test_without_credentials_nothing_can_be_asked(store: S3Store, wire: Wire) ->
         store.head("k")
 
 
-def test_a_bucket_name_that_cannot_be_is_a_storage_error(store: S3Store, wire: Wire) -> None:
-    bad = S3Store("no such name", client=store._client)  # the fixture's client
+def test_a_bucket_name_that_cannot_be_is_a_storage_error(client: S3Client, wire: Wire) -> None:
+    bad = S3Store("no such name", client=client)
 
     with pytest.raises(StorageError, match="head_object could not be done"):
         bad.head("k")

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ABLE = Profile(
-    conditional_put=True, conditional_copy=True, conditional_delete=True, versioning=True, md5_needed=False, ordered_listing=True
+    conditional_put=True,
+    conditional_copy=True,
+    conditional_delete=True,
+    versioning=True,
+    md5_needed=False,
+    ordered_listing=True,
+    keeps_sha256=True,
+    keeps_parts_sha256=True,
 )
 UNABLE = Profile(
-    conditional_put=False, conditional_copy=False, conditional_delete=False, versioning=False, md5_needed=True, ordered_listing=False
+    conditional_put=False,
+    conditional_copy=False,
+    conditional_delete=False,
+    versioning=False,
+    md5_needed=True,
+    ordered_listing=False,
+    keeps_sha256=False,
+    keeps_parts_sha256=False,
 )
 
 

@@ -44,6 +44,28 @@ class MultipartUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One part that the store has of an open upload. `sha256` is hex, where the store keeps it."""
+
+    number: int
+    size: int
+    etag: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that whoever holds it may send once or more until it expires: this method, this URL, and every one of these headers.
+
+    Content-Length is among the headers; a browser sets it by itself from the body.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What this store can do, asked of the store and not of its brand."""
 
@@ -53,6 +75,8 @@ class Profile:
     versioning: bool  # the bucket keeps versions, or kept them once (suspended)
     md5_needed: bool  # DeleteObjects is refused without Content-MD5
     ordered_listing: bool  # ListObjectsV2 is in UTF-8 byte order, complete, and honours StartAfter
+    keeps_sha256: bool  # HEAD gives the SHA-256 that came with a PutObject
+    keeps_parts_sha256: bool  # SHA-256s of an upload's parts are taken and listed, and HEAD gives the SHA-256 of them all
 
     def as_dict(self) -> dict[str, bool]:
         """Gives the profile as it can be stored."""
@@ -94,6 +118,7 @@ class Store(Protocol):
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         cache_control: str | None = None,
+        content_disposition: str | None = None,
         only_if_absent: bool = False,
     ) -> StoredObject:
         """Stores `body` and asks the bucket for it again: returns only what the bucket has confirmed.
@@ -165,10 +190,101 @@ class Store(Protocol):
         """
         ...
 
-    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
-        """Signs a GET that lives for `seconds` (1 to 604800), as a download named `file_name` where that is given.
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None, inline: bool = False) -> str:
+        """Signs a GET that lives for `seconds` (1 to 604800): as a download named `file_name` where that is given, shown where `inline`.
 
-        The URL dies earlier when the credentials that signed it do. Raises InvalidRequest for other `seconds`.
+        With neither the object comes with the disposition it was stored with. The URL dies earlier when the credentials that signed it
+        do. Raises InvalidRequest for other `seconds`.
+        """
+        ...
+
+    def presign_put(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        only_if_absent: bool = False,
+    ) -> SignedRequest:
+        """Signs a PUT of exactly these bytes under exactly these headers, for `seconds` (1 to 604800); asks nothing of the bucket.
+
+        The store refuses a body of another length or SHA-256, and a request in which a signed header is changed or left out. Not refused
+        are Cache-Control, Content-Disposition and other headers of HTTP that were not signed and the sender adds (SigV4 wants only
+        `x-amz-*` ones signed, and not every store asks even that): give what the sender must not choose, and look at the outcome.
+
+        Args:
+            size: bytes.
+            sha256: hex.
+            only_if_absent: where `profile().conditional_put`, If-None-Match is signed too, so that the request cannot replace an object.
+
+        Raises:
+            InvalidRequest: other `seconds`, no SHA-256, or metadata that no header can carry.
+        """
+        ...
+
+    def begin_multipart_upload(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+    ) -> str:
+        """Opens an upload in parts and returns its id; what is in it costs money until it is completed or aborted.
+
+        Args:
+            metadata: the completed object's. Its `intent` is what `complete_multipart_upload` knows its own work by.
+
+        Raises InvalidRequest for metadata that no header can carry.
+        """
+        ...
+
+    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
+        """Signs the PUT of one part of exactly these bytes, for `seconds` (1 to 604800); asks nothing of the bucket.
+
+        All parts but the last must have one size, of 5 MiB to 5 GiB (R2, "Upload objects: part size limits"). A part that is sent again
+        replaces the one before.
+
+        Args:
+            number: 1 to 10,000, the part's place.
+            size: bytes.
+            sha256: hex.
+
+        Raises:
+            InvalidRequest: other `seconds` or `number`, or no SHA-256.
+        """
+        ...
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:
+        """Asks which parts the store has of an open upload, in order of number; None when there is no such upload (any more)."""
+        ...
+
+    def complete_multipart_upload(
+        self, key: str, upload_id: str, parts: Sequence[Part], *, intent: str, only_if_absent: bool = False
+    ) -> StoredObject:
+        """Makes one object of the parts and asks the bucket for it: returns only what the bucket has confirmed.
+
+        May be seen twice: an upload that is no more is taken for completed when the key holds an object of this intent, size and, where
+        the store keeps it, composite SHA-256.
+
+        Args:
+            parts: as `list_parts` gave them; what else was uploaded is dropped.
+            intent: the `intent` of the metadata given at `begin_multipart_upload`.
+            only_if_absent: never replaces another object. A store that takes no If-None-Match here (R2 lists none for it) is only asked
+                before: two that write one key at one moment may then both succeed, the later one replacing. Keys that are never used twice
+                are safe.
+
+        Raises:
+            ObjectExists: `only_if_absent`, and the key holds another object; the upload may still be open.
+            UploadIncomplete: the store has not all of these parts, or does not take them as they are (too small, not of one size).
+            UploadNotFound: there is no such upload, and no object of this intent.
+            ConfirmationFailed: the upload was completed, and the bucket then holds nothing or something else.
         """
         ...
 

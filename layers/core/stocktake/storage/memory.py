@@ -6,7 +6,7 @@ It passes the same contract as `S3Store`, so a flow tested on it is tested on th
 - failures: `fail` (before or after the operation took effect), `refuse_delete` (per-key errors in a batch);
 - moments: `on_call` runs before every operation, to let a race or a crash happen exactly there;
 - other stores: `ordering="directory"` lists and loses keys as SeaweedFS does, `versioning`, a `profile` of one's own, `bucket_exists`;
-- the outside: `fetch` answers a presigned URL as the store's HTTP server would; `calls` is what was asked for.
+- the outside: `fetch` answers presigned requests as the store's HTTP server would; `calls` is what was asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from stocktake.errors import (
     BucketNotFound,
@@ -28,14 +28,23 @@ from stocktake.errors import (
     ObjectChanged,
     ObjectExists,
     StorageUnavailable,
+    UploadIncomplete,
+    UploadNotFound,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, MultipartUpload, ObjectVersion, Profile
+from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
 from stocktake.storage.rules import (
-    attachment,
+    MIN_PART_BYTES,
     check_key,
+    check_part_number,
     check_presigned_seconds,
+    checksum,
+    composite_sha256,
+    decode_metadata,
+    disposition,
     encode_metadata,
+    in_order,
+    is_same_upload,
     is_same_write,
     range_header,
 )
@@ -49,6 +58,11 @@ Operation = Literal[
     "delete",
     "delete_many",
     "presign_get",
+    "presign_put",
+    "begin_multipart_upload",
+    "presign_part",
+    "list_parts",
+    "complete_multipart_upload",
     "list_multipart_uploads",
     "abort_multipart_upload",
     "list_versions",
@@ -74,8 +88,39 @@ class _Version:
 
 
 @dataclass(frozen=True, slots=True)
+class _Headers:
+    """What an object is stored with and served with."""
+
+    content_type: str
+    metadata: Mapping[str, str]
+    cache_control: str | None
+    content_disposition: str | None
+
+
+@dataclass(slots=True)
+class _Upload:
+    """An open upload and its parts so far."""
+
+    initiated_at: int
+    headers: _Headers
+    parts: dict[int, tuple[bytes, Part]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What a presigned URL of this store allows."""
+
+    method: str
+    key: str
+    expires_at: int
+    headers: Mapping[str, str]  # names in lower case
+    response_disposition: str | None = None
+    part: tuple[str, int] | None = None  # upload id and number
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the HTTP server of the store answers to a presigned URL."""
+    """What the HTTP server of the store answers to a presigned request."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +144,7 @@ class MemoryStore:
         ordering: Literal["utf8", "directory"] = "utf8",
         versioning: bool = False,
         profile: Profile | None = None,
+        min_part_bytes: int = MIN_PART_BYTES,
     ) -> None:
         """Makes an empty bucket.
 
@@ -106,7 +152,9 @@ class MemoryStore:
             now: milliseconds since the epoch.
             ordering: `directory` sorts path by path, `a/b` before `a-b`, and listing after a key drops what UTF-8 order would still give.
             versioning: overwritten and removed objects stay as versions.
-            profile: what `profile()` says instead of the truth, to make a flow take its other road.
+            profile: what `profile()` says instead of the truth, to make a flow take its other road. Checksums that it does not keep are
+                not given.
+            min_part_bytes: how small a part may be that is not the last; a test of a flow need not move megabytes.
         """
         self._bucket = bucket
         self._now = now
@@ -119,9 +167,13 @@ class MemoryStore:
             versioning=versioning,
             md5_needed=False,
             ordered_listing=ordering == "utf8",
+            keeps_sha256=True,
+            keeps_parts_sha256=True,
         )
+        self._min_part_bytes = min_part_bytes
         self._versions: dict[str, builtins.list[_Version]] = {}  # oldest first; never an empty list
-        self._uploads: dict[tuple[str, str], int] = {}
+        self._uploads: dict[tuple[str, str], _Upload] = {}
+        self._signed: dict[str, _Signed] = {}
         self._count = 0
         self._hidden: set[str] = set()
         self._refused: dict[str, KeyFailure] = {}
@@ -184,7 +236,7 @@ class MemoryStore:
     ) -> StoredObject:
         """Puts an object behind our back: no fault, no `on_call`, no trace in `calls`."""
         with self._lock:
-            stored = self._stored(key, body, content_type, metadata or {}, cache_control)
+            stored = self._stored(key, body, _Headers(content_type, metadata or {}, cache_control, None))
             if last_modified is not None:
                 stored = replace(stored, last_modified=last_modified)
             self._add(key, body, stored)
@@ -199,7 +251,8 @@ class MemoryStore:
         """Begins an upload behind our back and leaves it open; returns its upload id."""
         with self._lock:
             upload_id = self._next_id("upload")
-            self._uploads[key, upload_id] = self._now() if initiated_at is None else initiated_at
+            headers = _Headers("application/octet-stream", {}, None, None)
+            self._uploads[key, upload_id] = _Upload(self._now() if initiated_at is None else initiated_at, headers)
             return upload_id
 
     def keys(self) -> builtins.list[str]:
@@ -207,23 +260,62 @@ class MemoryStore:
         with self._lock:
             return sorted(key for key in self._versions if self._current(key) is not None)
 
-    def fetch(self, url: str) -> Answer:
-        """Answers a URL of `presign_get` as an HTTP server would: 200, 403 when it has expired, 404."""
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        if self._now() >= int(query["expires"][0]):
+    def fetch(self, request: SignedRequest | str, body: bytes = b"") -> Answer:
+        """Answers a presigned request as an HTTP server would; a URL alone is a GET.
+
+        Content-Length need not be among the headers sent: a client adds it from the body. 403 for what was not signed so or has expired,
+        404 for an absent bucket, object or upload, 412 where If-None-Match was signed and there is an object, 400 for a body that is not
+        as long or has not the SHA-256 that its headers say.
+        """
+        if isinstance(request, str):
+            request = SignedRequest("GET", request, {})
+        signed = self._signed.get(request.url)
+        sent = {"content-length": str(len(body))} | {name.lower(): value for name, value in request.headers.items()}
+        if signed is None or signed.method != request.method or self._now() >= signed.expires_at:
+            return Answer(403)
+        # SigV4 wants every x-amz-* header signed, and leaves the others to the sender.
+        if any(sent.get(name) != value for name, value in signed.headers.items()) or any(
+            name.startswith("x-amz-") and name not in signed.headers for name in sent
+        ):
             return Answer(403)
         with self._lock:
-            current = self._current(unquote(parts.path.removeprefix("/")))
-            if current is None:
+            if not self.bucket_exists:
                 return Answer(404)
-            version, stored = current
+            if signed.method == "GET":
+                return self._fetched(signed)
+            if sent["content-length"] != str(len(body)) or sent["x-amz-checksum-sha256"] != checksum(hashlib.sha256(body).hexdigest()):
+                return Answer(400)
+            return self._taken(signed, sent, body)
+
+    def _fetched(self, signed: _Signed) -> Answer:
+        current = self._current(signed.key)
+        if current is None:
+            return Answer(404)
+        version, stored = current
         headers = {"content-type": stored.content_type or "binary/octet-stream", "content-length": str(stored.size)}
         if stored.cache_control is not None:
             headers["cache-control"] = stored.cache_control
-        if "disposition" in query:
-            headers["content-disposition"] = query["disposition"][0]
+        shown = signed.response_disposition or stored.content_disposition
+        if shown is not None:
+            headers["content-disposition"] = shown
         return Answer(200, headers, version.body)
+
+    def _taken(self, signed: _Signed, sent: Mapping[str, str], body: bytes) -> Answer:
+        if signed.part is None:
+            if "if-none-match" in sent and self._current(signed.key) is not None:
+                return Answer(412)
+            metadata = {name.removeprefix("x-amz-meta-"): value for name, value in sent.items() if name.startswith("x-amz-meta-")}
+            headers = _Headers(sent["content-type"], decode_metadata(metadata), sent.get("cache-control"), sent.get("content-disposition"))
+            stored = self._stored(signed.key, body, headers)
+            self._add(signed.key, body, stored)
+            return Answer(200, {"etag": f'"{stored.etag}"'})
+        upload_id, number = signed.part
+        upload = self._uploads.get((signed.key, upload_id))
+        if upload is None:
+            return Answer(404)
+        part = Part(number, len(body), _md5(body), hashlib.sha256(body).hexdigest() if self._profile.keeps_parts_sha256 else None)
+        upload.parts[number] = (body, part)
+        return Answer(200, {"etag": f'"{part.etag}"'})
 
     # Objects
 
@@ -236,17 +328,18 @@ class MemoryStore:
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         cache_control: str | None = None,
+        content_disposition: str | None = None,
         only_if_absent: bool = False,
     ) -> StoredObject:
         """Stores `body`. See `Store.put`."""
         check_key(key)
-        stored = self._stored(key, body, content_type, metadata or {}, cache_control)
-        if stored.sha256 != sha256:
+        stored = self._stored(key, body, _Headers(content_type, metadata or {}, cache_control, content_disposition))
+        if hashlib.sha256(body).hexdigest() != sha256:
             raise ConfirmationFailed(f"The bytes for {key!r} are not those that SHA-256 {sha256} was taken of; nothing was sent.")
         with self._operation("put", key):
             current = self._current(key)
             if only_if_absent and current is not None:
-                return self._own_write(stored, current[1])
+                return self._own_write(stored, body, current)
             self._add(key, body, stored)
             return stored
 
@@ -299,7 +392,7 @@ class MemoryStore:
                 stored = replace(stored, metadata=_lowered(metadata))
             taken = self._current(target)
             if only_if_absent and taken is not None:
-                return self._own_write(stored, taken[1])
+                return self._own_write(stored, version.body, taken)
             self._add(target, version.body, stored)
             return stored
 
@@ -324,15 +417,137 @@ class MemoryStore:
                 self._remove(key)
             return DeleteResult(tuple(deleted), tuple(errors))
 
-    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
+    # What others send
+
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None, inline: bool = False) -> str:
         """Signs a GET that `fetch` answers. See `Store.presign_get`."""
+        shown = disposition("inline" if inline else "attachment", file_name) if inline or file_name is not None else None
+        return self._sign("presign_get", key, seconds, {}, response_disposition=shown).url
+
+    def presign_put(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        only_if_absent: bool = False,
+    ) -> SignedRequest:
+        """Signs a PUT that `fetch` answers. See `Store.presign_put`."""
+        headers = {"Content-Length": str(size), "Content-Type": content_type, "x-amz-checksum-sha256": checksum(sha256)}
+        headers |= {f"x-amz-meta-{name}": value for name, value in encode_metadata(metadata or {}).items()}
+        if cache_control is not None:
+            headers["Cache-Control"] = cache_control
+        if content_disposition is not None:
+            headers["Content-Disposition"] = content_disposition
+        if only_if_absent and self.profile().conditional_put:
+            headers["If-None-Match"] = "*"
+        return self._sign("presign_put", key, seconds, headers)
+
+    def _sign(
+        self,
+        operation: Operation,
+        key: str,
+        seconds: int,
+        headers: Mapping[str, str],
+        *,
+        response_disposition: str | None = None,
+        part: tuple[str, int] | None = None,
+    ) -> SignedRequest:
+        """Makes a URL that says all that it allows, so that signing the same again gives the same."""
         check_key(key)
         check_presigned_seconds(seconds)
-        query = {"expires": str(self._now() + seconds * 1000)}
-        if file_name is not None:
-            query["disposition"] = attachment(file_name)
-        self._begin("presign_get", key)
-        return f"memory://{self._bucket}/{quote(key, safe='')}?{urlencode(query)}"
+        lost_reply = self._begin(operation, key)
+        if lost_reply is not None:
+            raise lost_reply
+        lowered = {name.lower(): value for name, value in headers.items()}
+        method = "GET" if operation == "presign_get" else "PUT"
+        signed = _Signed(method, key, self._now() + seconds * 1000, lowered, response_disposition, part)
+        query = {"expires": str(signed.expires_at), "signature": hashlib.sha256(repr(signed).encode()).hexdigest()}
+        url = f"memory://{self._bucket}/{quote(key, safe='')}?{urlencode(query)}"
+        self._signed[url] = signed
+        return SignedRequest(method, url, dict(headers))
+
+    # Uploads in parts
+
+    def begin_multipart_upload(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+    ) -> str:
+        """Opens an upload. See `Store.begin_multipart_upload`."""
+        check_key(key)
+        encode_metadata(metadata or {})
+        with self._operation("begin_multipart_upload", key):
+            upload_id = self._next_id("upload")
+            headers = _Headers(content_type, metadata or {}, cache_control, content_disposition)
+            self._uploads[key, upload_id] = _Upload(self._now(), headers)
+            return upload_id
+
+    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
+        """Signs the PUT of a part that `fetch` answers. See `Store.presign_part`."""
+        headers = {"Content-Length": str(size), "x-amz-checksum-sha256": checksum(sha256)}
+        return self._sign("presign_part", key, seconds, headers, part=(upload_id, check_part_number(number)))
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:
+        """Gives the parts so far. See `Store.list_parts`."""
+        check_key(key)
+        with self._operation("list_parts", key):
+            upload = self._uploads.get((key, upload_id))
+            return None if upload is None else [part for _, (_, part) in sorted(upload.parts.items())]
+
+    def complete_multipart_upload(
+        self, key: str, upload_id: str, parts: Sequence[Part], *, intent: str, only_if_absent: bool = False
+    ) -> StoredObject:
+        """Makes one object of the parts. See `Store.complete_multipart_upload`."""
+        check_key(key)
+        ordered = in_order(parts)
+        with self._operation("complete_multipart_upload", key):
+            current = self._current(key)
+            is_done = current is not None and is_same_upload(current[1], ordered, intent)
+            upload = self._uploads.get((key, upload_id))
+            if current is not None and is_done and (only_if_absent or upload is None):
+                return current[1]
+            if current is not None and only_if_absent:
+                raise ObjectExists(f"{key!r} already holds another object; nothing was overwritten.")
+            if upload is None:
+                raise UploadNotFound(f"The store has no such upload to {key!r}, nor what would have come of it: begin anew.")
+            self._check_parts(key, upload, ordered)
+            body = b"".join(upload.parts[part.number][0] for part in ordered)
+            kept = [upload.parts[part.number][1].sha256 or "" for part in ordered]
+            stored = replace(
+                self._stored(key, body, upload.headers),
+                etag=f"{_md5(b''.join(bytes.fromhex(part.etag) for part in ordered))}-{len(ordered)}",
+                sha256=None,
+                parts_sha256=composite_sha256(kept) if self._profile.keeps_parts_sha256 else None,
+            )
+            self._add(key, body, stored)
+            del self._uploads[key, upload_id]
+            return stored
+
+    def _check_parts(self, key: str, upload: _Upload, named: Sequence[Part]) -> None:
+        """Refuses what a store refuses: parts it does not have so, parts too small (AWS), parts not of one size (R2)."""
+        for part in named:
+            _, had = upload.parts.get(part.number, (b"", None))
+            if had is None or had.etag != part.etag or (None not in (had.sha256, part.sha256) and had.sha256 != part.sha256):
+                raise UploadIncomplete(f"The store does not have part {part.number} of {key!r} as it was named.")
+        sizes = {upload.parts[part.number][1].size for part in named[:-1]}
+        if len(sizes) > 1 or any(size < self._min_part_bytes for size in sizes):
+            raise UploadIncomplete(f"The parts of {key!r} but the last must have one size of at least {self._min_part_bytes} bytes.")
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Ends an upload. See `Store.abort_multipart_upload`."""
+        check_key(key)
+        with self._operation("abort_multipart_upload", key):
+            self._uploads.pop((key, upload_id), None)
 
     # Listings
 
@@ -356,15 +571,11 @@ class MemoryStore:
         """Yields the open uploads. See `Store.list_multipart_uploads`."""
         with self._operation("list_multipart_uploads", prefix):
             uploads = [
-                MultipartUpload(key, upload_id, at) for (key, upload_id), at in sorted(self._uploads.items()) if key.startswith(prefix)
+                MultipartUpload(key, upload_id, self._uploads[key, upload_id].initiated_at)
+                for key, upload_id in sorted(self._uploads)
+                if key.startswith(prefix)
             ]
         yield from uploads
-
-    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
-        """Ends an upload. See `Store.abort_multipart_upload`."""
-        check_key(key)
-        with self._operation("abort_multipart_upload", key):
-            self._uploads.pop((key, upload_id), None)
 
     def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
         """Yields versions and delete markers, the newest of each key first. See `Store.list_versions`."""
@@ -435,24 +646,26 @@ class MemoryStore:
     def _no_bucket(self) -> BucketNotFound:
         return BucketNotFound(f"There is no bucket {self._bucket!r} in memory: check the bucket and endpoint settings.")
 
-    def _stored(self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str], cache_control: str | None) -> StoredObject:
-        encode_metadata(metadata)  # refuses what headers cannot carry
+    def _stored(self, key: str, body: bytes, headers: _Headers) -> StoredObject:
+        encode_metadata(headers.metadata)  # refuses what headers cannot carry
         return StoredObject(
             key=key,
             size=len(body),
-            etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            etag=_md5(body),
             last_modified=self._now(),
-            content_type=content_type,
-            sha256=hashlib.sha256(body).hexdigest(),
-            metadata=_lowered(metadata),
-            cache_control=cache_control,
+            content_type=headers.content_type,
+            sha256=hashlib.sha256(body).hexdigest() if self._profile.keeps_sha256 else None,
+            metadata=_lowered(headers.metadata),
+            cache_control=headers.cache_control,
+            content_disposition=headers.content_disposition,
         )
 
-    def _own_write(self, sent: StoredObject, found: StoredObject) -> StoredObject:
+    def _own_write(self, sent: StoredObject, body: bytes, found: tuple[_Version, StoredObject]) -> StoredObject:
         """Returns the object found when it is this very write; else raises ObjectExists."""
-        if is_same_write(sent.metadata, found.metadata) and (sent.size, sent.sha256) == (found.size, found.sha256):
-            return found
-        raise ObjectExists(f"{found.key!r} already holds another object; nothing was overwritten.")
+        version, stored = found
+        if is_same_write(sent.metadata, stored.metadata) and version.body == body:
+            return stored
+        raise ObjectExists(f"{stored.key!r} already holds another object; nothing was overwritten.")
 
     def _current(self, key: str) -> tuple[_Version, StoredObject] | None:
         versions = self._versions.get(key)
@@ -492,3 +705,7 @@ class MemoryStore:
 
 def _lowered(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in metadata.items()}
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

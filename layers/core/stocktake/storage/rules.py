@@ -1,4 +1,4 @@
-"""What every store agrees on: which keys, metadata and file names are sent, and in what form.
+"""What every store agrees on: which keys, metadata, checksums and file names are sent, and in what form.
 
 Metadata travels in `x-amz-meta-*` headers, which are only safe for printable ASCII: AWS refuses or re-encodes the rest, R2 decodes and
 encodes RFC 2047 words, and proxies trim blanks. A value of printable ASCII words with single spaces goes as it is; any other value goes as
@@ -8,20 +8,29 @@ that, so every value comes back as it was given. Values that other programs wrot
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 from urllib.parse import quote, unquote
 
-from stocktake.errors import InvalidKey, InvalidRequest
+from stocktake.errors import InvalidKey, InvalidRequest, UploadIncomplete
+from stocktake.model import StoredObject
+from stocktake.storage import Part
 
 MAX_KEY_BYTES = 1024
 MAX_PRESIGNED_SECONDS = 604_800
+# AWS and R2 alike: at most 10,000 parts, each but the last of 5 MiB or more (R2 limits; AWS, "Amazon S3 multipart upload limits").
+MAX_PARTS = 10_000
+MIN_PART_BYTES = 5 * 1024**2
 INTENT = "intent"
 
 _EXTENDED = "utf-8''"
 _PLAIN_VALUE = re.compile(r"[!-~]+(?: [!-~]+)*")
 _EXTENDED_VALUE = re.compile(r"utf-8''(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})*")
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_IN_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\"]')
 
 
@@ -79,16 +88,55 @@ def _decode_value(value: str) -> str:
         return value  # somebody else's, and not UTF-8
 
 
-def attachment(file_name: str) -> str:
-    """Gives the Content-Disposition that makes a browser save a download under `file_name`.
+def disposition(kind: Literal["inline", "attachment"], file_name: str | None) -> str:
+    """Gives the Content-Disposition that makes a browser show an object or save it, under `file_name` where that is given.
 
     Holds both forms of RFC 6266 section 4.3: a quoted ASCII name for old clients, and the exact name as an RFC 8187 value. Path
     separators, quotes and control characters become `_`, so that a name can neither leave its folder nor its header.
     """
+    if file_name is None:
+        return kind
     safe = _UNSAFE_IN_FILE_NAME.sub("_", file_name).encode(errors="replace").decode()
     # A literal % in the plain form is read as an escape by some clients (RFC 6266 appendix D).
     plain = safe.encode("ascii", errors="replace").decode().replace("?", "_").replace("%", "_")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
+
+
+def checksum(sha256: str) -> str:
+    """Gives the form in which S3 sends a SHA-256: the base64 of its bytes.
+
+    Args:
+        sha256: 64 digits of lower-case hex.
+
+    Raises:
+        InvalidRequest: it is anything else.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise InvalidRequest("A SHA-256 is 64 digits of lower-case hex.")
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def composite_sha256(hexes: Sequence[str]) -> str:
+    """Gives what a store keeps of a multipart upload: the SHA-256 of its parts' SHA-256s, and their number, as `<hex>-N`.
+
+    Args:
+        hexes: the SHA-256 of each part in hex, in order of the parts.
+
+    Source: AWS, "Checking object integrity in Amazon S3", composite checksums.
+    """
+    digests = b"".join(map(bytes.fromhex, hexes))
+    return f"{hashlib.sha256(digests).hexdigest()}-{len(hexes)}"
+
+
+def check_part_number(number: int) -> int:
+    """Returns the number of a part when a store takes it.
+
+    Raises:
+        InvalidRequest: it is not 1 to 10,000.
+    """
+    if not 1 <= number <= MAX_PARTS:
+        raise InvalidRequest(f"The parts of an upload are numbered 1 to {MAX_PARTS}, not {number}.")
+    return number
 
 
 def check_presigned_seconds(seconds: int) -> int:
@@ -116,3 +164,22 @@ def range_header(first: int, last: int | None) -> str:
 def is_same_write(sent: Mapping[str, str], found: Mapping[str, str]) -> bool:
     """Tells by the `intent` in both metadata whether the object found is the outcome of the very write that was sent."""
     return INTENT in sent and sent[INTENT] == found.get(INTENT)
+
+
+def in_order(parts: Sequence[Part]) -> list[Part]:
+    """Returns the parts of an upload in the order in which they make the object.
+
+    Raises:
+        UploadIncomplete: there are none, which stores call malformed.
+    """
+    if not parts:
+        raise UploadIncomplete("No part was named of the upload to complete: upload its parts first.")
+    return sorted(parts, key=lambda part: part.number)
+
+
+def is_same_upload(found: StoredObject, parts: Sequence[Part], intent: str) -> bool:
+    """Tells whether an object is what these parts, in order, make: of that intent, their size, and their checksum where all are kept."""
+    if found.metadata.get(INTENT) != intent or found.size != sum(part.size for part in parts):
+        return False
+    hexes = [part.sha256 for part in parts if part.sha256 is not None]
+    return found.parts_sha256 is None or len(hexes) < len(parts) or found.parts_sha256 == composite_sha256(hexes)

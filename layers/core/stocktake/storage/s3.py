@@ -9,7 +9,6 @@ delete by nature, a conditional put by its `intent` (`rules.is_same_write`).
 
 from __future__ import annotations
 
-import base64
 import builtins
 import hashlib
 import random
@@ -36,19 +35,21 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, MultipartUpload, ObjectVersion, Profile
+from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
 from stocktake.storage.rules import (
-    attachment,
     check_key,
-    check_presigned_seconds,
+    check_part_number,
+    checksum,
     decode_metadata,
+    disposition,
     encode_metadata,
     is_same_write,
     range_header,
 )
 from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_multipart import Multipart
 from stocktake.storage.s3_probe import PROBE_PREFIX, Probe
-from stocktake.storage.s3_requests import Absent, ConditionFailed, RangeBeyondEnd, Requests, code_of
+from stocktake.storage.s3_requests import Absent, ConditionFailed, RangeBeyondEnd, Requests, bare, code_of, hex_of, object_headers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -98,10 +99,10 @@ class S3Store:
             new_id: names the probe's folder.
         """
         self._bucket = bucket
-        self._client = client
         self._profile = profile
         self._new_id = new_id
         self._requests = Requests(bucket, client=client, sleep=sleep, jitter=jitter, clock=clock)
+        self._multipart = Multipart(self, self._requests)
 
     @property
     def bucket(self) -> str:
@@ -119,6 +120,7 @@ class S3Store:
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         cache_control: str | None = None,
+        content_disposition: str | None = None,
         only_if_absent: bool = False,
     ) -> StoredObject:
         """Stores `body`, then asks for it with HEAD: PUT's own reply says what arrived, not what is kept. See `Store.put`.
@@ -132,12 +134,9 @@ class S3Store:
         parameters: dict[str, Any] = {
             "Key": key,
             "Body": body,
-            "ContentType": content_type,
-            "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
-            "Metadata": encode_metadata(metadata or {}),
+            "ChecksumSHA256": checksum(sha256),
+            **object_headers(content_type, metadata, cache_control, content_disposition),
         }
-        if cache_control is not None:
-            parameters["CacheControl"] = cache_control
         if only_if_absent:
             if self.profile().conditional_put:
                 parameters["IfNoneMatch"] = "*"
@@ -272,7 +271,7 @@ class S3Store:
             if taken is not None:
                 return self._own_copy(found, taken, sent, cause=error)
             raise ObjectChanged(f"{source!r} changed while it was copied; nothing was copied.") from error
-        return self._confirmed_copy(found, target, _bare(copied.get("CopyObjectResult", {}).get("ETag", "")))
+        return self._confirmed_copy(found, target, bare(copied.get("CopyObjectResult", {}).get("ETag", "")))
 
     def _own_copy(self, source: StoredObject, target: StoredObject, sent: Mapping[str, str], *, cause: StorageError | None) -> StoredObject:
         """Returns the target found when it is this very copy, whose first reply was lost; else raises ObjectExists."""
@@ -317,16 +316,81 @@ class S3Store:
             if self.head(parameters["Key"]) is not None:
                 raise _changed(parameters["Key"]) from error
 
-    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None) -> str:
+    # What others send
+
+    def presign_get(self, key: str, *, seconds: int, file_name: str | None = None, inline: bool = False) -> str:
         """Signs a GET without asking the store. See `Store.presign_get`."""
-        parameters = {"Bucket": self._bucket, "Key": check_key(key)}
-        if file_name is not None:
-            parameters["ResponseContentDisposition"] = attachment(file_name)
-        check_presigned_seconds(seconds)
+        parameters = {"Key": check_key(key)}
+        if inline or file_name is not None:
+            parameters["ResponseContentDisposition"] = disposition("inline" if inline else "attachment", file_name)
+        return self._requests.signed("get_object", seconds, **parameters).url
+
+    def presign_put(
+        self,
+        key: str,
+        *,
+        seconds: int,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        only_if_absent: bool = False,
+    ) -> SignedRequest:
+        """Signs a PUT; asks the store nothing but, once, its profile. See `Store.presign_put`."""
+        parameters: dict[str, Any] = {
+            "Key": check_key(key),
+            "ContentLength": size,
+            "ChecksumSHA256": checksum(sha256),
+            **object_headers(content_type, metadata, cache_control, content_disposition),
+        }
+        if only_if_absent and self.profile().conditional_put:
+            parameters["IfNoneMatch"] = "*"
+        return self._requests.signed("put_object", seconds, **parameters)
+
+    # Uploads in parts
+
+    def begin_multipart_upload(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+    ) -> str:
+        """Opens an upload, with SHA-256s where the store keeps those of parts. See `Store.begin_multipart_upload`."""
+        return self._multipart.begin(check_key(key), content_type, metadata, cache_control, content_disposition)
+
+    def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
+        """Signs the PUT of a part without asking the store. See `Store.presign_part`."""
+        return self._requests.signed(
+            "upload_part",
+            seconds,
+            Key=check_key(key),
+            UploadId=upload_id,
+            PartNumber=check_part_number(number),
+            ContentLength=size,
+            ChecksumSHA256=checksum(sha256),
+        )
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:
+        """Reads every page of ListParts. See `Store.list_parts`."""
+        return self._multipart.parts(check_key(key), upload_id)
+
+    def complete_multipart_upload(
+        self, key: str, upload_id: str, parts: Sequence[Part], *, intent: str, only_if_absent: bool = False
+    ) -> StoredObject:
+        """Makes one object of the parts and confirms it with HEAD. See `Store.complete_multipart_upload`."""
+        return self._multipart.complete(check_key(key), upload_id, parts, intent, only_if_absent=only_if_absent)
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Ends an upload. See `Store.abort_multipart_upload`."""
         try:
-            return self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
-        except BotoCoreError as error:
-            raise self._requests.translated(error, "get_object") from error
+            self._requests.call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
+        except Absent as error:
+            self._requests.check_bucket_behind(error)
 
     # Listings
 
@@ -337,7 +401,7 @@ class S3Store:
             "list_objects_v2", {"Prefix": prefix, "MaxKeys": page_size}, start, {"ContinuationToken": "NextContinuationToken"}
         ):
             yield [
-                ListedObject(_under(prefix, row["Key"]), row["Size"], _bare(row["ETag"]), _milliseconds(row["LastModified"]))
+                ListedObject(_under(prefix, row["Key"]), row["Size"], bare(row["ETag"]), _milliseconds(row["LastModified"]))
                 for row in page.get("Contents", ())
             ]
 
@@ -431,17 +495,10 @@ class S3Store:
                     failures[item] = KeyFailure(key, code, row.get("Message", ""))
         return failures
 
-    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
-        """Ends an upload. See `Store.abort_multipart_upload`."""
-        try:
-            self._requests.call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
-        except Absent as error:
-            self._requests.check_bucket_behind(error)
-
     # Capabilities
 
     def profile(self) -> Profile:
-        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none when a profile was given."""
+        """Says what this store can do. See `Store.profile`. About 45 requests the first time, none when a profile was given."""
         if self._profile is None:
             self._profile = Probe(self, self._requests, self._versions).profile(f"{PROBE_PREFIX}{self._new_id()}/")
         return self._profile
@@ -467,31 +524,33 @@ def _under(prefix: str, key: str) -> str:
 
 
 def _stored(key: str, reply: Mapping[str, Any], size: int | None = None) -> StoredObject:
+    sha256, parts_sha256 = _checksums(reply)
     try:
         return StoredObject(
             key=key,
             size=reply["ContentLength"] if size is None else size,
-            etag=_bare(reply["ETag"]),
+            etag=bare(reply["ETag"]),
             last_modified=_milliseconds(reply["LastModified"]),
             content_type=reply.get("ContentType"),
-            sha256=_sha256(reply),
+            sha256=sha256,
             metadata=decode_metadata(reply.get("Metadata", {})),
             cache_control=reply.get("CacheControl"),
+            parts_sha256=parts_sha256,
+            content_disposition=reply.get("ContentDisposition"),
         )
     except KeyError as error:
         raise StorageError(f"The store's answer for {key!r} has no {error}; a proxy before it may have removed that header.") from error
 
 
-def _sha256(reply: Mapping[str, Any]) -> str | None:
-    """Gives the hex SHA-256 of the whole object; None without one, and for a multipart upload's hash of hashes (`...-N`)."""
-    checksum = reply.get("ChecksumSHA256")
-    if checksum is None or reply.get("ChecksumType") == "COMPOSITE" or "-" in checksum:
-        return None
-    return base64.b64decode(checksum).hex()
-
-
-def _bare(etag: str) -> str:
-    return etag.strip('"')
+def _checksums(reply: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Gives the SHA-256 of the object and that of a multipart upload's parts, as `StoredObject` has them; None for what is not kept."""
+    kept, dash, count = reply.get("ChecksumSHA256", "").partition("-")
+    if not kept:
+        return None, None
+    if dash:
+        return None, f"{hex_of(kept)}-{count}"
+    # Without the number of parts, a hash of hashes can be held against nothing.
+    return (None if reply.get("ChecksumType") == "COMPOSITE" else hex_of(kept)), None
 
 
 def _milliseconds(moment: datetime) -> int:

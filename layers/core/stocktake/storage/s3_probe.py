@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from stocktake.errors import StorageDenied, StorageError
 from stocktake.storage import ObjectVersion, Profile
+from stocktake.storage.rules import checksum, composite_sha256
 from stocktake.storage.s3_client import without_content_md5
 from stocktake.storage.s3_requests import OF_THE_STORE, ConditionFailed, Requests
 
@@ -17,6 +19,10 @@ PROBE_PREFIX = ".stocktake/probe/"
 
 # Names whose order differs between UTF-8 bytes, directories (`/` before `-`), UTF-16 units (U+1F600 before U+FF5E) and collation.
 _ORDER_NAMES = ("a", "a-b", "a.b", "a/b", "a/b/c", "a0", "Z", "\u00e9", "\uff5e", "\U0001f600")
+
+# What is sent with a checksum.
+_BODY = b"checked"
+_SHA256 = hashlib.sha256(_BODY).hexdigest()
 
 
 class Probe:
@@ -29,13 +35,14 @@ class Probe:
         self._versions = versions
 
     def profile(self, folder: str) -> Profile:
-        """Tries everything under `folder`, about 40 requests, and removes what it put there, versions included.
+        """Tries everything under `folder`, about 45 requests, and removes what it put there, versions included.
 
         Raises:
             StorageError: something of it could not be removed; the message names it.
         """
-        versioning = self._keeps_versions(folder + "version")
+        versioning = False
         try:
+            versioning = self._keeps_versions(folder + "version")
             return Profile(
                 conditional_put=self._honours_conditional_put(folder + "put"),
                 conditional_copy=self._honours_conditional_copy(folder + "source", folder + "target"),
@@ -43,6 +50,8 @@ class Probe:
                 versioning=versioning,
                 md5_needed=self._needs_content_md5(folder + "absent"),
                 ordered_listing=self._lists_in_order(folder + "order/"),
+                keeps_sha256=self._keeps_sha256(folder + "sha256"),
+                keeps_parts_sha256=self._keeps_parts_sha256(folder + "parts"),
             )
         finally:
             self._remove_probe(folder, versioning=versioning)
@@ -107,8 +116,39 @@ class Probe:
         except StorageError:
             return False  # some stores cannot hold both `a` and `a/b`
 
+    def _keeps_sha256(self, key: str) -> bool:
+        self._call("put_object", Key=key, Body=_BODY, ChecksumSHA256=checksum(_SHA256))
+        found = self._store.head(key)
+        return found is not None and found.sha256 == _SHA256
+
+    def _keeps_parts_sha256(self, key: str) -> bool:
+        try:
+            upload_id = self._call("create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+            try:
+                return self._completes_with_sha256(key, upload_id)
+            except StorageError:
+                self._store.abort_multipart_upload(key, upload_id)
+                raise
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return False
+
+    def _completes_with_sha256(self, key: str, upload_id: str) -> bool:
+        """Tells whether an upload of one part keeps its checksum all the way: listed, taken to complete, then in the hash of hashes."""
+        part = {"PartNumber": 1, "ChecksumSHA256": checksum(_SHA256)}
+        self._call("upload_part", Key=key, UploadId=upload_id, Body=_BODY, **part)
+        listed = self._store.list_parts(key, upload_id) or ()
+        # SeaweedFS 4.48 lists none, and completes such an upload only with them.
+        if [found.sha256 for found in listed] != [_SHA256]:
+            raise StorageError("The store does not list the checksum of a part.")
+        parts = {"Parts": [part | {"ETag": listed[0].etag}]}
+        self._call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload=parts)
+        found = self._store.head(key)
+        return found is not None and found.parts_sha256 == composite_sha256([_SHA256])
+
     def _remove_probe(self, folder: str, *, versioning: bool) -> None:
-        names = ["put", "source", "target", "delete", *(f"order/{name}" for name in _ORDER_NAMES)]
+        names = ["version", "put", "source", "target", "delete", "sha256", "parts", *(f"order/{name}" for name in _ORDER_NAMES)]
         left = self._store.delete_many([folder + name for name in names]).errors
         if versioning:
             left += self._store.delete_versions(list(self._versions(folder))).errors

@@ -1,4 +1,4 @@
-"""Requests to one bucket: sent, repeated where that is ours to do, listings read to their end, every failure turned into one of ours.
+"""Requests to one bucket: sent or signed, repeated where that is ours to do, listings read to their end, every failure one of ours.
 
 Who repeats a request: boto3's standard mode repeats lost connections, 5xx and the throttling it knows, 4 requests in all. 409
 ConditionalRequestConflict and the 429 of R2 it takes for final, so those are repeated here, and only what boto3 has not repeated already.
@@ -6,6 +6,7 @@ ConditionalRequestConflict and the 429 of R2 it takes for final, so those are re
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -25,6 +26,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from stocktake.errors import BucketNotFound, StorageDenied, StorageError, StorageUnavailable, WrongRegion
+from stocktake.storage import SignedRequest
+from stocktake.storage.rules import check_presigned_seconds, encode_metadata
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,7 +57,17 @@ _BUSY_CODES = frozenset(
 )
 # A 404 without a body, or with a web server's. Of an operation on an object it may be the key's, of any other it is the bucket's.
 _BARE_NOT_FOUND = frozenset({"404", "NotFound", "Not Found"})
-_OBJECT_OPERATIONS = frozenset({"head_object", "get_object", "copy_object", "delete_object", "abort_multipart_upload"})
+_OBJECT_OPERATIONS = frozenset(
+    {
+        "head_object",
+        "get_object",
+        "copy_object",
+        "delete_object",
+        "abort_multipart_upload",
+        "list_parts",
+        "complete_multipart_upload",
+    }
+)
 _REGION_CODES = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _DENIED_CODES = frozenset(
     {
@@ -90,6 +103,16 @@ class ConditionFailed(StorageError):
 class RangeBeyondEnd(StorageError):
     """416: the object is shorter than where the range begins."""
 
+
+# boto3's parameters that become headers of a presigned request, all of them signed in version 4; user metadata beside them.
+_SIGNED_HEADERS = {
+    "ContentLength": "Content-Length",
+    "ContentType": "Content-Type",
+    "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition",
+    "ChecksumSHA256": "x-amz-checksum-sha256",
+    "IfNoneMatch": "If-None-Match",
+}
 
 # Failures that say nothing of the capability that was tried.
 OF_THE_STORE = (BucketNotFound, StorageDenied, StorageUnavailable, WrongRegion)
@@ -127,6 +150,18 @@ class Requests:
                 delay = _delay(error, repeats, self._jitter())
             self._sleep(delay)
             repeats += 1
+
+    def signed(self, operation: str, seconds: int, **parameters: Any) -> SignedRequest:
+        """Signs a request for whoever is to send it within `seconds`, with every parameter that is a header; sends nothing."""
+        check_presigned_seconds(seconds)
+        method = "GET" if operation == "get_object" else "PUT"
+        headers = {header: str(parameters[name]) for name, header in _SIGNED_HEADERS.items() if name in parameters}
+        headers |= {f"x-amz-meta-{name}": value for name, value in parameters.get("Metadata", {}).items()}
+        try:
+            url = self._client.generate_presigned_url(operation, Params={"Bucket": self.bucket, **parameters}, ExpiresIn=seconds)
+        except BotoCoreError as error:
+            raise self.translated(error, operation) from error
+        return SignedRequest(method, url, headers)
 
     def translated(self, error: Failure, operation: str) -> StorageError:
         """Says what a failure of boto3 means in our words; holds neither credentials nor what was signed."""
@@ -182,7 +217,7 @@ class Requests:
         )
 
     def pages(
-        self, operation: str, parameters: dict[str, Any], start: dict[str, str], markers: Mapping[str, str]
+        self, operation: str, parameters: dict[str, Any], start: dict[str, Any], markers: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         """Yields the pages of a listing to its end, and never ends without the store having said so.
 
@@ -230,6 +265,31 @@ class Requests:
         if "NextKeyMarker" in page:
             page["NextKeyMarker"] = unquote_plus(page["NextKeyMarker"])
         return page
+
+
+def object_headers(
+    content_type: str, metadata: Mapping[str, str] | None, cache_control: str | None, content_disposition: str | None
+) -> dict[str, Any]:
+    """Gives boto3's parameters for the headers that an object is stored with and served with.
+
+    Raises InvalidRequest for metadata that no header can carry.
+    """
+    parameters: dict[str, Any] = {"ContentType": content_type, "Metadata": encode_metadata(metadata or {})}
+    if cache_control is not None:
+        parameters["CacheControl"] = cache_control
+    if content_disposition is not None:
+        parameters["ContentDisposition"] = content_disposition
+    return parameters
+
+
+def bare(etag: str) -> str:
+    """Gives an ETag without its quotation marks."""
+    return etag.strip('"')
+
+
+def hex_of(checksum: str | None) -> str | None:
+    """Gives a checksum in hex, as we keep it, for one in base64, as S3 sends it."""
+    return None if checksum is None else base64.b64decode(checksum).hex()
 
 
 def _delay(error: Failure, repeats: int, jitter: float) -> float:
