@@ -62,7 +62,7 @@ _UNSAID = {"", "application/octet-stream", "binary/octet-stream"}
 
 _MARKUP = re.compile(
     rb"""<(?:
-        (?:!doctype | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
+        (?:!doctype\s+html | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
       | \?php\s
       | (?:svg | img)[\s>/][\t\n\r\x20-\x7e]{4}
       | [a-z](?:[^<>\s"'/]*+[\s"'/]++)*?(?:on[a-z]{4,30}\s*= | (?:href|src|action)\s*=\s*["']?\s*javascript:)
@@ -195,7 +195,7 @@ def _measure(content_type: str, head: bytes, size: int, rules: Rules) -> contain
 def _ends_as_zip(body: bytes) -> bool:
     """Tells whether unpackers find a ZIP: an end record that leads to a directory with entries, however much comes before it.
 
-    They look for the record in the last 65,557 bytes, and for the directory right before it or where it says; a ZIP64 has another before it.
+    They look for the record in the last 65,557 bytes and for the directory before it, or where it says; before it ZIP64 has a record more.
     """
     at = len(body)
     earliest = max(0, len(body) - _ZIP_END.size - 0xFFFF)
