@@ -65,6 +65,13 @@ def test_an_update_is_of_the_version_that_was_read(operations: Operations) -> No
     assert operations.get("never") is None
 
 
+def test_an_update_moves_the_expiry_only_where_one_is_given(operations: Operations) -> None:
+    read = a_deletion(operations, expires_at=NOW)
+    moved = operations.update(read, expires_at=NOW + 5999)
+    assert moved.expires_at == NOW + 5000
+    assert operations.update(moved, status="done").expires_at == NOW + 5000
+
+
 def test_counters_do_not_disturb_an_update(operations: Operations) -> None:
     read = a_deletion(operations)
     assert operations.add("d1", "", "removed", 98) == 98

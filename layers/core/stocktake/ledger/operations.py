@@ -115,8 +115,18 @@ class Operations:
             ).get("Item")
         return None if raw is None else _operation(raw)
 
-    def update(self, operation: Operation, *, document: Mapping[str, Any] | None = None, status: str | None = None) -> Operation:
-        """Replaces document, status or both of exactly the version that was read.
+    def update(
+        self,
+        operation: Operation,
+        *,
+        document: Mapping[str, Any] | None = None,
+        status: str | None = None,
+        expires_at: int | None = None,
+    ) -> Operation:
+        """Replaces what is given of document, status and expiry in exactly the version that was read.
+
+        Args:
+            expires_at: milliseconds, rounded down to the second; it only lets DynamoDB tidy.
 
         Raises:
             RecordChanged: it has changed since, or is gone.
@@ -128,6 +138,8 @@ class Operations:
             actions.append(row.document.set(_document_text(document, operation.operation_id, operation.part)))
         if status is not None:
             actions.append(row.status.set(status))
+        if expires_at is not None:
+            actions.append(row.expires_at.set(expires_at // 1000))
         what = f"update operation {operation.operation_id!r} part {operation.part!r}"
         written = self._write(operation.operation_id, operation.part, actions, row.version == operation.version, what)
         if written is None:
