@@ -796,7 +796,12 @@ def test_a_name_without_addresses_is_an_error_of_the_dns(monkeypatch: pytest.Mon
 
 def test_a_dns_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [] if over.wait(3) else [])
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        over.wait(3)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ImportRefused, match=r"longer than 0\.2 seconds"):
         Fetcher(hosts=("*",), max_bytes=1, seconds=0.2).fetch(URL)
     over.set()
