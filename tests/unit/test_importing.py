@@ -148,8 +148,9 @@ class Server:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def dial(self, seconds: float) -> socket.socket:
-        return socket.create_connection(self._listener.getsockname(), timeout=seconds)
+    def dial(self) -> socket.socket:
+        """Connects with more patience than any test has: the fetcher's own has to do."""
+        return socket.create_connection(self._listener.getsockname(), timeout=30)
 
     def close(self) -> None:
         """Ends once the last answer has ended; closing again does nothing."""
@@ -250,7 +251,7 @@ class Network:
             raise ConnectionRefusedError
         if len(self.dialled) <= self._silent:
             raise TimeoutError
-        return self._server.dial(seconds)
+        return self._server.dial()
 
 
 def a_fetcher(
@@ -417,6 +418,7 @@ def test_an_entry_that_is_no_host_is_refused_at_once(entry: str) -> None:
         f"https://{HOST}\\@127.0.0.1/",
         f"https://{HOST}\\a.png",
         f" https://{HOST}/",
+        f"https://{HOST}/a\\b",
         f"https://{HOST}/a b",
         f"https://{HOST}/a\tb",
         f"https://{HOST}/\r\nX-Injected: 1",
@@ -470,6 +472,11 @@ def test_a_url_that_is_not_plain_https_to_a_name_leads_nowhere_and_is_not_shown(
         a_fetcher(names=names).fetch(url)
     assert names.asked == []
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_url_with_a_password_is_told_that_it_has_one() -> None:
+    with pytest.raises(ImportRefused, match="a user name or a password"):
+        a_fetcher().fetch(f"https://user:s3cret@{HOST}/")
 
 
 def test_the_longest_url_is_taken(server: Server) -> None:
@@ -789,7 +796,12 @@ def test_a_name_without_addresses_is_an_error_of_the_dns(monkeypatch: pytest.Mon
 
 def test_a_dns_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        over.wait(3)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ImportRefused, match=r"longer than 0\.2 seconds"):
         Fetcher(hosts=("*",), max_bytes=1, seconds=0.2).fetch(URL)
     over.set()

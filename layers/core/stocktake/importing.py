@@ -51,7 +51,10 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",  # documentation
     )
 )
-"""What `is_global` of the library may take for public. Source: IANA, special-purpose address registries."""
+"""What `is_global` of the library takes for public, or did in an earlier release: its lists change within a version of Python.
+
+Source: IANA, special-purpose address registries.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +286,7 @@ def _read_url(url: str) -> tuple[str, str]:
     if "@" in parts.netloc:
         raise ImportRefused("the URL holds a user name or a password: give one that needs none")
     name, _, port = parts.netloc.partition(":")
-    host = None if "[" in parts.netloc else _host_name(name)
+    host = _host_name(name)
     if host is None:
         raise ImportRefused("the URL names no host as the DNS has them: give a full name such as images.example.com, not an address")
     if port not in ("", str(_PORT)):
