@@ -1,9 +1,10 @@
-"""upload: check, store, record and serve objects. HTTP API in, JSON, bytes or a redirect out."""
+"""upload: every way in, the records, and the way out. HTTP API in; JSON, bytes or a redirect out. And a schedule, for what never came."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -13,100 +14,254 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake import answers
-from stocktake.problems import make_api, text_body
-from stocktake.requests import (
-    Base64ObjectBody,
-    ContentQuery,
-    ListQuery,
-    NewProjectBody,
-    NoBody,
-    NoQuery,
-    read_body,
-    read_metadata,
-    read_query,
-)
+from stocktake import upload_answers as answers
+from stocktake.answers import timed
+from stocktake.conditions import Partial
+from stocktake.idempotency import Attempt
+from stocktake.intents import Reserved
+from stocktake.layouts import project_stem
+from stocktake.problems import make_api, out_of_time, problem_of, text_body
+from stocktake.requests import ListQuery, NoBody, NoQuery, RecentQuery, read_body, read_query
 from stocktake.services import services
-from stocktake.upload import NewObject
+from stocktake.upload import NewObject, Uploaded
+from stocktake.upload_requests import (
+    Base64ObjectBody,
+    BatchBody,
+    CompletionBody,
+    ContentQuery,
+    GenerationReportBody,
+    ImportBody,
+    NewGenerationBody,
+    NewProjectBody,
+    NewUploadBody,
+    PartsBody,
+    QuotaBody,
+    read_details,
+    read_scope,
+)
+
+type Reserve = Callable[..., Reserved]
+"""Gives the identity of what a request makes, the same in every retry of it; by a name where it makes several."""
+
+_RESERVE_MS = 8000  # what one more object, part or intent may take
 
 logger = Logger()
 api = make_api(logger)
+
+
+# ---- projects
 
 
 @api.post("/projects")
 def create_project() -> Response[str]:
     """Opens a project."""
     body = read_body(NewProjectBody, text_body(api))
-    return created(answers.project(services.uploads.create_project(body.project_id, body.metadata)))
+    quota = body.quota.quota() if body.quota else None
+    return created(answers.project(services.uploads.create_project(body.project_id, body.metadata, quota)))
 
 
 @api.get("/projects/<project_id>")
 def get_project(project_id: str) -> dict[str, Any]:
     """Answers with a project."""
-    return answers.project(services.uploads.project(unquote(project_id)))
+    return answers.project(services.serving.project(unquote(project_id)))
+
+
+@api.put("/projects/<project_id>/quota")
+def set_quota(project_id: str) -> dict[str, Any]:
+    """Replaces a project's quota."""
+    return answers.project(services.uploads.set_quota(unquote(project_id), read_body(QuotaBody, text_body(api)).quota()))
+
+
+# ---- ways in
 
 
 @api.post("/projects/<project_id>/objects")
 def create_object(project_id: str) -> Response[str]:
     """Stores one object, sent raw or as base64 JSON."""
     read_query(NoQuery, api.current_event.query_string_parameters)
-    uploaded = services.uploads.put(unquote(project_id), new_object())
-    answer = answers.record(uploaded.record, services.uploads.url(uploaded.record))
-    return created({**answer, "warnings": list(uploaded.warnings)})
+    project_id, new = unquote(project_id), new_object()
+    return once(project_id, lambda reserve: (HTTPStatus.CREATED, uploaded(services.uploads.put(project_id, new, reserve()))))
+
+
+@api.post("/projects/<project_id>/objects/batch")
+def create_objects(project_id: str) -> Response[str]:
+    """Stores several objects, and answers for each with what came of it."""
+    project_id, items = unquote(project_id), read_body(BatchBody, text_body(api)).items()
+
+    def work(reserve: Reserve) -> tuple[int, dict[str, Any]]:
+        late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
+        results = services.uploads.put_many(project_id, items, lambda number: reserve(str(number)), out_of_time=late)
+        return HTTPStatus.MULTI_STATUS, {"results": [result_of(number, result) for number, result in enumerate(results)]}
+
+    return once(project_id, work)
+
+
+@api.post("/projects/<project_id>/imports")
+def import_object(project_id: str) -> Response[str]:
+    """Fetches an object from a URL and stores it."""
+    project_id, body = unquote(project_id), read_body(ImportBody, text_body(api))
+    return once(
+        project_id,
+        lambda reserve: (HTTPStatus.CREATED, uploaded(services.uploads.import_url(project_id, body.url, body.details(), reserve()))),
+    )
+
+
+@api.post("/projects/<project_id>/uploads")
+def begin_upload(project_id: str) -> Response[str]:
+    """Announces an object whose bytes go straight to the bucket."""
+    project_id, body = unquote(project_id), read_body(NewUploadBody, text_body(api))
+    return once(
+        project_id,
+        lambda reserve: (HTTPStatus.CREATED, answers.upload(services.presigned.begin(project_id, body.announced(), reserve()))),
+    )
+
+
+@api.get("/uploads/<upload_id>")
+def get_upload(upload_id: str) -> dict[str, Any]:
+    """Answers with how an upload stands, and which parts the bucket has."""
+    return answers.upload(services.presigned.upload(upload_id))
+
+
+@api.post("/uploads/<upload_id>/parts")
+def sign_parts(upload_id: str) -> dict[str, Any]:
+    """Signs the PUTs of some parts."""
+    signed = services.presigned.sign_parts(upload_id, read_body(PartsBody, text_body(api)).wanted())
+    return {"parts": [{"number": number, "bytes": size, **answers.signed(request)} for number, (size, request) in signed.items()]}
+
+
+@api.post("/uploads/<upload_id>/complete")
+def complete_upload(upload_id: str) -> dict[str, Any]:
+    """Looks at what arrived and commits it."""
+    body = read_body(CompletionBody, text_body(api))
+    late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
+    record = services.presigned.complete(upload_id, body.part_sha256, out_of_time=late)
+    return answers.record(record, services.serving.url(record))
+
+
+@api.delete("/uploads/<upload_id>")
+def abort_upload(upload_id: str) -> Response[str]:
+    """Ends an upload that is not complete."""
+    services.presigned.abort(upload_id)
+    return Response(HTTPStatus.NO_CONTENT, body="")
+
+
+# ---- generation jobs
+
+
+@api.post("/projects/<project_id>/generations")
+def create_generation(project_id: str) -> Response[str]:
+    """Writes a generation job."""
+    project_id, body = unquote(project_id), read_body(NewGenerationBody, text_body(api))
+
+    def work(reserve: Reserve) -> tuple[int, dict[str, Any]]:
+        made = services.generations.create(project_id, body.metadata, body.sensitive, body.outputs, reserve())
+        return HTTPStatus.CREATED, answers.generation(made, services.serving.url)
+
+    return once(project_id, work)
+
+
+@api.get("/projects/<project_id>/generations")
+def list_generations(project_id: str) -> dict[str, Any]:
+    """Answers with the newest jobs of a project."""
+    limit = read_query(RecentQuery, api.current_event.query_string_parameters).limit
+    jobs = services.generations.recent(unquote(project_id), limit)
+    return {"generations": [answers.generation(job, services.serving.url) for job in jobs]}
+
+
+@api.get("/generations/<generation_id>")
+def get_generation(generation_id: str) -> dict[str, Any]:
+    """Answers with a job, its metadata as it was sent, and all its images."""
+    return answers.generation(services.generations.generation(generation_id, opened=True), services.serving.url)
+
+
+@api.patch("/generations/<generation_id>")
+def report_generation(generation_id: str) -> dict[str, Any]:
+    """Notes what the worker says of its job."""
+    body = read_body(GenerationReportBody, text_body(api))
+    return answers.generation(services.generations.report(generation_id, body.status, body.error), services.serving.url)
+
+
+# ---- records and bytes
 
 
 @api.get("/projects/<project_id>/objects")
 def list_objects(project_id: str) -> dict[str, Any]:
     """Answers with one page of a project's records."""
     query = read_query(ListQuery, api.current_event.query_string_parameters)
-    records, following = services.uploads.page(unquote(project_id), query.limit, query.cursor)
+    records, following = services.serving.page(unquote(project_id), query.limit, query.cursor)
     return {"objects": [answers.record(record) for record in records], "cursor": following}
 
 
 @api.get("/objects/<object_id>")
 def get_object(object_id: str) -> dict[str, Any]:
-    """Answers with a record and where its bytes are."""
-    record = services.uploads.record(object_id)
-    return answers.record(record, services.uploads.url(record))
+    """Answers with a record, its metadata as it was sent, and where its bytes are."""
+    record = services.serving.record(object_id)
+    return answers.record(record, services.serving.url(record), services.serving.metadata(record))
 
 
 @api.delete("/objects/<object_id>")
-def delete_object(object_id: str) -> Response[str]:
-    """Removes one object, bytes first."""
+def delete_object(object_id: str) -> dict[str, Any]:
+    """Removes one object, and answers with the receipt."""
     read_query(NoQuery, api.current_event.query_string_parameters)
     read_body(NoBody, text_body(api))
-    services.uploads.delete(object_id)
-    return Response(HTTPStatus.NO_CONTENT, body="")
+    return timed(services.object_deletions.delete(object_id))
 
 
 @api.get("/objects/<object_id>/content")
 def get_content(object_id: str) -> Response[bytes] | Response[str]:
     """Redirects to the bytes, or answers with them for `?as=bytes`."""
-    if read_query(ContentQuery, api.current_event.query_string_parameters).way == "bytes":
-        content = services.uploads.content(object_id)
-        return Response(HTTPStatus.OK, content.object.content_type, content.body, headers=answers.content_headers(content.object))
-    url = services.uploads.url(services.uploads.available(object_id))
-    return Response(HTTPStatus.FOUND, body="", headers={"Location": url, "Cache-Control": "no-store"})
+    as_bytes = read_query(ContentQuery, api.current_event.query_string_parameters).way == "bytes"
+    read = services.serving.bytes if as_bytes else services.serving.redirect
+    served = read(object_id, api.current_event.headers)
+    headers = answers.content_headers(served)
+    if served.url is not None:
+        return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url, "Cache-Control": "no-store"})
+    if served.content is None:
+        return Response(HTTPStatus.NOT_MODIFIED, body="", headers=headers)
+    status = HTTPStatus.PARTIAL_CONTENT if isinstance(served.asked, Partial) else HTTPStatus.OK
+    return Response(status, served.record.content_type, served.content.body, headers=headers)
+
+
+# ---- small
 
 
 def new_object() -> NewObject:
     """Reads the object from either way of sending it."""
-    event = api.current_event
-    if (event.headers.get("content-type") or "").lower().startswith("application/json"):
-        body = read_body(Base64ObjectBody, text_body(api))
-        return NewObject(body.content(), body.content_type, body.file_name, body.cache_control, body.metadata)
-    return NewObject(
-        body=raw_body(),
-        declared_type=event.headers.get("content-type"),
-        file_name=unquote(event.headers.get("stocktake-file-name", "")) or None,
-        cache_control=event.headers.get("cache-control"),
-        metadata=read_metadata(event.headers.get("stocktake-metadata")),
-    )
+    headers = api.current_event.headers
+    if (headers.get("content-type") or "").lower().startswith("application/json"):
+        return read_body(Base64ObjectBody, text_body(api)).new_object()
+    return NewObject(raw_body(), headers.get("content-type"), read_details(headers))
 
 
 def raw_body() -> bytes:
     """Returns the bytes of the request."""
     return b64decode(api.current_event.body or "") if api.current_event.is_base64_encoded else (api.current_event.body or "").encode()
+
+
+def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]]]) -> Response[str]:
+    """Does the work of a request, or answers as it was answered when its Idempotency-Key came before."""
+
+    def attempted(attempt: Attempt) -> tuple[int, str]:
+        status, document = work(lambda name="": Reserved(attempt.object_id(name), attempt.at, attempt.is_retry))
+        return status, json.dumps(document)
+
+    event = api.current_event
+    kept = services.idempotency.once(read_scope(event.raw_event, event.headers, project_stem(project_id)), attempted)
+    headers = {"Idempotency-Replayed": "true"} if kept.replayed else {}
+    return Response(kept.status, content_types.APPLICATION_JSON, kept.body, headers=headers)
+
+
+def uploaded(result: Uploaded) -> dict[str, Any]:
+    """Answers with what was stored."""
+    return {**answers.record(result.record, services.serving.url(result.record)), "warnings": list(result.warnings)}
+
+
+def result_of(number: int, result: Uploaded | Exception) -> dict[str, Any]:
+    """Answers for one item of a batch."""
+    if isinstance(result, Uploaded):
+        return {"item": number, "status": HTTPStatus.CREATED, "object": uploaded(result)}
+    problem = problem_of(result, logger, api.current_event.request_context.request_id)
+    return {"item": number, "status": problem["status"], "problem": problem}
 
 
 def created(document: dict[str, Any]) -> Response[str]:
@@ -118,3 +273,12 @@ def created(document: dict[str, Any]) -> Response[str]:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Takes requests of the HTTP API."""
     return api.resolve(event, context)
+
+
+@logger.inject_lambda_context(clear_state=True)
+def tidy(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Ends the uploads and deletions whose time has come; started by a schedule."""
+    late = out_of_time(context, reserve_ms=_RESERVE_MS)
+    ended = {**services.presigned.tidy(out_of_time=late), "deletions": services.object_deletions.tidy(out_of_time=late)}
+    logger.info("tidied", extra={"ended": ended})
+    return ended

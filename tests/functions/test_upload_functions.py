@@ -73,14 +73,17 @@ def test_the_bytes_themselves_are_answered_where_asked(scene: Scene) -> None:
 def test_an_object_that_is_not_stored_says_so(scene: Scene) -> None:
     scene.an_object(State.MISSING)
     status, problem = scene.api(upload.handler, "upload/get_content")
-    assert (status, problem["type"]) == (409, "urn:stocktake:problem:object-unavailable")
+    assert (status, problem["type"]) == (409, "urn:stocktake:problem:object-missing")
 
 
 def test_an_object_is_deleted_once(scene: Scene) -> None:
     scene.an_object()
-    assert scene.call(upload.handler, "upload/delete_object")["statusCode"] == 204
-    assert scene.api(upload.handler, "upload/delete_object")[0] == 404
-    assert scene.api(upload.handler, "upload/get_object")[1]["type"] == "urn:stocktake:problem:object-not-found"
+    status, receipt = scene.api(upload.handler, "upload/delete_object")
+    assert (status, receipt["key"], receipt["bytes"]) == (200, KEY, len(BODY))
+    assert receipt["deleted_at"]
+    assert scene.api(upload.handler, "upload/delete_object") == (200, receipt)
+    status, problem = scene.api(upload.handler, "upload/get_object")
+    assert (status, problem["type"]) == (410, "urn:stocktake:problem:object-deleted")
 
 
 def test_objects_are_listed(scene: Scene) -> None:
@@ -113,7 +116,7 @@ def test_what_nobody_foresaw_shows_nothing_of_itself(scene: Scene, monkeypatch: 
     def broken(*args: object) -> None:
         raise RuntimeError("the secret is hunter2")
 
-    monkeypatch.setattr(scene.services.uploads, "project", broken)
+    monkeypatch.setattr(scene.services.serving, "project", broken)
     answer = scene.call(upload.handler, "upload/get_project")
     assert answer["statusCode"] == 500
     assert "hunter2" not in answer["body"]
@@ -123,6 +126,6 @@ def test_a_ledger_that_does_not_answer_is_a_503(scene: Scene, monkeypatch: pytes
     def broken(*args: object) -> None:
         raise LedgerError("the ledger did not answer: try again")
 
-    monkeypatch.setattr(scene.services.uploads, "project", broken)
+    monkeypatch.setattr(scene.services.serving, "project", broken)
     status, problem = scene.api(upload.handler, "upload/get_project")
     assert (status, problem["type"]) == (503, "urn:stocktake:problem:ledger-error")

@@ -12,14 +12,19 @@ import pytest
 from botocore.stub import Stubber
 from pydantic import BaseModel
 
-from stocktake import answers, dashboard, requests
+from stocktake import answers, dashboard, requests, upload_answers, upload_requests
+from stocktake.conditions import Full
 from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
 from stocktake.ids import new_id, now_ms, time_of_id
+from stocktake.intents import Details, SessionPlace
 from stocktake.ledger import Operation
 from stocktake.messaging import Bus, Queue, StateMachine
-from stocktake.model import StoredObject
-from stocktake.requests import Base64ObjectBody, NewProjectBody, read_body, read_metadata
+from stocktake.model import Record, State, StoredObject
+from stocktake.requests import read_body
+from stocktake.serving import Served
 from stocktake.settings import read_settings
+from stocktake.storage import Content
+from stocktake.upload_requests import Base64ObjectBody, NewProjectBody, read_details
 
 ENVIRONMENT = {
     "STORAGE_BUCKET": "data",
@@ -40,7 +45,21 @@ ENVIRONMENT = {
     "DELETION_DEAD_LETTER_QUEUE_URL": "https://sqs/dead",
     "RECONCILIATION_STATE_MACHINE_ARN": "arn:aws:states:eu-north-1:123456789012:stateMachine:r",
     "MAX_UPLOAD_BYTES": "4500000",
-    "WARN_UPLOAD_BYTES": "3500000",
+    "MAX_OBJECT_BYTES": "5000000000",
+    "WARN_UPLOAD_BYTES": "10000000",
+    "MAX_PIXELS": "50000000",
+    "MAX_SIDE": "20000",
+    "ALLOWED_TYPES": "",
+    "BATCH_ITEMS": "20",
+    "BATCH_WORKERS": "5",
+    "IMPORT_HOSTS": "",
+    "MAX_IMPORT_BYTES": "25000000",
+    "DEFAULT_QUOTA_OBJECTS": "0",
+    "DEFAULT_QUOTA_BYTES": "0",
+    "SENSITIVE_FIELDS": "",
+    "SEALING_SECRET": "",
+    "SEALING_KMS_KEY": "",
+    "MULTIPART_SECONDS": "86400",
     "DEFAULT_CACHE_CONTROL": "public, max-age=31536000",
     "PRESIGNED_SECONDS": "900",
     "GRACE_SECONDS": "86400",
@@ -97,7 +116,7 @@ def test_all_complaints_come_at_once_and_show_no_values() -> None:
 
 
 def test_every_body_and_query_can_be_built() -> None:
-    members = vars(requests).values()
+    members = [*vars(requests).values(), *vars(upload_requests).values()]
     models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel) and member is not BaseModel]
     assert len(models) > 10
     for model in models:
@@ -113,7 +132,7 @@ def test_metadata_comes_through_a_body_with_its_types() -> None:
     metadata = {"aspectRatio": "16:9", "numberOfImages": 2, "guidance": 7.0, "tags": ["a", None, True], "nested": {"é": "ü"}}
     body = read_body(Base64ObjectBody, json.dumps({"content_base64": "aGk=", "metadata": metadata}))
     assert json.dumps(body.metadata) == json.dumps(metadata)
-    assert body.content() == b"hi"
+    assert body.new_object().body == b"hi"
 
 
 @pytest.mark.parametrize(("body", "complaint"), [(None, "project_id"), ("{", "body"), ('{"project_id": 7}', "project_id"), ("[]", "body")])
@@ -124,18 +143,30 @@ def test_a_body_that_cannot_be_read_says_which_field(body: str | None, complaint
 
 def test_what_is_not_base64_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="not base64"):
-        Base64ObjectBody(content_base64="a b c").content()
+        Base64ObjectBody(content_base64="a b c").new_object()
 
 
 @pytest.mark.parametrize("header", ["{", "[1]", "7"])
 def test_a_metadata_header_that_is_no_object_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequest, match="Stocktake-Metadata"):
-        read_metadata(header)
+        read_details({"stocktake-metadata": header})
 
 
-def test_a_metadata_header_is_read_and_an_absent_one_is_empty() -> None:
-    assert read_metadata('{"n": 2}') == {"n": 2}
-    assert read_metadata(None) == {}
+def test_the_headers_of_a_raw_upload_say_what_a_body_says() -> None:
+    options = {"sensitive": ["who"], "layout": {"name": "session", "persona": "p"}, "generation": {"generation_id": "g", "output": 1}}
+    headers = {
+        "stocktake-metadata": '{"n": 2}',
+        "stocktake-file-name": "caf%C3%A9.png",
+        "cache-control": "no-store",
+        "stocktake-options": json.dumps(options),
+    }
+    assert read_details(headers) == Details("café.png", "no-store", {"n": 2}, ("who",), SessionPlace("p"), "g", 1)
+    assert read_details({}) == Details()
+
+
+def test_an_unknown_option_is_an_error_that_names_the_header() -> None:
+    with pytest.raises(InvalidRequest, match="Stocktake-Options cannot be read: colour is unknown"):
+        read_details({"stocktake-options": '{"colour": "red"}'})
 
 
 def a_client(service: str) -> Any:
@@ -179,18 +210,26 @@ def test_times_are_answered_in_utc_at_any_depth() -> None:
     assert document == {"as_of": "1970-01-01T00:00:00.000Z", "deep": [{"finished_at": "2026-11-21T05:30:00.123Z", "n_at": "as is"}]}
 
 
+def a_served(content_type: str, file_name: str | None = None) -> Served:
+    record = Record("k", "o", "p", 1, State.STORED, 1, 0, 0, etag="e", content_type=content_type, file_name=file_name)
+    return Served(record, Full(), content=Content(StoredObject("k", 1, "e", 0), b"x"))
+
+
 @pytest.mark.parametrize(
     ("content_type", "disposition"), [("image/png", "inline"), ("video/mp4", "attachment"), ("image/svg+xml", "attachment")]
 )
 def test_only_harmless_images_are_shown_in_place(content_type: str, disposition: str) -> None:
-    headers = answers.content_headers(StoredObject("k", 1, "e", 0, content_type=content_type))
+    headers = upload_answers.content_headers(a_served(content_type))
     assert headers["Content-Disposition"] == disposition
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_file_name_cannot_break_out_of_its_header() -> None:
-    headers = answers.content_headers(StoredObject("k", 1, "e", 0, content_type="image/png"), 'a"\r\nSet-Cookie: x=é.png')
-    assert headers["Content-Disposition"] == "inline; filename*=UTF-8''a%22%0D%0ASet-Cookie%3A%20x%3D%C3%A9.png"
+    headers = upload_answers.content_headers(a_served("image/png", 'a"\r\nSet-Cookie: x=é.png'))
+    assert (
+        headers["Content-Disposition"]
+        == "inline; filename=\"a___Set-Cookie: x=_.png\"; filename*=UTF-8''a___Set-Cookie%3A%20x%3D%C3%A9.png"
+    )
 
 
 def an_overview(**changes: Any) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def test_records_held_by_other_flows_are_not_touched(world: World, state: State,
 
 def test_an_object_that_returns_while_it_is_being_marked_missing_is_not_lost(world: World) -> None:
     record = world.upload()
-    body = world.uploads.content(record.object_id).body
+    body = world.bytes_of(record)
     world.store.delete(record.key)
     real = world.ledger.move
 

@@ -37,7 +37,7 @@ def a_world_with_one_of_each(world: World) -> dict[str, str]:
         "inline": "projects/p1/2026/11/00000000000000000000000901.png",
         "external": "projects/p1/2026/11/00000000000000000000000902.png",
     }
-    size = world.uploads.content(world.ledger.record(keys["etag"]).object_id).object.size  # type: ignore[union-attr]  # uploaded above
+    size = world.ledger.record(keys["etag"]).size  # type: ignore[union-attr]  # uploaded above
     world.store.remove(keys["missing"])
     world.store.remove(keys["returned"])
     world.aligner().align(keys["returned"])

@@ -10,8 +10,8 @@ from stocktake.errors import (
     InvalidKey,
     InvalidRequest,
     LedgerError,
+    ObjectDeleted,
     ObjectExists,
-    ObjectNotFound,
     ObjectUnavailable,
     ProjectClosed,
     ProjectExists,
@@ -22,7 +22,7 @@ from stocktake.errors import (
     UnsupportedType,
 )
 from stocktake.model import State
-from stocktake.upload import Limits, NewObject, Uploads
+from stocktake.serving import Serving
 from tests.unit.world import Crash, World, an_image
 
 
@@ -53,7 +53,7 @@ def test_the_intent_is_written_before_any_byte(world: World) -> None:
 def test_metadata_comes_back_exactly_as_sent_with_its_types(world: World) -> None:
     metadata = {"aspectRatio": "16:9", "numberOfImages": 2, "scale": 1.0, "nested": {"é": [None, True, 1e-9]}}
     record = world.upload(metadata=metadata)
-    assert json.dumps(dict(world.uploads.record(record.object_id).metadata)) == json.dumps(metadata)
+    assert json.dumps(world.serving.metadata(world.serving.record(record.object_id))) == json.dumps(metadata)
 
 
 def test_objects_are_cached_for_a_year_unless_the_upload_says_otherwise(world: World) -> None:
@@ -69,14 +69,14 @@ def test_objects_are_cached_for_a_year_unless_the_upload_says_otherwise(world: W
 )
 def test_what_is_refused_leaves_nothing_behind(world: World, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        world.uploads.put("p1", NewObject(body))
+        world.put(body)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 
 def test_a_large_object_is_taken_with_a_warning(world: World) -> None:
-    uploaded = world.uploads.put("p1", NewObject(an_image() + bytes(95_000)))
+    uploaded = world.put(an_image() + bytes(95_000))
     assert uploaded.warnings
-    assert not world.uploads.put("p1", NewObject(an_image())).warnings
+    assert not world.put(an_image()).warnings
 
 
 def test_a_project_nobody_opened_takes_no_uploads(world: World) -> None:
@@ -86,7 +86,7 @@ def test_a_project_nobody_opened_takes_no_uploads(world: World) -> None:
 
 def test_a_project_is_opened_once_under_all_its_spellings(world: World) -> None:
     world.uploads.create_project("proj_7", {"customer": "Ada"})
-    assert world.uploads.project("7").project_id == "proj_7"
+    assert world.serving.project("7").project_id == "proj_7"
     for spelling in ("proj_7", "7", "proj_proj_7"):
         with pytest.raises(ProjectExists):
             world.uploads.create_project(spelling, {})
@@ -169,22 +169,13 @@ def test_a_projects_metadata_has_a_limit(world: World) -> None:
         world.uploads.create_project("large", {"text": "x" * 100_000})
 
 
-def test_an_upload_under_way_is_not_deleted_from_under_its_uploader(world: World) -> None:
-    record = world.record("projects/p1/x.png", State.PENDING)
-    with pytest.raises(ObjectUnavailable, match="being uploaded"):
-        world.uploads.delete(record.object_id)
-    world.clock.advance(60_001)
-    world.uploads.delete(record.object_id)
-    assert world.counts() == {}
-
-
 def test_bytes_that_no_answer_carries_are_not_read(world: World) -> None:
     key = "projects/p1/scenes/s/media/large.mp4"
     world.plant(key, body=bytes(100_001))
     record = world.aligner().align(key).after
     assert record is not None
     with pytest.raises(TooLarge, match="by its url"):
-        world.uploads.content(record.object_id)
+        world.serving.bytes(record.object_id, {})
 
 
 def test_a_put_whose_end_is_not_known_leaves_its_intent(world: World) -> None:
@@ -269,45 +260,44 @@ def test_a_ledger_that_does_not_answer_stops_the_upload_before_any_byte(world: W
 
 def test_the_bytes_come_back_as_they_were(world: World) -> None:
     record = world.upload(color=3)
-    assert world.uploads.content(record.object_id).body == an_image(3)
+    assert world.bytes_of(record) == an_image(3)
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.MISSING, State.QUARANTINED, State.INLINE, State.EXTERNAL])
 def test_what_is_not_stored_says_why_it_cannot_be_fetched(world: World, state: State) -> None:
     record = world.record("projects/p1/x.png", state)
     with pytest.raises(ObjectUnavailable, match=state.lower()):
-        world.uploads.content(record.object_id)
+        world.serving.bytes(record.object_id, {})
 
 
 def test_bytes_lost_since_the_last_look_are_a_clear_answer(world: World) -> None:
     record = world.upload()
     world.store.delete(record.key)
-    with pytest.raises(ObjectUnavailable, match="nothing under its key"):
-        world.uploads.content(record.object_id)
+    with pytest.raises(ObjectUnavailable, match="under its key"):
+        world.serving.bytes(record.object_id, {})
 
 
 def test_urls_are_public_where_the_bucket_is_and_presigned_elsewhere(world: World) -> None:
     record = world.upload()
-    assert world.store.fetch(world.uploads.url(record)).body == an_image()
-    public = Uploads(
+    assert world.store.fetch(str(world.serving.url(record))).body == an_image()
+    public = Serving(
         world.store,
         world.ledger,
-        identity=world.identity,
-        limits=Limits(),
+        world.object_deletions,
+        world.sealer,
         public_base_url="https://cdn.example",
-        default_cache_control="x",
-        now=world.clock,
-        new_id=world.new_id,
+        presigned_seconds=900,
+        max_bytes=1000,
     )
     assert public.url(record) == f"https://cdn.example/{record.key}"
 
 
 def test_deleting_an_object_removes_bytes_record_and_count(world: World) -> None:
     record = world.upload()
-    world.uploads.delete(record.object_id)
+    world.object_deletions.delete(record.object_id)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
-    with pytest.raises(ObjectNotFound):
-        world.uploads.record(record.object_id)
+    with pytest.raises(ObjectDeleted, match="requested"):
+        world.serving.record(record.object_id)
 
 
 def test_deleting_an_object_whose_event_comes_first_still_removes_the_record(world: World) -> None:
@@ -320,19 +310,19 @@ def test_deleting_an_object_whose_event_comes_first_still_removes_the_record(wor
             world.aligner().align(record.key)
 
     world.store.on_call = event
-    world.uploads.delete(record.object_id)
+    world.object_deletions.delete(record.object_id)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 
 def test_a_quarantined_object_is_not_deleted_by_hand(world: World) -> None:
     record = world.record("projects/p1/x.png", State.QUARANTINED)
     with pytest.raises(ObjectUnavailable, match="restore it first"):
-        world.uploads.delete(record.object_id)
+        world.object_deletions.delete(record.object_id)
 
 
 def test_a_project_is_listed_page_by_page(world: World) -> None:
     keys = sorted(world.upload(color=number).key for number in range(5))
-    first, cursor = world.uploads.page("proj_p1", 3, None)
-    second, end = world.uploads.page("p1", 3, cursor)
+    first, cursor = world.serving.page("proj_p1", 3, None)
+    second, end = world.serving.page("p1", 3, cursor)
     assert [record.key for record in first + second] == keys
     assert end is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import json
@@ -15,21 +16,30 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
+from stocktake.checks import Rules
+from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
+from stocktake.importing import Fetcher
+from stocktake.intents import Details, Intents, Reserved
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
 from stocktake.model import Record, State
+from stocktake.object_deletion import ObjectDeletions
 from stocktake.object_events import ObjectEvents
+from stocktake.presigned import PresignedUploads
 from stocktake.project_deletion import ProjectDeletions, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.repair import Repairs
+from stocktake.sealing import KeyRing, Sealer
+from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
-from stocktake.upload import Limits, NewObject, Uploads
+from stocktake.upload import Limits, NewObject, Uploaded, Uploads
 
 HOUR = 3_600_000
 OBVIOUS = {"missing": "mark_missing", "orphan": "quarantine"}
 DAY = 24 * HOUR
+SWEEP_DELAY = 960_000
 
 
 def an_image(color: int = 0, form: str = "PNG") -> bytes:
@@ -68,6 +78,7 @@ class World:
     operations: Operations
     clock: Clock
     layouts: Registry = field(default_factory=Registry)
+    rules: Rules = field(default_factory=Rules)
     grace_ms: int = HOUR
     messages: deque[tuple[str, dict[str, Any], int]] = field(default_factory=deque)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
@@ -87,20 +98,75 @@ class World:
         return Identity(self.store, self.operations, self.clock, self.new_id)
 
     @cached_property
+    def object_deletions(self) -> ObjectDeletions:
+        return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=SWEEP_DELAY, now=self.clock)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        keys = {"current": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}}
+        return Sealer(KeyRing.parse(json.dumps(keys)))
+
+    @cached_property
+    def intents(self) -> Intents:
+        return Intents(
+            self.store,
+            self.ledger,
+            self.object_deletions,
+            self.sealer,
+            default_cache_control="public, max-age=31536000",
+            now=self.clock,
+        )
+
+    @cached_property
+    def generations(self) -> Generations:
+        return Generations(self.ledger, self.operations, self.intents, self.object_deletions, self.sealer, now=self.clock)
+
+    @cached_property
     def uploads(self) -> Uploads:
         return Uploads(
             self.store,
             self.ledger,
+            self.intents,
+            self.generations,
             identity=self.identity,
+            fetcher=Fetcher(hosts=(), max_bytes=100_000, seconds=5),
+            rules=self.rules,
             limits=Limits(max_bytes=100_000, warn_bytes=90_000),
-            public_base_url=None,
-            default_cache_control="public, max-age=31536000",
+            default_quota=None,
             now=self.clock,
-            new_id=self.new_id,
+        )
+
+    @cached_property
+    def presigned(self) -> PresignedUploads:
+        return PresignedUploads(
+            self.store,
+            self.ledger,
+            self.operations,
+            self.intents,
+            self.object_deletions,
+            self.generations,
+            self.aligner(),
+            self.rules,
+            max_bytes=10**12,
+            seconds=900,
+            multipart_seconds=86_400,
+            now=self.clock,
+        )
+
+    @cached_property
+    def serving(self) -> Serving:
+        return Serving(
+            self.store,
+            self.ledger,
+            self.object_deletions,
+            self.sealer,
+            public_base_url=None,
+            presigned_seconds=900,
+            max_bytes=100_000,
         )
 
     def aligner(self, source: str = "event") -> Aligner:
-        return Aligner(self.store, self.ledger, self.layouts, self.clock, source)
+        return Aligner(self.store, self.ledger, self.layouts, self.object_deletions, self.rules, self.clock, source)
 
     @cached_property
     def events(self) -> ObjectEvents:
@@ -115,7 +181,7 @@ class World:
             dead_letters=lambda message, delay: self.dead_letters.append(dict(message)),
         )
         return ProjectDeletions(
-            self.store, self.ledger, self.operations, self.layouts, wiring, sweep_delay_ms=960_000, now=self.clock, new_id=self.new_id
+            self.store, self.ledger, self.operations, self.layouts, wiring, sweep_delay_ms=SWEEP_DELAY, now=self.clock, new_id=self.new_id
         )
 
     @cached_property
@@ -162,8 +228,22 @@ class World:
 
     # doing
 
-    def upload(self, project_id: str = "p1", color: int = 0, **fields: Any) -> Record:
-        return self.uploads.put(project_id, NewObject(an_image(color), **fields)).record
+    def reserve(self) -> Reserved:
+        """Makes the identity of something new."""
+        at = self.clock()
+        return Reserved(self.new_id(at), at)
+
+    def put(self, body: bytes, project_id: str = "p1", *, declared_type: str | None = None, **details: Any) -> Uploaded:
+        return self.uploads.put(project_id, NewObject(body, declared_type, Details(**details)), self.reserve())
+
+    def upload(self, project_id: str = "p1", color: int = 0, **details: Any) -> Record:
+        return self.put(an_image(color), project_id, **details).record
+
+    def bytes_of(self, record: Record) -> bytes:
+        """Reads an object's bytes as a caller would."""
+        content = self.serving.bytes(record.object_id, {}).content
+        assert content is not None
+        return content.body
 
     def plant(self, *keys: str, body: bytes = b"stranger") -> None:
         """Puts objects behind the ledger's back."""

@@ -6,6 +6,9 @@ what the bucket said after the version it replaces, so any order of events ends 
 
 One race is left: the object comes back between HEAD and the write that marks it missing, and the event of its return finds record and
 bucket equal. After marking a record missing the bucket is therefore asked once more.
+
+An object that comes by a presigned URL is committed only once it was looked at (`confirmation`). One that comes after its deletion was
+proved is nobody's: its key was made for one object and is never used again, so it is not adopted, and the deletion's own sweep removes it.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from stocktake.errors import ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
+from stocktake.checks import Inspected, Rules
+from stocktake.confirmation import UNCHECKED, confirm
+from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
 from stocktake.ids import new_id
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
+from stocktake.object_deletion import ObjectDeletions
 from stocktake.storage import Store
 
 _ATTEMPTS = 5
@@ -43,6 +49,7 @@ class Outcome(enum.StrEnum):
     PROJECT_CLOSED = "project_closed"
     DIFFERS = "differs"  # an intent whose object is not the one announced: left for reconciliation
     HELD = "held"  # quarantined, inline or external: its own flow decides
+    DELETED = "deleted"  # an object that was deleted by request, and whose bytes came late
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ class Aligner:
     store: Store
     ledger: Ledger
     layouts: Registry
+    deletions: ObjectDeletions
+    rules: Rules
     now: Callable[[], int]
     source: str
 
@@ -101,6 +110,8 @@ class Aligner:
             return Alignment(Outcome.SPELLED_OTHERWISE, None, None)
         if parsed is None:
             return Alignment(Outcome.UNKNOWN_KEY, None, None)
+        if parsed.object_id is not None and self.deletions.why_deleted(parsed.object_id) is not None:
+            return Alignment(Outcome.DELETED, None, None)
         stem = self.owner_of(parsed)
         if stem is None:
             return Alignment(Outcome.NO_PROJECT, None, None)
@@ -140,8 +151,12 @@ class Aligner:
     def _with_both(self, record: Record, stored: StoredObject) -> Alignment:
         if record.state not in (State.STORED, State.MISSING, State.PENDING):
             return Alignment(Outcome.HELD, record, record)
-        if record.state is State.PENDING and not same_bytes(record, stored):
-            return Alignment(Outcome.DIFFERS, record, record)
+        inspected = None
+        if record.state is State.PENDING:
+            try:
+                inspected = self._confirmed(record, stored)
+            except (ConfirmationFailed, InvalidRequest):
+                return Alignment(Outcome.DIFFERS, record, record)
         if record.state is State.STORED and (record.size, record.etag) == (stored.size, stored.etag):
             return Alignment(Outcome.IN_LINE, record, record)
         after = replace(
@@ -155,8 +170,17 @@ class Aligner:
             updated_at=self.now(),
             expires_at=None,
         )
+        if inspected is not None:
+            after = replace(after, width=inspected.width, height=inspected.height)
         outcome = {State.PENDING: Outcome.COMMITTED, State.MISSING: Outcome.RETURNED}.get(record.state, Outcome.REFRESHED)
         return self._moved(outcome, record, after)
+
+    def _confirmed(self, record: Record, stored: StoredObject) -> Inspected | None:
+        if record.source in UNCHECKED:
+            return confirm(self.store, record, stored, self.rules)
+        if not same_bytes(record, stored):
+            raise ConfirmationFailed(f"the object under {record.key!r} is not the one announced")
+        return None  # it was looked at before it was stored
 
     def _moved(self, outcome: Outcome, before: Record | None, after: Record | None, *, gated: bool = True) -> Alignment:
         try:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
-from stocktake.checks import needs_attachment
 from stocktake.ledger import Operation
-from stocktake.model import Project, Record, StoredObject
 
 
 def time(milliseconds: int | None) -> str | None:
@@ -31,51 +28,6 @@ def _timed_value(name: str, value: Any) -> Any:
         return [_timed_value("", item) for item in value]
     is_time = name.endswith(("_at", "as_of", "last_modified")) and isinstance(value, int)
     return time(value) if is_time else value
-
-
-def project(project: Project) -> dict[str, Any]:
-    """Answers with a project."""
-    return {
-        "project_id": project.project_id,
-        "state": project.state.value,
-        "epoch": project.epoch,
-        "created_at": time(project.created_at),
-        "metadata": dict(project.metadata),
-        "deletion_id": project.deletion_id,
-    }
-
-
-def record(record: Record, url: str | None = None) -> dict[str, Any]:
-    """Answers with a record; `url` is where its bytes can be fetched, where that was asked."""
-    answer = {
-        "object_id": record.object_id,
-        "project_id": record.project_id,
-        "key": record.key,
-        "state": record.state.value,
-        "bytes": record.size,
-        "etag": record.etag,
-        "sha256": record.sha256,
-        "content_type": record.content_type,
-        "cache_control": record.cache_control,
-        "file_name": record.file_name,
-        "layout": record.layout,
-        "source": record.source,
-        "metadata": dict(record.metadata),
-        "created_at": time(record.created_at),
-        "updated_at": time(record.updated_at),
-    }
-    return answer if url is None else {**answer, "url": url}
-
-
-def content_headers(stored: StoredObject, file_name: str | None = None) -> dict[str, str]:
-    """Returns the headers bytes are served with: never sniffed, and shown in place only where a browser can do no harm with the type."""
-    disposition = "attachment" if needs_attachment(stored.content_type) else "inline"
-    if file_name:
-        disposition += f"; filename*=UTF-8''{quote(file_name, safe='')}"
-    headers = {"ETag": f'"{stored.etag}"', "X-Content-Type-Options": "nosniff", "Content-Disposition": disposition}
-    if stored.cache_control:
-        headers["Cache-Control"] = stored.cache_control
-    return headers
 
 
 def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -140,8 +140,7 @@ def inspect_head(head: bytes, declared: str | None, *, size: int, rules: Rules =
         raise InvalidRequest("the body is empty: send the bytes of the image")
     content_type = _sniff(head, size)
     if content_type not in rules.allowed:
-        allowed = ", ".join(name for name in ALLOWED if name in rules.allowed)
-        raise UnsupportedType(f"the bytes are {content_type or 'of no known type'}: send one of {allowed}")
+        raise UnsupportedType(f"the bytes are {content_type or 'of no known type'}: send one of {_names(rules)}")
     said = (declared or "").split(";")[0].strip().lower()
     if said not in _UNSAID and _ALIASES.get(said, said) != content_type:
         raise UnsupportedType(f"the content type says {said} and the bytes are {content_type}: name the type the bytes have, or none")
@@ -153,9 +152,22 @@ def inspect_head(head: bytes, declared: str | None, *, size: int, rules: Rules =
     return Inspected(content_type, ALLOWED[content_type], *(largest or (None, None)))
 
 
+def announced(declared: str, rules: Rules = _DEFAULT_RULES) -> Inspected:
+    """Reads the content type of bytes that are still to come. Raises UnsupportedType for one that is not taken."""
+    said = declared.split(";")[0].strip().lower()
+    content_type = _ALIASES.get(said, said)
+    if content_type not in rules.allowed:
+        raise UnsupportedType(f"objects of type {declared[:80]!r} are not taken: announce one of {_names(rules)}")
+    return Inspected(content_type, ALLOWED[content_type], None, None)
+
+
 def needs_attachment(content_type: str | None) -> bool:
     """Tells whether a browser must save the bytes and not show them in place: all but the image types that cannot run anything."""
     return content_type not in _SHOWN_IN_PLACE
+
+
+def _names(rules: Rules) -> str:
+    return ", ".join(name for name in ALLOWED if name in rules.allowed)
 
 
 def _sniff(head: bytes, size: int) -> str | None:

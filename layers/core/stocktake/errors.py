@@ -18,7 +18,7 @@ StocktakeError                        500 internal
 │   └── ObjectDeleted                 410 object-deleted       there was such an object, and its deletion is proved
 ├── ObjectUnavailable                 409 object-unavailable   the record is there, its bytes are not served
 │   ├── ObjectPending                 409 object-pending
-│   ├── ObjectMissing                 410 object-missing
+│   ├── ObjectMissing                 409 object-missing
 │   └── ObjectQuarantined             409 object-quarantined
 ├── Conflict                          409 conflict
 │   ├── ProjectExists                 409 project-exists
@@ -170,7 +170,6 @@ class ObjectPending(ObjectUnavailable):
 class ObjectMissing(ObjectUnavailable):
     """The bucket was asked and has nothing under the record's key."""
 
-    status = 410
     type = "object-missing"
 
 

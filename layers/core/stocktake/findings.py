@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stocktake.alignment import same_bytes
+from stocktake.confirmation import UNCHECKED, is_of
 from stocktake.layouts import ParsedKey
 from stocktake.model import FindingClass, Record, State, StoredObject
 
@@ -65,7 +66,8 @@ def classify(
     if record.state is State.PENDING:
         if stored is None:
             return FindingClass.UNSTORED, "pending"
-        return (FindingClass.UNSTORED, "uncommitted") if same_bytes(record, stored) else (FindingClass.MISMATCH, "not_as_announced")
+        arrived = same_bytes(record, stored) or (record.source in UNCHECKED and is_of(record, stored))
+        return (FindingClass.UNSTORED, "uncommitted") if arrived else (FindingClass.MISMATCH, "not_as_announced")
     if record.state in (State.INLINE, State.EXTERNAL):
         return FindingClass.UNSTORED, record.state.lower()
     if stored is None:
@@ -150,7 +152,7 @@ _SENTENCES: dict[tuple[FindingClass, str], tuple[str, str]] = {
     ),
     (FindingClass.UNSTORED, "uncommitted"): (
         "The bytes of an announced upload arrived, and the commit did not: the uploader stopped in between.",
-        "Settle it: the upload is committed.",
+        "Settle it: the upload is committed, if its bytes are of a type that is taken.",
     ),
     (FindingClass.UNSTORED, "inline"): (
         "The bytes lie in the ledger and not in the bucket.",

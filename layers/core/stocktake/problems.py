@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -14,41 +15,46 @@ from stocktake.errors import InvalidRequest, StocktakeError
 PROBLEM_JSON = "application/problem+json"
 
 
-def problem(status: int, kind: str, detail: str, request_id: str) -> Response[str]:
-    """Makes a problem document. `type` is stable and is what programs should look at; `detail` is for people."""
-    document = {
-        "type": f"urn:stocktake:problem:{kind}",
-        "title": kind.replace("-", " "),
-        "status": status,
-        "detail": detail,
-        "request_id": request_id,
-    }
-    return Response(status, PROBLEM_JSON, json.dumps(document))
+def problem_of(error: Exception, logger: Logger, request_id: str) -> dict[str, Any]:
+    """Logs an error and makes its problem document. `type` is stable and is what programs should look at; `detail` is for people.
+
+    What was not foreseen shows nothing of itself.
+    """
+    if isinstance(error, StocktakeError):
+        log = logger.warning if error.status < 500 else logger.error
+        log("refused", extra={"problem": error.type, "detail": str(error)})
+        return _document(error.status, error.type, str(error), request_id)
+    logger.error("unforeseen", exc_info=error, extra={"error": type(error).__name__})
+    return _document(500, "internal", "something went wrong on our side; the request id finds it in the logs", request_id)
 
 
 def make_api(logger: Logger) -> APIGatewayHttpResolver:
     """Makes the resolver every API function uses: errors answered as problems, anything unforeseen as a 500 that shows nothing."""
     api = APIGatewayHttpResolver()
 
-    def request_id() -> str:
-        return str(api.current_event.request_context.request_id)
-
-    def known(error: StocktakeError) -> Response[str]:
-        log = logger.warning if error.status < 500 else logger.error
-        log("refused", extra={"problem": error.type, "detail": str(error)})
-        return problem(error.status, error.type, str(error), request_id())
-
-    def unforeseen(error: Exception) -> Response[str]:
-        logger.exception("unforeseen", extra={"error": type(error).__name__})
-        return problem(500, "internal", "something went wrong on our side; the request id finds it in the logs", request_id())
+    def answer(error: Exception) -> Response[str]:
+        document = problem_of(error, logger, str(api.current_event.request_context.request_id))
+        return Response(document["status"], PROBLEM_JSON, json.dumps(document))
 
     @api.not_found
     def no_route(error: Exception) -> Response[str]:
-        return problem(404, "no-such-route", "there is nothing at this path: the README lists the paths", request_id())
+        request_id = str(api.current_event.request_context.request_id)
+        document = _document(404, "no-such-route", "there is nothing at this path: the README lists the paths", request_id)
+        return Response(404, PROBLEM_JSON, json.dumps(document))
 
-    api.exception_handler(StocktakeError)(known)
-    api.exception_handler(Exception)(unforeseen)
+    api.exception_handler(StocktakeError)(answer)
+    api.exception_handler(Exception)(answer)
     return api
+
+
+def _document(status: int, kind: str, detail: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:stocktake:problem:{kind}",
+        "title": kind.replace("-", " "),
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
 
 
 def text_body(api: APIGatewayHttpResolver) -> str | None:

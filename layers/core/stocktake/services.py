@@ -19,6 +19,7 @@ from stocktake.errors import ConfigurationError
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
+from stocktake.model import Quota
 from stocktake.settings import Settings, read_settings
 from stocktake.storage import Profile
 from stocktake.storage.s3 import S3Store, make_client
@@ -26,18 +27,30 @@ from stocktake.storage.s3 import S3Store, make_client
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import boto3
+
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
+    from stocktake.checks import Rules
+    from stocktake.generations import Generations
+    from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
+    from stocktake.intents import Intents
     from stocktake.messaging import StateMachine
+    from stocktake.object_deletion import ObjectDeletions
     from stocktake.object_events import ObjectEvents
+    from stocktake.presigned import PresignedUploads
     from stocktake.project_deletion import ProjectDeletions
     from stocktake.quarantine import Quarantine
     from stocktake.reconciliation import Reconciliations
     from stocktake.repair import Repairs
+    from stocktake.sealing import DataKeys, Sealer
+    from stocktake.serving import Serving
     from stocktake.upload import Uploads
 
 # an API call has 30 seconds in all, so no single call may take the default minute
+_IMPORT_SECONDS = 15
+"""Of the 30 an API call has."""
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
@@ -73,7 +86,7 @@ class Services:
             secret_access_key=secret_access_key,
             addressing=settings.storage_addressing,
             read_seconds=settings.storage_read_seconds,
-            session=self._session,
+            session=self._boto3,
         )
         known = self._known_profile()
         if known is not None:
@@ -101,20 +114,82 @@ class Services:
 
     @cached_property
     def uploads(self) -> Uploads:
-        """The upload flow."""
+        """The ways in whose bytes come through a function."""
+        from stocktake.importing import Fetcher
         from stocktake.upload import Limits, Uploads
 
         settings = self.settings
         return Uploads(
             self.store,
             self.ledger,
+            self._intents,
+            self.generations,
             identity=self._identity,
-            limits=Limits(settings.max_upload_bytes, settings.warn_upload_bytes, presigned_seconds=settings.presigned_seconds),
-            public_base_url=settings.public_base_url or None,
-            default_cache_control=settings.default_cache_control,
+            fetcher=Fetcher(hosts=settings.import_hosts, max_bytes=settings.max_import_bytes, seconds=_IMPORT_SECONDS),
+            rules=self._rules,
+            limits=Limits(settings.max_upload_bytes, settings.warn_upload_bytes, settings.batch_items, settings.batch_workers),
+            default_quota=_quota(settings.default_quota_objects, settings.default_quota_bytes),
             now=now_ms,
-            new_id=new_id,
         )
+
+    @cached_property
+    def presigned(self) -> PresignedUploads:
+        """The ways in whose bytes go straight to the bucket."""
+        from stocktake.presigned import PresignedUploads
+
+        settings = self.settings
+        return PresignedUploads(
+            self.store,
+            self.ledger,
+            self.operations,
+            self._intents,
+            self.object_deletions,
+            self.generations,
+            self._aligner("event"),
+            self._rules,
+            max_bytes=settings.max_object_bytes,
+            seconds=settings.presigned_seconds,
+            multipart_seconds=settings.multipart_seconds,
+            now=now_ms,
+        )
+
+    @cached_property
+    def generations(self) -> Generations:
+        """The generation jobs."""
+        from stocktake.generations import Generations
+
+        return Generations(self.ledger, self.operations, self._intents, self.object_deletions, self._sealer, now=now_ms)
+
+    @cached_property
+    def serving(self) -> Serving:
+        """Records, and the way to their bytes."""
+        from stocktake.serving import Serving
+
+        settings = self.settings
+        return Serving(
+            self.store,
+            self.ledger,
+            self.object_deletions,
+            self._sealer,
+            public_base_url=settings.public_base_url or None,
+            presigned_seconds=settings.presigned_seconds,
+            max_bytes=settings.max_upload_bytes,
+        )
+
+    @cached_property
+    def object_deletions(self) -> ObjectDeletions:
+        """Deletions of single objects."""
+        from stocktake.object_deletion import ObjectDeletions
+
+        delay_ms = self.settings.final_sweep_delay_seconds * 1000
+        return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=delay_ms, now=now_ms)
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        """What was answered to requests with an Idempotency-Key."""
+        from stocktake.idempotency import Idempotency
+
+        return Idempotency(self.operations, now=now_ms, new_id=new_id)
 
     @cached_property
     def object_events(self) -> ObjectEvents:
@@ -226,13 +301,58 @@ class Services:
         # one for all clients: what each would make and read for itself takes some 50 ms of a cold start
         return botocore.session.get_session()
 
+    @cached_property
+    def _boto3(self) -> boto3.session.Session:
+        import boto3  # 25 ms of CPU, for the first client and not for the import of a handler
+
+        return boto3.session.Session(botocore_session=self._session)
+
+    @cached_property
+    def _intents(self) -> Intents:
+        from stocktake.intents import Intents
+
+        return Intents(
+            self.store,
+            self.ledger,
+            self.object_deletions,
+            self._sealer,
+            default_cache_control=self.settings.default_cache_control,
+            now=now_ms,
+        )
+
+    @cached_property
+    def _rules(self) -> Rules:
+        from stocktake.checks import ALLOWED, Rules
+
+        settings = self.settings
+        unknown = set(settings.allowed_types) - set(ALLOWED)
+        if unknown:
+            raise ConfigurationError(
+                f"ALLOWED_TYPES names {', '.join(sorted(unknown))}: it may name {', '.join(ALLOWED)}, or nothing for all of them"
+            )
+        return Rules(frozenset(settings.allowed_types or ALLOWED), settings.max_pixels, settings.max_side)
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        from stocktake.sealing import KeyRing, Sealer
+
+        settings = self.settings
+        keys: DataKeys | None = None
+        if settings.sealing_kms_key:
+            from stocktake.kms import KmsKeys
+
+            keys = KmsKeys(self._client("kms"), settings.sealing_kms_key)
+        elif settings.sealing_secret:
+            keys = KeyRing.parse(self._secret(settings.sealing_secret, "the sealing keys"))
+        return Sealer(keys, frozenset(settings.sensitive_fields))
+
     def _aligner(self, source: str) -> Aligner:
         from stocktake.alignment import Aligner
 
-        return Aligner(self.store, self.ledger, self.layouts, now_ms, source)
+        return Aligner(self.store, self.ledger, self.layouts, self.object_deletions, self._rules, now_ms, source)
 
     def _client(self, service: str) -> Any:
-        return self._session.create_client(service, config=_CONFIG)
+        return self._boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]  # the name is not a literal here
 
     def _credentials(self) -> tuple[str, str] | tuple[None, None]:
         """Reads the store's keys from the secret; no keys to use the function's own role."""
@@ -240,17 +360,27 @@ class Services:
         if not secret:
             return None, None
         try:
-            text = self._client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
-            keys = json.loads(text)
+            keys = json.loads(self._secret(secret, "the storage credentials"))
             return keys["access_key_id"], keys["secret_access_key"]
-        except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            raise ConfigurationError(f"the secret of the storage credentials cannot be read ({code}): see the function's role") from error
         except (ValueError, KeyError, TypeError) as error:
             # the cause is not chained: its text can hold what was in the secret
             raise ConfigurationError(
                 'the secret of the storage credentials must hold JSON {"access_key_id": "...", "secret_access_key": "..."}'
             ) from (None if isinstance(error, ValueError) else error)
+
+    def _secret(self, secret: str, what: str) -> str:
+        try:
+            return str(self._client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
+        except KeyError:
+            raise ConfigurationError(f"the secret of {what} holds bytes: put JSON text into it") from None
+        except (ClientError, BotoCoreError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            raise ConfigurationError(f"the secret of {what} cannot be read ({code}): see the function's role") from error
+
+
+def _quota(objects: int, size: int) -> Quota | None:
+    """Makes the default quota of its settings, where 0 stands for none."""
+    return Quota(objects or None, size or None) if objects or size else None
 
 
 services = Services(os.environ)

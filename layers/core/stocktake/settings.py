@@ -8,6 +8,9 @@ from typing import Literal
 
 from stocktake.errors import ConfigurationError
 
+MAX_OBJECT_BYTES = 5 * 1024**4
+"""S3: an object has at most 5 TiB; R2 takes a little less."""
+
 Addressing = Literal["auto", "path", "virtual"]
 
 
@@ -33,9 +36,23 @@ class Settings:
     deletion_dead_letter_queue_url: str
     state_machine_arn: str
     max_upload_bytes: int
+    max_object_bytes: int
     warn_upload_bytes: int
+    max_pixels: int
+    max_side: int
+    allowed_types: tuple[str, ...]
+    batch_items: int
+    batch_workers: int
+    import_hosts: tuple[str, ...]
+    max_import_bytes: int
+    default_quota_objects: int
+    default_quota_bytes: int
+    sensitive_fields: tuple[str, ...]
+    sealing_secret: str
+    sealing_kms_key: str
     default_cache_control: str
     presigned_seconds: int
+    multipart_seconds: int
     grace_seconds: int
     final_sweep_delay_seconds: int
     quarantine_days: int
@@ -56,6 +73,9 @@ class _Reader:
 
     def optional(self, name: str) -> str:
         return self.environment.get(name, "")
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word for word in (part.strip() for part in self.environment.get(name, "").split(",")) if word)
 
     def addressing(self, name: str) -> Addressing:
         match self.text(name):
@@ -100,9 +120,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         deletion_dead_letter_queue_url=reader.text("DELETION_DEAD_LETTER_QUEUE_URL"),
         state_machine_arn=reader.text("RECONCILIATION_STATE_MACHINE_ARN"),
         max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
-        warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, 4_500_000),
+        max_object_bytes=reader.number("MAX_OBJECT_BYTES", 1, MAX_OBJECT_BYTES),
+        warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, MAX_OBJECT_BYTES),
+        max_pixels=reader.number("MAX_PIXELS", 1, 1_000_000_000),
+        max_side=reader.number("MAX_SIDE", 1, 1_000_000),
+        allowed_types=reader.words("ALLOWED_TYPES"),
+        batch_items=reader.number("BATCH_ITEMS", 1, 100),
+        batch_workers=reader.number("BATCH_WORKERS", 1, 20),
+        import_hosts=reader.words("IMPORT_HOSTS"),
+        max_import_bytes=reader.number("MAX_IMPORT_BYTES", 1, 200_000_000),
+        default_quota_objects=reader.number("DEFAULT_QUOTA_OBJECTS", 0, 1_000_000_000_000),
+        default_quota_bytes=reader.number("DEFAULT_QUOTA_BYTES", 0, 1_000_000_000_000_000_000),
+        sensitive_fields=reader.words("SENSITIVE_FIELDS"),
+        sealing_secret=reader.optional("SEALING_SECRET"),
+        sealing_kms_key=reader.optional("SEALING_KMS_KEY"),
         default_cache_control=reader.text("DEFAULT_CACHE_CONTROL"),
         presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
+        multipart_seconds=reader.number("MULTIPART_SECONDS", 60, 604_800),
         grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
         final_sweep_delay_seconds=reader.number("FINAL_SWEEP_DELAY_SECONDS", 10, 691_200),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
@@ -113,6 +147,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("STORAGE_ENDPOINT must begin with https:// (or http:// on a private network)")
     if settings.storage_endpoint and not settings.storage_credentials_secret:
         reader.complaints.append("STORAGE_CREDENTIALS_SECRET must name a secret when STORAGE_ENDPOINT is set")
+    if settings.sealing_secret and settings.sealing_kms_key:
+        reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
     if settings.public_base_url.endswith("/"):
         reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
     if reader.complaints:

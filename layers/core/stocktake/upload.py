@@ -1,15 +1,8 @@
-"""Upload: check, announce, store, confirm, commit; and serve what was stored.
+"""Upload: check, announce, store, confirm, commit; alone, in batches, or from a URL.
 
-The order of writes is the whole point:
-
-1. the bytes are checked: nothing is written for what is refused;
-2. an *intent* (a PENDING record) is written, in one transaction with the counts and only into an open project: from here on a crash leaves
-   a record that reconciliation resolves, never an object nobody knows;
-3. the bytes are stored under a key never used before, only if it is absent, with their SHA-256, and the bucket is asked what it now holds;
-4. the record becomes STORED in one transaction with the counts, only if the project is still open and of the same epoch.
-
-A put that the store refused withdraws its intent once the bucket says that nothing arrived. A put whose end is not known leaves it: the
-object may still come.
+The bytes are checked before anything is written, so nothing is written for what is refused; from there `intents` keeps the order. A put
+that the store refused withdraws its intent once the bucket says that nothing arrived. A put whose end is not known leaves it: the object
+may still come. A retry with the same identity finds its intent, or its success.
 """
 
 from __future__ import annotations
@@ -17,54 +10,45 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from stocktake import checks
-from stocktake.errors import (
-    BucketNotFound,
-    Conflict,
-    InvalidRequest,
-    ObjectUnavailable,
-    ProjectClosed,
-    RecordChanged,
-    StorageDenied,
-    StorageError,
-    TooLarge,
-)
+from stocktake.errors import BucketNotFound, InvalidRequest, StocktakeError, StorageDenied, StorageError, StorageUnavailable, TooLarge
+from stocktake.generations import Generations
 from stocktake.identity import Identity
-from stocktake.layouts import build_current, check_project_id
+from stocktake.importing import Fetcher
+from stocktake.intents import Details, Intents, Reserved
+from stocktake.layouts import check_project_id
 from stocktake.ledger import Ledger
-from stocktake.model import Project, ProjectState, Record, State, StoredObject
-from stocktake.storage import Content, Store
+from stocktake.model import Project, Quota, Record, State, StoredObject
+from stocktake.storage import Store
+from stocktake.storage.rules import INTENT
 
-_ATTEMPTS = 5
 MAX_METADATA = 100_000
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
+DIRECT_LIFE_MS = 60_000
+"""Of an intent whose bytes are sent by the function that wrote it: over the 29 s that has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes a request may carry, and from where on the caller is warned; seconds an intent lives and a presigned URL works."""
+    """Bytes one body may carry, and from where on the caller is warned; items of a batch, and how many of them at once."""
 
     max_bytes: int = 4_500_000
-    warn_bytes: int = 4_000_000
-    upload_seconds: int = 60
-    presigned_seconds: int = 900
+    warn_bytes: int = 10_000_000
+    batch_items: int = 20
+    batch_workers: int = 5
 
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """What a caller sends. `metadata` is kept exactly, with its JSON types."""
+    """What a caller sends."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     declared_type: str | None = None
-    file_name: str | None = None
-    cache_control: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    details: Details = field(default_factory=Details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +64,36 @@ class Uploads:
 
     Args:
         identity: marks the bucket as this ledger's before anything is recorded.
-        public_base_url: where the bucket is served publicly, without a trailing slash; None to presign instead.
-        default_cache_control: sent for objects whose uploader names none.
+        fetcher: reads URLs, as far as the deployment allows any.
+        default_quota: of projects that are opened without one.
     """
 
     def __init__(
         self,
         store: Store,
         ledger: Ledger,
+        intents: Intents,
+        generations: Generations,
         *,
         identity: Identity,
+        fetcher: Fetcher,
+        rules: checks.Rules,
         limits: Limits,
-        public_base_url: str | None,
-        default_cache_control: str,
+        default_quota: Quota | None,
         now: Callable[[], int],
-        new_id: Callable[[int], str],
     ) -> None:
         self._store = store
         self._ledger = ledger
+        self._intents = intents
+        self._generations = generations
         self._identity = identity
+        self._fetcher = fetcher
+        self._rules = rules
         self._limits = limits
-        self._public_base_url = public_base_url
-        self._default_cache_control = default_cache_control
+        self._default_quota = default_quota
         self._now = now
-        self._new_id = new_id
 
-    def create_project(self, project_id: str, metadata: Mapping[str, Any]) -> Project:
+    def create_project(self, project_id: str, metadata: Mapping[str, Any], quota: Quota | None = None) -> Project:
         """Opens a project, or opens a deleted one anew under its next epoch.
 
         Raises:
@@ -117,162 +105,112 @@ class Uploads:
         if len(json.dumps(metadata)) > MAX_METADATA:
             raise TooLarge(f"the metadata of a project may have {MAX_METADATA} characters as JSON: keep what is longer elsewhere")
         self._identity.ensure()
-        return self._ledger.create_project(project_id, metadata, self._now())
+        return self._ledger.create_project(project_id, metadata, self._now(), quota=quota or self._default_quota)
 
-    def put(self, project_id: str, new: NewObject) -> Uploaded:
+    def set_quota(self, project_id: str, quota: Quota) -> Project:
+        """Replaces a project's quota; what it holds already stays. Raises ProjectNotFound, ProjectClosed."""
+        return self._ledger.set_quota(project_id, quota)
+
+    def put(self, project_id: str, new: NewObject, reserved: Reserved) -> Uploaded:
         """Stores one object and records it.
 
         Raises:
             InvalidRequest, TooLarge, UnsupportedType: the bytes are refused; nothing was written.
-            ProjectNotFound, ProjectClosed: the project takes no uploads; what was written is gone again.
+            ProjectNotFound, ProjectClosed, QuotaExceeded, OutputExists: the project takes it not; what was written is gone again.
             StorageError: the bucket did not take or confirm the bytes.
         """
-        if new.cache_control is not None and not _HEADER_VALUE.fullmatch(new.cache_control):
-            raise InvalidRequest("cache_control must be 1 to 255 printable ASCII characters, as a header carries them")
-        inspected = checks.inspect(new.body, new.declared_type, max_bytes=self._limits.max_bytes)
-        project = self._ledger.project(project_id)
-        if project.state is not ProjectState.ACTIVE:
-            raise ProjectClosed(f"project {project.project_id!r} is {project.state.lower()} and takes no uploads: create it anew first")
-        at = self._now()
-        object_id = self._new_id(at)
-        intent = Record(
-            key=build_current(project.project_id, object_id, inspected.extension, at),
-            object_id=object_id,
-            project_id=project.project_id,
-            epoch=project.epoch,
-            state=State.PENDING,
-            size=len(new.body),
-            created_at=at,
-            updated_at=at,
-            sha256=hashlib.sha256(new.body).hexdigest(),
-            content_type=inspected.content_type,
-            cache_control=new.cache_control or self._default_cache_control,
-            file_name=new.file_name,
-            metadata=new.metadata,
-            expires_at=at + self._limits.upload_seconds * 1000,
-        )
-        intent = self._ledger.move(None, intent, gated=True)
-        record = self._commit(intent, self._store_bytes(intent, new.body))
-        warnings: tuple[str, ...] = ()
-        if record.size >= self._limits.warn_bytes:
-            warnings = (f"the object has {record.size} bytes, close to the limit of {self._limits.max_bytes} for this way of uploading",)
-        return Uploaded(record, warnings)
-
-    def project(self, project_id: str) -> Project:
-        """Reads a project, by any of its spellings. Raises ProjectNotFound."""
-        return self._ledger.project(project_id)
-
-    def record(self, object_id: str) -> Record:
-        """Reads a record. Raises ObjectNotFound."""
-        return self._ledger.by_object_id(object_id)
-
-    def page(self, project_id: str, limit: int, cursor: str | None) -> tuple[list[Record], str | None]:
-        """Reads one page of a project's records in key order. Raises ProjectNotFound."""
-        project = self._ledger.project(project_id)
-        return self._ledger.page_of_project(project.project_id, limit, cursor)
-
-    def url(self, record: Record) -> str:
-        """Returns where the bytes can be fetched: the public URL, or one signed for a while."""
-        if self._public_base_url:
-            return f"{self._public_base_url}/{quote(record.key)}"
-        return self._store.presign_get(record.key, seconds=self._limits.presigned_seconds)
-
-    def content(self, object_id: str) -> Content:
-        """Reads the bytes.
-
-        Raises:
-            ObjectNotFound: there is no such record.
-            ObjectUnavailable: there is, but its bytes are not in the bucket; the message says why.
-            TooLarge: the bytes do not fit into an answer; its URL gives them.
-        """
-        record = self.available(object_id)
-        if record.size > self._limits.max_bytes:
-            raise TooLarge(f"object {object_id} has {record.size} bytes and answers carry {self._limits.max_bytes}: fetch it by its url")
-        content = self._store.get(record.key)
-        if content is None:
-            raise ObjectUnavailable(
-                f"object {object_id} is recorded as stored, but the bucket has nothing under its key: reconcile to record the loss"
+        if len(new.body) > self._limits.max_bytes:
+            raise TooLarge(
+                f"the body has {len(new.body)} bytes and {self._limits.max_bytes} are the most that fit into a request: "
+                f"send it straight to the bucket by POST /projects/{project_id}/uploads"
             )
-        return content
+        return self._put(project_id, new, reserved, max_bytes=self._limits.max_bytes, source="upload")
 
-    def available(self, object_id: str) -> Record:
-        """Reads the record of an object that can be fetched. Raises ObjectNotFound, ObjectUnavailable."""
-        record = self.record(object_id)
-        if record.state is not State.STORED:
-            raise ObjectUnavailable(f"object {object_id} is {record.state.lower()}: {_WHY_UNAVAILABLE[record.state]}")
-        return record
+    def put_many(
+        self,
+        project_id: str,
+        items: Sequence[NewObject | StocktakeError],
+        reserve: Callable[[int], Reserved],
+        *,
+        out_of_time: Callable[[], bool],
+    ) -> list[Uploaded | Exception]:
+        """Stores several objects, some at once, and returns for each, in order, what came of it.
 
-    def delete(self, object_id: str) -> None:
-        """Removes one object, bytes first and record after, so that a crash between leaves a missing object and not an unknown one.
+        Args:
+            items: what to store; an item that could not be read is its error, and is returned as that.
+            reserve: gives the identity of an item by its number.
 
         Raises:
-            ObjectNotFound: there is no such record.
-            RecordChanged: the record kept changing; try again.
+            InvalidRequest: there are more items than a batch takes.
         """
-        for _ in range(_ATTEMPTS):
-            record = self.record(object_id)
-            if record.state is State.QUARANTINED:
-                raise ObjectUnavailable(f"object {object_id} is quarantined: restore it first")
-            if record.state is State.PENDING and (record.expires_at or 0) > self._now():
-                raise ObjectUnavailable(f"object {object_id} is being uploaded: delete it once the upload has ended")
-            self._store.delete(record.key)
+        if not 1 <= len(items) <= self._limits.batch_items:
+            raise InvalidRequest(f"a batch has 1 to {self._limits.batch_items} objects and this one {len(items)}: send several batches")
+
+        def put(number: int, item: NewObject | StocktakeError) -> Uploaded | Exception:
+            if isinstance(item, StocktakeError):
+                return item
+            if out_of_time():
+                return StorageUnavailable("the batch ran out of time before this object was begun: send it again")
             try:
-                self._ledger.move(record, None, gated=False)
-            except RecordChanged:  # an event of this very deletion may have marked it missing meanwhile
-                continue
-            return
-        raise RecordChanged(f"the record of object {object_id} kept changing while it was being deleted: try again")
+                return self.put(project_id, item, reserve(number))
+            except Exception as error:  # one item's trouble, foreseen or not, must not lose what the others did
+                return error
+
+        with ThreadPoolExecutor(self._limits.batch_workers) as pool:
+            return list(pool.map(put, range(len(items)), items))
+
+    def import_url(self, project_id: str, url: str, details: Details, reserved: Reserved) -> Uploaded:
+        """Fetches an object from a URL, stores it and records it with where it came from.
+
+        Raises:
+            ImportDisabled, ImportRefused, TooLarge: the URL is not fetched, or did not give an object.
+            What `put` raises.
+        """
+        self._intents.open_project(project_id)
+        fetched = self._fetcher.fetch(url)
+        new = NewObject(fetched.body, fetched.content_type, details)
+        return self._put(project_id, new, reserved, max_bytes=len(fetched.body), source="import", original_url=url)
+
+    def _put(
+        self, project_id: str, new: NewObject, reserved: Reserved, *, max_bytes: int, source: str, original_url: str | None = None
+    ) -> Uploaded:
+        inspected = checks.inspect(new.body, new.declared_type, max_bytes=max_bytes, rules=self._rules)
+        sha256 = hashlib.sha256(new.body).hexdigest()
+        reserved = self._generations.reserve(project_id, new.details, reserved, inspected.extension, fingerprint=sha256)
+        intent = self._intents.announce(
+            project_id,
+            reserved,
+            inspected,
+            new.details,
+            size=len(new.body),
+            sha256=sha256,
+            source=source,
+            lives_ms=DIRECT_LIFE_MS,
+            original_url=original_url,
+        )
+        if intent.state is State.STORED:
+            return self._uploaded(intent)  # by the attempt before this one
+        return self._uploaded(self._intents.commit(intent, self._store_bytes(intent, new.body)))
+
+    def _uploaded(self, record: Record) -> Uploaded:
+        if record.size < self._limits.warn_bytes:
+            return Uploaded(record)
+        return Uploaded(record, (f"the object has {record.size} bytes, over the {self._limits.warn_bytes} from which on it is large",))
 
     def _store_bytes(self, intent: Record, body: bytes) -> StoredObject:
-        assert intent.sha256 is not None and intent.content_type is not None
+        assert intent.sha256 is not None
         try:
             return self._store.put(
                 intent.key,
                 body,
-                content_type=intent.content_type,
                 sha256=intent.sha256,
-                metadata={"intent": intent.object_id, "sha256": intent.sha256},
-                cache_control=intent.cache_control,
+                metadata={INTENT: intent.object_id, "sha256": intent.sha256},
                 only_if_absent=True,
+                **self._intents.headers_of(intent),
             )
         except (StorageDenied, BucketNotFound):
             # withdrawn only where the bucket says that nothing arrived: a put can be taken and its confirmation denied
             with contextlib.suppress(StorageError):
                 if self._store.head(intent.key) is None:
-                    self._ledger.move(intent, None, gated=False)
+                    self._intents.withdraw(intent)
             raise
-
-    def _commit(self, intent: Record, stored: StoredObject) -> Record:
-        after = replace(intent, state=State.STORED, etag=stored.etag, updated_at=self._now(), expires_at=None)
-        try:
-            return self._ledger.move(intent, after, gated=True)
-        except ProjectClosed:
-            # the project was deleted while the bytes were on their way: they are ours, and never served
-            self._store.delete(intent.key)
-            self._withdraw(intent)
-            raise
-        except RecordChanged as lost:
-            current = self._ledger.record(intent.key)
-            if current is not None and current.state is State.STORED and current.sha256 == intent.sha256:
-                return current  # the event of our own put committed it first
-            if current is None:
-                self._store.delete(intent.key)
-            raise Conflict(f"the upload {intent.object_id} took longer than its intent lives and was withdrawn: upload it again") from lost
-
-    def _withdraw(self, intent: Record) -> None:
-        current = self._ledger.record(intent.key)
-        if current is None:
-            return
-        try:
-            self._ledger.move(current, None, gated=False)
-        except RecordChanged:
-            return  # the deletion of the project got there first
-
-
-_WHY_UNAVAILABLE = {
-    State.PENDING: "its bytes have not been confirmed yet; try again in a minute",
-    State.INLINE: "its bytes lie in the ledger and have not been migrated into the bucket",
-    State.EXTERNAL: "its bytes lie at a foreign URL and have not been migrated into the bucket",
-    State.MISSING: "the bucket was asked and has nothing under its key; upload it again",
-    State.QUARANTINED: "it was set aside by a reconciliation; restore it from the quarantine",
-}

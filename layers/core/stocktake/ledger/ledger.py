@@ -133,6 +133,10 @@ class Ledger:
         row = self._object_row(key)
         return None if row is None else record_of(row)
 
+    def records(self, keys: Sequence[str]) -> dict[str, Record]:
+        """Reads the records of these keys, consistently; keys without a record are left out."""
+        return {raw["key"]["S"]: record_of(self._tables.objects.from_raw_data(dict(raw))) for raw in self._rows(list(dict.fromkeys(keys)))}
+
     def by_object_id(self, object_id: str) -> Record:
         """Reads a record by its object id: the index names the key, the row itself is then read consistently.
 
@@ -296,7 +300,7 @@ class Ledger:
         after = "" if cursor is None else text_of_cursor(cursor)
         keys = [entry.key for entry in self.project_records(project_id, after=after, limit=limit + 1)]
         next_cursor = cursor_of(keys[limit - 1]) if len(keys) > limit else None
-        records = {raw["key"]["S"]: record_of(self._tables.objects.from_raw_data(dict(raw))) for raw in self._rows(keys[:limit])}
+        records = self.records(keys[:limit])
         return [records[key] for key in keys[:limit] if key in records], next_cursor
 
     def expired_intents(self, now: int) -> Iterator[Record]:

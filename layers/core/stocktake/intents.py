@@ -1,0 +1,246 @@
+"""Intents: what every way in shares. Announce, then let bytes move, then commit.
+
+The order of writes is the whole point:
+
+1. an *intent* (a PENDING record) is written, in one transaction with the counts and only into an open project: from here on a crash leaves
+   a record that is resolved later, never an object nobody knows;
+2. the bytes reach the bucket, under a key never used before;
+3. the record becomes STORED in one transaction with the counts, only if the project is still open and of the same epoch.
+
+An intent reserves its bytes: a quota is checked after the intent is counted, so that uploads begun together can refuse each other and
+never pass the limit together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stocktake.checks import Inspected, needs_attachment
+from stocktake.errors import Conflict, InvalidRequest, ProjectClosed, QuotaExceeded, RecordChanged
+from stocktake.layouts import build_current, build_session
+from stocktake.ledger import Ledger
+from stocktake.model import Project, ProjectState, Record, State, StoredObject, Tally
+from stocktake.object_deletion import ObjectDeletions
+from stocktake.sealing import Sealer
+from stocktake.storage import Store
+from stocktake.storage.rules import disposition
+
+MAX_FILE_NAME = 255
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """A place in the session layout: `images/{session}/{persona}/...`, or without the session."""
+
+    persona: str
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a caller says of an object beside its bytes. `metadata` keeps its JSON types; `sensitive` names what of it is sealed."""
+
+    file_name: str | None = None
+    cache_control: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sensitive: tuple[str, ...] = ()
+    session_place: SessionPlace | None = None
+    generation_id: str | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The identity of an object before it exists; the same in every retry of the request that makes it."""
+
+    object_id: str
+    at: int
+    is_retry: bool = False
+
+
+class Intents:
+    """The intents of one bucket and one ledger.
+
+    Args:
+        default_cache_control: sent for objects whose uploader names none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        deletions: ObjectDeletions,
+        sealer: Sealer,
+        *,
+        default_cache_control: str,
+        now: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._deletions = deletions
+        self._sealer = sealer
+        self._default_cache_control = default_cache_control
+        self._now = now
+
+    def open_project(self, project_id: str) -> Project:
+        """Reads a project that takes uploads. Raises ProjectNotFound, ProjectClosed."""
+        project = self._ledger.project(project_id)
+        if project.state is not ProjectState.ACTIVE:
+            raise ProjectClosed(f"project {project.project_id!r} is {project.state.lower()} and takes no uploads: create it anew first")
+        return project
+
+    def announce(
+        self,
+        project_id: str,
+        reserved: Reserved,
+        inspected: Inspected,
+        details: Details,
+        *,
+        size: int,
+        sha256: str | None,
+        source: str,
+        lives_ms: int,
+        original_url: str | None = None,
+    ) -> Record:
+        """Writes the intent of an upload and returns it; for a retry, what the attempt before it had written: also a STORED record.
+
+        Args:
+            inspected: type, extension and dimensions; those of an object that is still to come are only announced.
+            sha256: lower-case hex, or None where the parts are checked instead.
+            lives_ms: how long the bytes may take.
+
+        Raises:
+            InvalidRequest, InvalidKey: the details cannot be kept.
+            ProjectNotFound, ProjectClosed: the project takes no uploads.
+            QuotaExceeded: the project may not hold it; nothing is left behind.
+            ObjectDeleted: a retry of what has been stored and deleted meanwhile.
+            Conflict: the identity was used for other bytes.
+        """
+        _check_details(details)
+        project = self.open_project(project_id)
+        if reserved.is_retry:
+            self._deletions.check_not_deleted(reserved.object_id)
+        metadata, sealed = self._sealer.seal(
+            details.metadata, details.sensitive, project_id=project.project_id, subject_id=reserved.object_id
+        )
+        intent = Record(
+            key=key_of(project.project_id, reserved, inspected.extension, details.session_place),
+            object_id=reserved.object_id,
+            project_id=project.project_id,
+            epoch=project.epoch,
+            state=State.PENDING,
+            size=size,
+            created_at=reserved.at,
+            updated_at=self._now(),
+            layout="current" if details.session_place is None else "session",
+            sha256=sha256,
+            content_type=inspected.content_type,
+            cache_control=details.cache_control or self._default_cache_control,
+            file_name=details.file_name,
+            metadata=metadata,
+            sealed=sealed,
+            generation_id=details.generation_id,
+            output=details.output,
+            source=source,
+            expires_at=self._now() + lives_ms,
+            original_url=original_url,
+            width=inspected.width,
+            height=inspected.height,
+        )
+        try:
+            written = self._ledger.move(None, intent, gated=True)
+        except RecordChanged:
+            return self._begun_before(intent)
+        self._check_quota(project, written)
+        return written
+
+    def commit(self, intent: Record, stored: StoredObject, inspected: Inspected | None = None) -> Record:
+        """Makes the record STORED: the bucket has confirmed the object.
+
+        Raises:
+            ProjectClosed: the project was deleted meanwhile; the bytes are gone again.
+            Conflict: the intent was withdrawn meanwhile; the bytes are gone again.
+        """
+        after = replace(intent, state=State.STORED, etag=stored.etag, updated_at=self._now(), expires_at=None)
+        if inspected is not None:
+            after = replace(after, content_type=inspected.content_type, width=inspected.width, height=inspected.height)
+        try:
+            return self._ledger.move(intent, after, gated=True)
+        except ProjectClosed:
+            # the project was deleted while the bytes were on their way: they are ours, and never served
+            self._deletions.erase(intent.key)
+            self.withdraw(intent)
+            raise
+        except RecordChanged as lost:
+            current = self._ledger.record(intent.key)
+            if current is None:
+                self._deletions.erase(intent.key)
+            elif current.object_id == intent.object_id and current.state is State.STORED:
+                return current  # the event of our own put committed it first
+            raise Conflict(f"the upload {intent.object_id} took longer than its intent lives and was withdrawn: upload it again") from lost
+
+    def withdraw(self, intent: Record) -> None:
+        """Removes an intent's record, whatever became of it since; one that is gone stays so."""
+        current = self._ledger.record(intent.key)
+        if current is None or current.object_id != intent.object_id:
+            return
+        try:
+            self._ledger.move(current, None, gated=False)
+        except RecordChanged:
+            return  # the deletion of the project got there first
+
+    def headers_of(self, intent: Record) -> dict[str, Any]:
+        """Returns the arguments of a put that become the object's headers. Of what the caller said only the file name is among them."""
+        assert intent.content_type is not None
+        return {
+            "content_type": intent.content_type,
+            "cache_control": intent.cache_control,
+            "content_disposition": content_disposition(intent.content_type, intent.file_name),
+        }
+
+    def _begun_before(self, intent: Record) -> Record:
+        current = self._ledger.record(intent.key)
+        if current is None:
+            raise RecordChanged(f"the upload {intent.object_id} was withdrawn at this moment: upload it again")
+        if (current.object_id, current.size, current.sha256) != (intent.object_id, intent.size, intent.sha256):
+            raise Conflict(f"the identity {intent.object_id} is taken by other bytes: use a new Idempotency-Key, or another output number")
+        return current
+
+    def _check_quota(self, project: Project, intent: Record) -> None:
+        if project.quota is None:
+            return
+        counts = self._ledger.counts(project.project_id)
+        held = sum((tally for state, tally in counts.items() if state is not State.MISSING), Tally())
+        quota = project.quota
+        for what, would_hold, most in (("objects", held.objects, quota.objects), ("bytes", held.bytes, quota.bytes)):
+            if most is not None and would_hold > most:
+                self.withdraw(intent)
+                raise QuotaExceeded(
+                    f"project {project.project_id!r} would hold {would_hold} {what} and may hold {most}, uploads under way included: "
+                    "delete objects, wait for uploads to end, or raise its quota"
+                )
+
+
+def content_disposition(content_type: str, file_name: str | None) -> str | None:
+    """Returns how an object is to be shown: never in place what could run, and under the caller's name where there is one."""
+    if needs_attachment(content_type):
+        return disposition("attachment", file_name)
+    return disposition("inline", file_name) if file_name else None
+
+
+def key_of(project_id: str, reserved: Reserved, extension: str, place: SessionPlace | None) -> str:
+    """Returns the key of a new object: of the current layout, or of the session layout where that was asked. Raises InvalidKey."""
+    if place is None:
+        return build_current(project_id, reserved.object_id, extension, reserved.at)
+    return build_session(place.session, place.persona, reserved.object_id, extension)
+
+
+def _check_details(details: Details) -> None:
+    if details.cache_control is not None and not _HEADER_VALUE.fullmatch(details.cache_control):
+        raise InvalidRequest("cache_control must be 1 to 255 printable ASCII characters, as a header carries them")
+    if details.file_name is not None and not 1 <= len(details.file_name) <= MAX_FILE_NAME:
+        raise InvalidRequest(f"file_name must have 1 to {MAX_FILE_NAME} characters: send a shorter one, or none")

@@ -1,0 +1,164 @@
+"""Serving: records, where their bytes are, and the bytes themselves.
+
+Whatever a caller asks for, the answer says what is true of the object: stored and where, announced, missing, set aside, or deleted by
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from stocktake import conditions
+from stocktake.conditions import Full, NotModified, Partial
+from stocktake.errors import (
+    ObjectMissing,
+    ObjectNotFound,
+    ObjectPending,
+    ObjectQuarantined,
+    ObjectUnavailable,
+    TooLarge,
+)
+from stocktake.ledger import Ledger
+from stocktake.model import Project, Record, State
+from stocktake.object_deletion import ObjectDeletions
+from stocktake.sealing import Sealer
+from stocktake.storage import Content, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is answered to a request for an object's bytes: a place to go, the bytes asked for, or neither, because the caller has them."""
+
+    record: Record
+    asked: conditions.Serving
+    url: str | None = None
+    content: Content | None = None
+
+
+class Serving:
+    """Reads of one bucket and one ledger.
+
+    Args:
+        public_base_url: where the bucket is served publicly, without a trailing slash; None to presign instead.
+        presigned_seconds: life of a presigned URL.
+        max_bytes: the most an answer carries.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        deletions: ObjectDeletions,
+        sealer: Sealer,
+        *,
+        public_base_url: str | None,
+        presigned_seconds: int,
+        max_bytes: int,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._deletions = deletions
+        self._sealer = sealer
+        self._public_base_url = public_base_url
+        self._presigned_seconds = presigned_seconds
+        self._max_bytes = max_bytes
+
+    def project(self, project_id: str) -> Project:
+        """Reads a project, by any of its spellings. Raises ProjectNotFound."""
+        return self._ledger.project(project_id)
+
+    def page(self, project_id: str, limit: int, cursor: str | None) -> tuple[list[Record], str | None]:
+        """Reads one page of a project's records in key order. Raises ProjectNotFound."""
+        project = self._ledger.project(project_id)
+        return self._ledger.page_of_project(project.project_id, limit, cursor)
+
+    def record(self, object_id: str) -> Record:
+        """Reads a record.
+
+        Raises:
+            ObjectDeleted: it was deleted by request.
+            ObjectNotFound: there is no such object, or it went with its project.
+        """
+        try:
+            return self._ledger.by_object_id(object_id)
+        except ObjectNotFound:
+            self._deletions.check_not_deleted(object_id)
+            raise
+
+    def metadata(self, record: Record) -> dict[str, Any]:
+        """Returns the metadata of a record as it was sent, what is sealed opened. Raises SealingError."""
+        return self._sealer.open(record.metadata, record.sealed, project_id=record.project_id, subject_id=record.object_id)
+
+    def url(self, record: Record) -> str | None:
+        """Returns where the bytes can be fetched: the public URL, or one signed for a while; None where they cannot."""
+        if record.state is not State.STORED:
+            return None
+        if self._public_base_url:
+            return f"{self._public_base_url}/{quote(record.key)}"
+        return self._store.presign_get(record.key, seconds=self._presigned_seconds)
+
+    def redirect(self, object_id: str, headers: Mapping[str, str]) -> Served:
+        """Says where the bytes are, or that the caller has them.
+
+        Args:
+            headers: of the request, names in lower case.
+
+        Raises:
+            ObjectNotFound, ObjectDeleted, ObjectUnavailable: there are no bytes to go to.
+            PreconditionFailed: If-Match or If-Unmodified-Since does not hold.
+        """
+        record = self._available(object_id)
+        # a range is the bucket's to answer
+        asked = {name: value for name, value in headers.items() if name not in ("range", "if-range")}
+        answer = self._evaluated(asked, record)
+        return Served(record, answer, None if isinstance(answer, NotModified) else self.url(record))
+
+    def bytes(self, object_id: str, headers: Mapping[str, str]) -> Served:
+        """Reads the bytes, or the range of them that the request asks for.
+
+        Raises:
+            ObjectNotFound, ObjectDeleted, ObjectUnavailable: there are none.
+            TooLarge: they do not fit into an answer; the URL of the object gives them.
+            RangeNotSatisfiable, PreconditionFailed: as the request's headers say.
+        """
+        record = self._available(object_id)
+        asked = self._evaluated(headers, record)
+        if isinstance(asked, NotModified):
+            return Served(record, asked)
+        size = record.size if isinstance(asked, Full) else asked.last - asked.first + 1
+        if size > self._max_bytes:
+            raise TooLarge(
+                f"{size} bytes of object {object_id} were asked for and an answer carries {self._max_bytes}: "
+                "fetch it by its url, or ask for a range"
+            )
+        byte_range = (asked.first, asked.last) if isinstance(asked, Partial) else None
+        content = self._store.get(record.key, byte_range=byte_range)
+        if content is None or content.object.etag != record.etag:
+            raise ObjectMissing(
+                f"object {object_id} is recorded as stored, but the bucket has nothing, or something else, under its key: "
+                "reconcile to record it"
+            )
+        return Served(record, asked, content=content)
+
+    def _evaluated(self, headers: Mapping[str, str], record: Record) -> conditions.Serving:
+        assert record.etag is not None  # a record is STORED with it
+        return conditions.evaluate(headers, etag=record.etag, last_modified=record.updated_at, size=record.size)
+
+    def _available(self, object_id: str) -> Record:
+        record = self.record(object_id)
+        if record.state is not State.STORED:
+            error, why = _UNAVAILABLE[record.state]
+            raise error(f"object {object_id} is {record.state.lower()}: {why}")
+        return record
+
+
+_UNAVAILABLE: Mapping[State, tuple[Callable[[str], ObjectUnavailable], str]] = {
+    State.PENDING: (ObjectPending, "its bytes have not been confirmed yet; try again in a minute"),
+    State.INLINE: (ObjectUnavailable, "its bytes lie in the ledger and have not been migrated into the bucket"),
+    State.EXTERNAL: (ObjectUnavailable, "its bytes lie at a foreign URL and have not been migrated into the bucket"),
+    State.MISSING: (ObjectMissing, "the bucket was asked and has nothing under its key; upload it again"),
+    State.QUARANTINED: (ObjectQuarantined, "it was set aside by a reconciliation; restore it from the quarantine"),
+}

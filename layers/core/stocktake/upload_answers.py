@@ -1,0 +1,132 @@
+"""The JSON and the headers the upload function answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stocktake.answers import time
+from stocktake.conditions import headers_of
+from stocktake.generations import Generation, Output
+from stocktake.intents import content_disposition
+from stocktake.model import Project, Record
+from stocktake.presigned import Upload
+from stocktake.sealing import Sealer
+from stocktake.serving import Served
+from stocktake.storage import SignedRequest
+
+
+def project(project: Project) -> dict[str, Any]:
+    """Answers with a project."""
+    return {
+        "project_id": project.project_id,
+        "state": project.state.value,
+        "epoch": project.epoch,
+        "created_at": time(project.created_at),
+        "metadata": dict(project.metadata),
+        "quota": {"objects": project.quota.objects, "bytes": project.quota.bytes} if project.quota else None,
+        "deletion_id": project.deletion_id,
+    }
+
+
+def record(record: Record, url: str | None = None, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Answers with a record.
+
+    Args:
+        url: where its bytes can be fetched, where that was asked and there are any.
+        metadata: all of it, what is sealed opened; without, `sealed` names what is not shown.
+    """
+    return {
+        "object_id": record.object_id,
+        "project_id": record.project_id,
+        "key": record.key,
+        "state": record.state.value,
+        "bytes": record.size,
+        "etag": record.etag,
+        "sha256": record.sha256,
+        "content_type": record.content_type,
+        "width": record.width,
+        "height": record.height,
+        "cache_control": record.cache_control,
+        "file_name": record.file_name,
+        "layout": record.layout,
+        "source": record.source,
+        "original_url": record.original_url,
+        "generation": None if record.generation_id is None else {"generation_id": record.generation_id, "output": record.output},
+        "metadata": dict(record.metadata if metadata is None else metadata),
+        "sealed": list(Sealer.names(record.sealed)),
+        "created_at": time(record.created_at),
+        "updated_at": time(record.updated_at),
+        "url": url,
+    }
+
+
+def upload(upload: Upload) -> dict[str, Any]:
+    """Answers with a presigned upload: the PUT to send, or how its parts stand."""
+    stands = upload.record
+    return {
+        "upload_id": stands.object_id,
+        "object": record(stands),
+        "expires_at": time(stands.expires_at),
+        "request": signed(upload.request) if upload.request else None,
+        "part_bytes": upload.part_bytes,
+        "part_count": upload.part_count,
+        "parts": [{"number": part.number, "bytes": part.size, "etag": part.etag, "sha256": part.sha256} for part in upload.parts],
+    }
+
+
+def signed(request: SignedRequest) -> dict[str, Any]:
+    """Answers with a request to send exactly so."""
+    return {"method": request.method, "url": request.url, "headers": dict(request.headers)}
+
+
+def generation(generation: Generation, url: Callable[[Record], str | None]) -> dict[str, Any]:
+    """Answers with a generation job and all its images.
+
+    Args:
+        url: gives where the bytes of a record can be fetched.
+    """
+    stored = [output for output in generation.outputs if output.status == "stored"]
+    return {
+        "generation_id": generation.generation_id,
+        "project_id": generation.project_id,
+        "status": generation.status,
+        "metadata": dict(generation.metadata),
+        "sealed": list(Sealer.names(generation.sealed)),
+        "error": generation.error,
+        "outputs": {"asked": len(generation.outputs), "stored": len(stored)},
+        "images": [_image(output, url) for output in generation.outputs],
+        "created_at": time(generation.created_at),
+        "started_at": time(generation.started_at),
+        "ended_at": time(generation.ended_at),
+    }
+
+
+def _image(output: Output, url: Callable[[Record], str | None]) -> dict[str, Any]:
+    found = output.record
+    return {
+        "output": output.number,
+        "status": output.status,
+        "object_id": output.object_id,
+        "state": found.state.value if found else None,
+        "bytes": found.size if found else None,
+        "content_type": found.content_type if found else None,
+        "url": url(found) if found else None,
+    }
+
+
+def content_headers(served: Served) -> dict[str, str]:
+    """Returns the headers bytes are served with: never sniffed, never run, shown in place only where a browser can do no harm with it."""
+    found = served.record
+    assert found.etag is not None  # only what is STORED is served
+    headers = headers_of(served.asked, etag=found.etag, last_modified=found.updated_at, size=found.size)
+    if found.cache_control:
+        headers["Cache-Control"] = found.cache_control
+    if served.content is not None:
+        shown = content_disposition(found.content_type or "application/octet-stream", found.file_name)
+        headers |= {
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Content-Disposition": shown or "inline",
+        }
+    return headers

@@ -1,0 +1,250 @@
+"""The bodies, queries and headers the upload function takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from stocktake.errors import InvalidRequest, StocktakeError
+from stocktake.generations import MAX_OUTPUTS
+from stocktake.idempotency import Scope, check_key
+from stocktake.intents import Details, SessionPlace
+from stocktake.model import Quota
+from stocktake.presigned import Announced
+from stocktake.requests import Body, Query, faults_of, read_body
+from stocktake.upload import NewObject
+
+_OURS = "stocktake-"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""Lower-case hex."""
+
+
+class QuotaBody(Body):
+    """PUT /projects/{project_id}/quota: the most a project may hold; null or absent for no limit."""
+
+    objects: int | None = Field(default=None, ge=0)
+    bytes: int | None = Field(default=None, ge=0)
+
+    def quota(self) -> Quota:
+        """Returns it as the flows know it."""
+        return Quota(self.objects, self.bytes)
+
+
+class NewProjectBody(Body):
+    """POST /projects."""
+
+    project_id: str
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    quota: QuotaBody | None = None
+
+
+class LayoutBody(Body):
+    """The session layout, asked for: `images/{session}/{persona}/...`."""
+
+    name: Literal["session"]
+    persona: str
+    session: str | None = None
+
+
+class OutputBody(Body):
+    """The generation job an object belongs to, and its number among the job's outputs."""
+
+    generation_id: str
+    output: int = Field(ge=0)
+
+
+class _Options(Body):
+    sensitive: list[str] = Field(default_factory=list, max_length=100)
+    layout: LayoutBody | None = None
+    generation: OutputBody | None = None
+
+
+class OptionsHeader(_Options):
+    """The `Stocktake-Options` header of a raw upload."""
+
+
+class _ObjectBody(_Options):
+    file_name: str | None = None
+    cache_control: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def details(self) -> Details:
+        """Returns what is said of the object beside its bytes."""
+        return details_of(self, self.file_name, self.cache_control, self.metadata)
+
+
+class Base64ObjectBody(_ObjectBody):
+    """POST /projects/{project_id}/objects with `content-type: application/json`, and each item of a batch."""
+
+    content_base64: str
+    content_type: str | None = None
+
+    def new_object(self) -> NewObject:
+        """Decodes the bytes. Raises InvalidRequest."""
+        try:
+            body = base64.b64decode(self.content_base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequest(f"content_base64 is not base64: {error}") from error
+        return NewObject(body, self.content_type, self.details())
+
+
+class BatchBody(Body):
+    """POST /projects/{project_id}/objects/batch. The items are read one by one, so that one that is wrong loses no other."""
+
+    objects: list[Any]
+
+    def items(self) -> list[NewObject | StocktakeError]:
+        """Reads every item: the object, or why it cannot be read."""
+        return [_item(item) for item in self.objects]
+
+
+class ImportBody(_ObjectBody):
+    """POST /projects/{project_id}/imports."""
+
+    url: str
+
+
+class NewUploadBody(_ObjectBody):
+    """POST /projects/{project_id}/uploads: `sha256` for one PUT, or `part_bytes` for parts."""
+
+    content_type: str
+    bytes: int = Field(ge=1)
+    sha256: Sha256 | None = None
+    part_bytes: int | None = Field(default=None, ge=1)
+
+    def announced(self) -> Announced:
+        """Returns the object that is to come."""
+        return Announced(self.content_type, self.bytes, self.sha256, self.part_bytes, self.details())
+
+
+class PartBody(Body):
+    """One part to sign."""
+
+    number: int = Field(ge=1)
+    sha256: Sha256
+
+
+class PartsBody(Body):
+    """POST /uploads/{upload_id}/parts."""
+
+    parts: list[PartBody] = Field(min_length=1)
+
+    def wanted(self) -> dict[int, str]:
+        """Returns the hashes by part number. Raises InvalidRequest for a number named twice."""
+        wanted = {part.number: part.sha256 for part in self.parts}
+        if len(wanted) < len(self.parts):
+            raise InvalidRequest("parts names a number twice: name each part once")
+        return wanted
+
+
+class CompletionBody(Body):
+    """POST /uploads/{upload_id}/complete: for one in parts the SHA-256 of each, in order."""
+
+    part_sha256: list[Sha256] = Field(default_factory=list)
+
+
+class NewGenerationBody(Body):
+    """POST /projects/{project_id}/generations."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    sensitive: list[str] = Field(default_factory=list, max_length=100)
+    outputs: int = Field(default=1, ge=1, le=MAX_OUTPUTS)
+
+
+class GenerationReportBody(Body):
+    """PATCH /generations/{generation_id}: what the worker says of its job."""
+
+    status: Literal["running", "completed", "failed"]
+    error: str | None = Field(default=None, max_length=2000)
+
+
+class ContentQuery(Query):
+    """GET /objects/{object_id}/content."""
+
+    way: Literal["redirect", "bytes"] = Field(default="redirect", alias="as")
+
+
+def read_details(headers: Mapping[str, str]) -> Details:
+    """Reads what the headers of a raw upload say.
+
+    They are `Stocktake-File-Name` (percent-encoded), `Cache-Control`, and, as JSON objects with all that is not ASCII escaped,
+    `Stocktake-Metadata` and `Stocktake-Options`.
+
+    Raises:
+        InvalidRequest: naming the header and what is wrong in it.
+    """
+    try:
+        metadata = json.loads(headers.get("stocktake-metadata") or "{}")
+    except ValueError as error:
+        raise InvalidRequest(f"the header Stocktake-Metadata is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise InvalidRequest("the header Stocktake-Metadata must hold a JSON object")
+    options = read_body(OptionsHeader, headers.get("stocktake-options"), what="the header Stocktake-Options")
+    file_name = unquote(headers.get("stocktake-file-name", "")) or None
+    return details_of(options, file_name, headers.get("cache-control"), metadata)
+
+
+def details_of(options: _Options, file_name: str | None, cache_control: str | None, metadata: Mapping[str, Any]) -> Details:
+    """Puts together what a caller said of an object beside its bytes."""
+    place, generation = options.layout, options.generation
+    return Details(
+        file_name=file_name,
+        cache_control=cache_control,
+        metadata=metadata,
+        sensitive=tuple(options.sensitive),
+        session_place=SessionPlace(place.persona, place.session) if place else None,
+        generation_id=generation.generation_id if generation else None,
+        output=generation.output if generation else None,
+    )
+
+
+def read_scope(event: Mapping[str, Any], headers: Mapping[str, str], project: str) -> Scope | None:
+    """Reads the `Idempotency-Key` of a request; None where it has none.
+
+    Args:
+        event: the HTTP API's event, version 2.0.
+        project: stem of the project the request is about.
+
+    Raises:
+        InvalidRequest: the key is none.
+    """
+    key = headers.get("idempotency-key")
+    if key is None:
+        return None
+    context = event["requestContext"]
+    said = [event.get("rawQueryString") or "", event.get("body") or ""]
+    said += [
+        headers.get(name, "") for name in ("content-type", "cache-control", *sorted(name for name in headers if name.startswith(_OURS)))
+    ]
+    fingerprint = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    route = f"{context['http']['method']} {event['rawPath']}"
+    return Scope(caller_of(context.get("authorizer")), route, check_key(key), fingerprint, project)
+
+
+def caller_of(authorizer: Mapping[str, Any] | None) -> str:
+    """Names who sent a request, the same for every session of one role: as the HTTP API's authorizer tells it, or `anonymous`."""
+    told = authorizer or {}
+    if iam := told.get("iam"):
+        return f"iam:{str(iam.get('callerId')).partition(':')[0]}"
+    if jwt := told.get("jwt"):
+        return f"jwt:{jwt['claims'].get('iss')}:{jwt['claims'].get('sub')}"
+    if told.get("lambda"):
+        return f"lambda:{json.dumps(told['lambda'], sort_keys=True)}"
+    return "anonymous"
+
+
+def _item(item: Any) -> NewObject | StocktakeError:
+    try:
+        return Base64ObjectBody.model_validate(item).new_object()
+    except ValidationError as error:
+        return InvalidRequest(f"the object cannot be read: {faults_of(Base64ObjectBody, error)}")
+    except StocktakeError as error:
+        return error
