@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 
-from stocktake.storage import Store
+from stocktake.storage import SignedRequest, Store
 from stocktake.storage.memory import Answer, MemoryStore
 from stocktake.storage.s3 import S3Store, make_client
 from tools.stack.settings import stack_bin
@@ -40,8 +40,7 @@ class Backend:
     name: str
     store: Store
     without_bucket: Store
-    fetch: Callable[[str], Answer]
-    begin_upload: Callable[[str], str]
+    fetch: Callable[..., Answer]  # of a URL, or a SignedRequest and a body
 
     @property
     def is_versioned(self) -> bool:
@@ -64,7 +63,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         store=S3Store(bucket, client=app),
         without_bucket=S3Store("contract-no-such-bucket", client=app),
         fetch=_fetch,
-        begin_upload=lambda key: app.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"],
     )
 
 
@@ -87,16 +85,16 @@ def _memory(name: str, form: str) -> Backend:
     store = MemoryStore(now=lambda: next(ticks), ordering="directory" if form == "directory" else "utf8", versioning=form == "versioned")
     without_bucket = MemoryStore("none", now=lambda: next(ticks))
     without_bucket.bucket_exists = False
-    return Backend(name, store, without_bucket, store.fetch, store.plant_multipart_upload)
+    return Backend(name, store, without_bucket, store.fetch)
 
 
-def _fetch(url: str) -> Answer:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as reply:  # the loopback address that the fixture bound
-            return Answer(reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code)
+def _fetch(request: SignedRequest | str, body: bytes = b"") -> Answer:
+    """Sends a presigned request to the loopback address that the fixture bound."""
+    if isinstance(request, str):
+        request = SignedRequest("GET", request, {})
+    with urllib3.PoolManager(retries=False, timeout=20) as client:
+        reply = client.request(request.method, request.url, body=body or None, headers=dict(request.headers))
+        return Answer(reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.data)
 
 
 @pytest.fixture(scope="session")

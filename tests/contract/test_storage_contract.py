@@ -5,10 +5,12 @@ Where stores may differ, the profile says how, and the test asks for what the pr
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,10 +23,14 @@ from stocktake.errors import (
     ObjectExists,
     StorageDenied,
     StorageError,
+    UploadIncomplete,
+    UploadNotFound,
 )
 from stocktake.model import StoredObject
-from stocktake.storage import Content, ObjectVersion, Profile, Store
+from stocktake.storage import Content, ObjectVersion, Part, Profile, SignedRequest, Store
+from stocktake.storage.memory import Answer
 from stocktake.storage.ordering import stream, verified
+from stocktake.storage.rules import composite_sha256
 from tests.contract.conftest import VERSIONED, Backend
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
@@ -59,6 +65,21 @@ def a_put(store: Store, key: str, body: bytes = b"body", **options: Any) -> Stor
     return store.put(key, body, **options)
 
 
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def a_signed_put(store: Store, key: str, body: bytes = b"body", **options: Any) -> SignedRequest:
+    signed: dict[str, Any] = {"seconds": 60, "size": len(body), "content_type": "image/png", "sha256": sha256(body)}
+    return store.presign_put(key, **signed | options)
+
+
+def with_header(request: SignedRequest, name: str, value: str | None) -> SignedRequest:
+    """The request with a header set to another value, or left out."""
+    others = {sent: value for sent, value in request.headers.items() if sent.lower() != name.lower()}
+    return replace(request, headers=others if value is None else others | {name: value})
+
+
 def read(store: Store, key: str) -> Content:
     content = store.get(key)
     assert content is not None
@@ -74,7 +95,8 @@ def listed(store: Store, prefix: str, **options: Any) -> list[str]:
 
 def test_what_is_put_comes_back_as_it_was(store: Store, folder: str) -> None:
     before = time.time() * 1000 if store.bucket != "memory" else 0
-    put = a_put(store, folder + "k", b"\x00\xffbytes", content_type="image/gif", cache_control="max-age=60", metadata={"intent": "i1"})
+    headers = {"content_type": "image/gif", "cache_control": "max-age=60", "content_disposition": 'inline; filename="a b"'}
+    put = a_put(store, folder + "k", b"\x00\xffbytes", metadata={"intent": "i1"}, **headers)
 
     content = read(store, folder + "k")
 
@@ -83,9 +105,9 @@ def test_what_is_put_comes_back_as_it_was(store: Store, folder: str) -> None:
     for found in (put, store.head(folder + "k"), content.object):
         assert found is not None
         assert (found.key, found.size, found.etag) == (folder + "k", 7, hashlib.md5(b"\x00\xffbytes").hexdigest())
-        assert (found.content_type, found.cache_control) == ("image/gif", "max-age=60")
+        assert {name: getattr(found, name) for name in headers} == headers
         assert found.metadata == {"intent": "i1"}
-        assert found.sha256 in (None, hashlib.sha256(b"\x00\xffbytes").hexdigest())
+        assert (found.sha256, found.parts_sha256) == (sha256(b"\x00\xffbytes") if store.profile().keeps_sha256 else None, None)
         assert found.last_modified >= before - 2000  # HTTP dates have no fractions
 
 
@@ -217,6 +239,11 @@ def test_a_key_that_no_store_can_hold_is_refused(store: Store, key: str) -> None
         lambda: store.copy("source", key),
         lambda: store.delete(key),
         lambda: store.presign_get(key, seconds=60),
+        lambda: a_signed_put(store, key),
+        lambda: store.begin_multipart_upload(key, content_type="image/png"),
+        lambda: store.presign_part(key, "id", 1, seconds=60, size=1, sha256="0" * 64),
+        lambda: store.list_parts(key, "id"),
+        lambda: store.complete_multipart_upload(key, "id", [Part(1, 1, "e")], intent="i"),
         lambda: store.abort_multipart_upload(key, "id"),
     ):
         with pytest.raises(InvalidKey):
@@ -343,12 +370,12 @@ def test_the_two_spellings_of_an_accent_are_two_keys_here(store: Store, folder: 
 
 
 def test_a_copy_keeps_bytes_headers_and_metadata(store: Store, folder: str) -> None:
-    a_put(store, folder + "s", b"body", content_type="image/webp", cache_control="max-age=1", metadata={"a": NFC, "intent": "i"})
+    a_put(store, folder + "s", b"body", content_type="image/webp", content_disposition="inline", metadata={"a": NFC, "intent": "i"})
 
     copied = store.copy(folder + "s", folder + "t")
 
     assert copied is not None
-    assert (copied.key, copied.size, copied.content_type, copied.cache_control) == (folder + "t", 4, "image/webp", "max-age=1")
+    assert (copied.key, copied.size, copied.content_type, copied.content_disposition) == (folder + "t", 4, "image/webp", "inline")
     assert copied.metadata == {"a": NFC, "intent": "i"}
     assert read(store, folder + "t").body == b"body"
     assert read(store, folder + "s").body == b"body"
@@ -460,7 +487,7 @@ def test_a_key_that_cannot_be_deleted_does_not_stop_the_others(store: Store, fol
     assert listed(store, folder) == []
 
 
-# presigned URLs
+# what others send
 
 
 def test_a_presigned_url_gives_the_object_to_anyone(backend: Backend, folder: str) -> None:
@@ -474,14 +501,26 @@ def test_a_presigned_url_gives_the_object_to_anyone(backend: Backend, folder: st
     assert "content-disposition" not in answer.headers
 
 
-def test_a_presigned_download_carries_the_file_name(backend: Backend, folder: str) -> None:
-    a_put(backend.store, folder + "k")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, 'attachment; filename="stored"'),
+        ({"inline": True}, "inline"),
+        ({"inline": True, "file_name": "a.png"}, "inline; filename=\"a.png\"; filename*=UTF-8''a.png"),
+        (
+            {"file_name": 'été; "../x".png'},
+            "attachment; filename=\"_t_; _.._x_.png\"; filename*=UTF-8''%C3%A9t%C3%A9%3B%20_.._x_.png",
+        ),
+    ],
+)
+def test_a_presigned_url_says_whether_to_show_or_to_save_and_under_which_name(
+    backend: Backend, folder: str, asked: dict[str, Any], said: str
+) -> None:
+    a_put(backend.store, folder + "k", content_disposition='attachment; filename="stored"')
 
-    answer = backend.fetch(backend.store.presign_get(folder + "k", seconds=60, file_name='été; "../x".png'))
+    answer = backend.fetch(backend.store.presign_get(folder + "k", seconds=60, **asked))
 
-    assert answer.headers["content-disposition"] == (
-        "attachment; filename=\"_t_; _.._x_.png\"; filename*=UTF-8''%C3%A9t%C3%A9%3B%20_.._x_.png"
-    )
+    assert answer.headers["content-disposition"] == said
 
 
 def test_a_presigned_url_of_an_absent_key_is_not_found(backend: Backend, folder: str) -> None:
@@ -489,17 +528,145 @@ def test_a_presigned_url_of_an_absent_key_is_not_found(backend: Backend, folder:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 604_801])
-def test_a_presigned_url_lives_a_second_to_a_week(store: Store, seconds: int) -> None:
+def test_a_presigned_request_lives_a_second_to_a_week(store: Store, seconds: int) -> None:
+    for sign in (
+        lambda: store.presign_get("k", seconds=seconds),
+        lambda: a_signed_put(store, "k", seconds=seconds),
+        lambda: store.presign_part("k", "id", 1, seconds=seconds, size=1, sha256="0" * 64),
+    ):
+        with pytest.raises(InvalidRequest):
+            sign()
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "A" * 64, base64.b64encode(bytes(32)).decode()])
+def test_a_checksum_that_is_none_is_not_signed(store: Store, digest: str) -> None:
     with pytest.raises(InvalidRequest):
-        store.presign_get("k", seconds=seconds)
+        a_signed_put(store, "k", sha256=digest)
+    with pytest.raises(InvalidRequest):
+        store.presign_part("k", "id", 1, seconds=60, size=1, sha256=digest)
+
+
+@pytest.mark.parametrize("backend", ["ministack", "seaweedfs"], indirect=True)
+def test_an_expired_request_is_refused(backend: Backend, folder: str) -> None:
+    request = a_signed_put(backend.store, folder + "k", seconds=1)
+    time.sleep(2.1)  # whole seconds count
+
+    assert backend.fetch(request, b"body").status == 403
+    assert backend.store.head(folder + "k") is None
+
+
+SIGNED: dict[str, Any] = {
+    "metadata": {"intent": "i1", "Prompt": f"a {NFC}  1/2"},
+    "cache_control": "max-age=60",
+    "content_disposition": "attachment; filename=\"a b\"; filename*=UTF-8''a%20b",
+}
+
+
+def test_what_is_sent_as_signed_is_stored_as_signed(backend: Backend, folder: str) -> None:
+    key = folder + "a b+c%20é.png"
+
+    answer = backend.fetch(a_signed_put(backend.store, key, only_if_absent=True, **SIGNED), b"body")
+
+    assert answer.status == 200
+    content = read(backend.store, key)
+    assert (content.body, content.object.etag, content.object.content_type) == (b"body", hashlib.md5(b"body").hexdigest(), "image/png")
+    assert content.object.metadata == {"intent": "i1", "prompt": f"a {NFC}  1/2"}
+    assert (content.object.cache_control, content.object.content_disposition) == ("max-age=60", SIGNED["content_disposition"])
+    assert content.object.sha256 == (sha256(b"body") if backend.store.profile().keeps_sha256 else None)
+    served = backend.fetch(backend.store.presign_get(key, seconds=60))
+    assert (served.body, served.headers["content-disposition"]) == (b"body", SIGNED["content_disposition"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "body"),
+    [
+        ("Content-Length", "3", b"bod"),
+        ("Content-Length", "5", b"body!"),
+        ("Content-Type", "text/html", b"body"),
+        ("Content-Type", None, b"body"),
+        ("x-amz-checksum-sha256", base64.b64encode(hashlib.sha256(b"evil").digest()).decode(), b"evil"),
+        ("x-amz-checksum-sha256", None, b"evil"),
+        ("If-None-Match", None, b"body"),
+        ("x-amz-meta-intent", "i2", b"body"),
+        ("x-amz-meta-intent", None, b"body"),
+        ("Cache-Control", "no-store", b"body"),
+        ("Content-Disposition", None, b"body"),
+    ],
+)
+def test_what_is_sent_otherwise_is_refused_and_not_stored(backend: Backend, folder: str, name: str, value: str | None, body: bytes) -> None:
+    request = a_signed_put(backend.store, folder + "k", only_if_absent=True, **SIGNED)
+    assert name in request.headers
+
+    assert backend.fetch(with_header(request, name, value), body).status == 403
+    assert backend.store.head(folder + "k") is None
+
+
+def test_a_presigned_put_is_of_one_key_and_for_nothing_but_putting(backend: Backend, folder: str) -> None:
+    a_put(backend.store, folder + "other", b"kept")
+    request = a_signed_put(backend.store, folder + "mine")
+
+    elsewhere = replace(request, url=request.url.replace("mine", "other"))
+    assert backend.fetch(elsewhere, b"body").status == 403
+    assert backend.fetch(replace(request, method="GET", headers={})).status == 403
+    assert read(backend.store, folder + "other").body == b"kept"
+
+
+def test_other_bytes_under_the_signed_checksum_are_refused_and_not_stored(backend: Backend, folder: str) -> None:
+    answer = backend.fetch(a_signed_put(backend.store, folder + "k"), b"evil")
+
+    assert answer.status == 400
+    assert backend.store.head(folder + "k") is None
+
+
+def test_a_presigned_put_of_a_free_key_never_replaces(backend: Backend, folder: str) -> None:
+    assert backend.store.profile().conditional_put
+    request = a_signed_put(backend.store, folder + "k", only_if_absent=True)
+    a_put(backend.store, folder + "k", b"first")
+
+    assert backend.fetch(request, b"body").status == 412
+    assert read(backend.store, folder + "k").body == b"first"
+
+
+def test_a_presigned_put_without_that_condition_replaces(backend: Backend, folder: str) -> None:
+    a_put(backend.store, folder + "k", b"first")
+
+    assert backend.fetch(a_signed_put(backend.store, folder + "k"), b"body").status == 200
+    assert read(backend.store, folder + "k").body == b"body"
+
+
+def test_an_empty_object_can_be_sent_too(backend: Backend, folder: str) -> None:
+    assert backend.fetch(a_signed_put(backend.store, folder + "k", b""), b"").status == 200
+    assert read(backend.store, folder + "k").body == b""
 
 
 # multipart uploads
 
+FIRST, LAST = bytes(range(256)) * 20_480, b"the last part may be small"
+BOTH = {1: FIRST, 2: LAST}
+
+
+def begun(store: Store, key: str, intent: str = "i1", **options: Any) -> str:
+    return store.begin_multipart_upload(key, content_type="image/png", metadata={"intent": intent}, **options)
+
+
+def send_part(backend: Backend, key: str, upload_id: str, number: int, body: bytes) -> Answer:
+    signed = backend.store.presign_part(key, upload_id, number, seconds=60, size=len(body), sha256=sha256(body))
+    return backend.fetch(signed, body)
+
+
+def uploaded(backend: Backend, key: str, bodies: dict[int, bytes], intent: str = "i1") -> tuple[str, Sequence[Part]]:
+    """Begins an upload and sends its parts, the last one first; gives its id and the parts as the store lists them."""
+    upload_id = begun(backend.store, key, intent)
+    for number, body in reversed(bodies.items()):
+        assert send_part(backend, key, upload_id, number, body).status == 200
+    parts = backend.store.list_parts(key, upload_id)
+    assert parts is not None
+    return upload_id, parts
+
 
 def test_open_uploads_are_listed_by_prefix_and_aborted(backend: Backend, folder: str) -> None:
     store = backend.store
-    ids = {folder + name: backend.begin_upload(folder + name) for name in ("p1/a", "p1/b c", "p10/a")}
+    ids = {folder + name: begun(store, folder + name) for name in ("p1/a", "p1/b c", "p10/a")}
 
     found = {upload.key: upload for upload in store.list_multipart_uploads(folder + "p1/")}
 
@@ -510,6 +677,204 @@ def test_open_uploads_are_listed_by_prefix_and_aborted(backend: Backend, folder:
         store.abort_multipart_upload(upload.key, upload.upload_id)
         store.abort_multipart_upload(upload.key, upload.upload_id)
     assert [upload.key for upload in store.list_multipart_uploads(folder)] == [folder + "p10/a"]
+
+
+def test_parts_become_one_object_with_the_headers_it_was_begun_with(backend: Backend, folder: str) -> None:
+    store, key = backend.store, folder + "a b+c%20é.png"
+    upload_id = store.begin_multipart_upload(key, content_type="image/webp", **SIGNED)
+    for number in (2, 1):
+        assert send_part(backend, key, upload_id, number, BOTH[number]).status == 200
+    parts = store.list_parts(key, upload_id)
+    assert parts is not None
+
+    done = store.complete_multipart_upload(key, upload_id, list(reversed(parts)), intent="i1")
+
+    content = read(store, key)
+    assert content.body == FIRST + LAST
+    assert done == content.object == store.head(key)
+    assert (done.size, done.content_type, done.cache_control) == (len(FIRST + LAST), "image/webp", "max-age=60")
+    assert (done.content_disposition, done.metadata) == (SIGNED["content_disposition"], {"intent": "i1", "prompt": f"a {NFC}  1/2"})
+    composite = composite_sha256([sha256(FIRST), sha256(LAST)])
+    assert (done.sha256, done.parts_sha256) == (None, composite if store.profile().keeps_parts_sha256 else None)
+    assert list(store.list_multipart_uploads(folder)) == []
+
+
+def test_the_parts_of_an_upload_are_listed_in_order_with_what_is_known_of_them(backend: Backend, folder: str) -> None:
+    bodies = {1: b"one", 3: b"three", 10: b"ten"}
+
+    _, parts = uploaded(backend, folder + "k", bodies)
+
+    kept = backend.store.profile().keeps_parts_sha256
+    assert parts == [
+        Part(number, len(body), hashlib.md5(body).hexdigest(), sha256(body) if kept else None) for number, body in bodies.items()
+    ]
+
+
+def test_a_part_sent_again_replaces_the_one_before(backend: Backend, folder: str) -> None:
+    upload_id, _ = uploaded(backend, folder + "k", {1: b"first try"})
+    if backend.name == "seaweedfs":
+        time.sleep(1.1)  # it keeps both, and tells which is the later one by whole seconds
+
+    assert send_part(backend, folder + "k", upload_id, 1, b"again").status == 200
+
+    parts = backend.store.list_parts(folder + "k", upload_id)
+    assert parts is not None
+    assert [part.size for part in parts] == [5]
+    backend.store.complete_multipart_upload(folder + "k", upload_id, parts, intent="i1")
+    assert read(backend.store, folder + "k").body == b"again"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "body", "status"),
+    [
+        ("Content-Length", "3", b"par", 403),
+        ("Content-Length", "5", b"part!", 403),
+        ("x-amz-checksum-sha256", base64.b64encode(hashlib.sha256(b"evil").digest()).decode(), b"evil", 403),
+        ("x-amz-checksum-sha256", None, b"evil", 403),
+        ("Content-Length", "4", b"evil", 400),
+    ],
+)
+def test_a_part_that_is_not_the_one_signed_is_refused(
+    backend: Backend, folder: str, name: str, value: str | None, body: bytes, status: int
+) -> None:
+    upload_id = begun(backend.store, folder + "k")
+    signed = backend.store.presign_part(folder + "k", upload_id, 1, seconds=60, size=4, sha256=sha256(b"part"))
+
+    assert backend.fetch(with_header(signed, name, value), body).status == status
+    assert backend.store.list_parts(folder + "k", upload_id) == []
+
+
+@pytest.mark.parametrize("backend", ["ministack", "seaweedfs"], indirect=True)
+def test_a_part_is_signed_for_one_upload_and_place(backend: Backend, folder: str) -> None:
+    upload_id, other = begun(backend.store, folder + "k"), begun(backend.store, folder + "k")
+    signed = backend.store.presign_part(folder + "k", upload_id, 1, seconds=60, size=4, sha256=sha256(b"part"))
+
+    for url in (signed.url.replace(upload_id, other), signed.url.replace("partNumber=1", "partNumber=2")):
+        assert url != signed.url
+        assert backend.fetch(replace(signed, url=url), b"part").status == 403
+    assert [backend.store.list_parts(folder + "k", begun_id) for begun_id in (upload_id, other)] == [[], []]
+
+
+@pytest.mark.parametrize("number", [0, -1, 10_001])
+def test_parts_are_numbered_1_to_10000(store: Store, number: int) -> None:
+    with pytest.raises(InvalidRequest):
+        store.presign_part("k", "id", number, seconds=60, size=1, sha256="0" * 64)
+
+
+def test_an_upload_that_is_no_more_has_no_parts(backend: Backend, folder: str) -> None:
+    store, key = backend.store, folder + "k"
+    aborted, _ = uploaded(backend, key, {1: b"part"})
+    completed, parts = uploaded(backend, key, {1: b"part"})
+
+    store.abort_multipart_upload(key, aborted)
+    store.complete_multipart_upload(key, completed, parts, intent="i1")
+
+    assert [store.list_parts(key, upload_id) for upload_id in (aborted, completed, "no-such-upload")] == [None] * 3
+    assert store.list_parts(folder + "other", begun(store, key)) is None
+
+
+def test_a_part_for_an_upload_that_is_no_more_is_refused(backend: Backend, folder: str) -> None:
+    upload_id = begun(backend.store, folder + "k")
+    backend.store.abort_multipart_upload(folder + "k", upload_id)
+
+    assert send_part(backend, folder + "k", upload_id, 1, b"part").status == 404
+
+
+@pytest.mark.parametrize("only_if_absent", [False, True])
+def test_an_upload_may_be_completed_twice_and_is_one_object(backend: Backend, folder: str, only_if_absent: bool) -> None:
+    upload_id, parts = uploaded(backend, folder + "k", {1: b"part"})
+
+    done = [
+        backend.store.complete_multipart_upload(folder + "k", upload_id, parts, intent="i1", only_if_absent=only_if_absent)
+        for _ in range(2)
+    ]
+
+    assert done[0] == done[1]
+    assert read(backend.store, folder + "k").body == b"part"
+    assert len(list(backend.store.list_versions(folder))) == int(backend.is_versioned)
+
+
+def test_an_upload_completed_by_many_at_once_is_one_object(backend: Backend, folder: str) -> None:
+    upload_id, parts = uploaded(backend, folder + "k", {1: b"part"})
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: backend.store.complete_multipart_upload(folder + "k", upload_id, parts, intent="i1"), range(4)))
+
+    assert len({found.etag for found in done}) == 1
+    assert read(backend.store, folder + "k").body == b"part"
+
+
+def test_parts_that_are_not_named_are_dropped(backend: Backend, folder: str) -> None:
+    upload_id, parts = uploaded(backend, folder + "k", {1: b"wanted", 2: b"not wanted"})
+
+    assert backend.store.complete_multipart_upload(folder + "k", upload_id, parts[:1], intent="i1").size == 6
+    assert read(backend.store, folder + "k").body == b"wanted"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda parts: [],
+        lambda parts: [*parts, Part(3, 4, "0" * 32)],
+        lambda parts: [replace(parts[0], etag="0" * 32), parts[1]],
+        pytest.param(lambda parts: [replace(parts[1], number=1), replace(parts[0], number=2)], id="swapped"),
+    ],
+)
+def test_an_upload_without_all_of_the_named_parts_is_incomplete_and_goes_on(
+    backend: Backend, folder: str, named: Callable[[Sequence[Part]], Sequence[Part]]
+) -> None:
+    store, key = backend.store, folder + "k"
+    upload_id, parts = uploaded(backend, key, BOTH)
+
+    with pytest.raises(UploadIncomplete):
+        store.complete_multipart_upload(key, upload_id, named(parts), intent="i1")
+
+    assert store.head(key) is None
+    assert store.list_parts(key, upload_id) == parts
+    assert store.complete_multipart_upload(key, upload_id, parts, intent="i1").size == len(FIRST + LAST)
+
+
+@pytest.mark.parametrize("backend", ["memory", "seaweedfs"], indirect=True)  # ministack takes parts of any size
+def test_parts_that_are_too_small_make_no_object(backend: Backend, folder: str) -> None:
+    upload_id, parts = uploaded(backend, folder + "k", {1: b"small", 2: b"last"})
+
+    with pytest.raises(UploadIncomplete):
+        backend.store.complete_multipart_upload(folder + "k", upload_id, parts, intent="i1")
+
+    assert backend.store.head(folder + "k") is None
+
+
+def test_an_upload_that_came_to_nothing_is_not_found(backend: Backend, folder: str) -> None:
+    store, key = backend.store, folder + "k"
+    upload_id, parts = uploaded(backend, key, {1: b"part"})
+    store.abort_multipart_upload(key, upload_id)
+
+    for other in (None, {"intent": "i2"}, {}):
+        if other is not None:
+            a_put(store, key, b"part", metadata=other)
+        with pytest.raises(UploadNotFound):
+            store.complete_multipart_upload(key, upload_id, parts, intent="i1")
+
+
+def test_an_upload_to_a_free_key_never_replaces_what_others_stored(backend: Backend, folder: str) -> None:
+    store, key = backend.store, folder + "k"
+    upload_id, parts = uploaded(backend, key, {1: b"part"})
+
+    for metadata in ({"intent": "i2"}, {}):
+        a_put(store, key, b"kept", metadata=metadata)
+        with pytest.raises(ObjectExists):
+            store.complete_multipart_upload(key, upload_id, parts, intent="i1", only_if_absent=True)
+
+    assert read(store, key).body == b"kept"
+
+
+def test_an_upload_to_a_taken_key_replaces_where_nothing_else_was_asked(backend: Backend, folder: str) -> None:
+    upload_id, parts = uploaded(backend, folder + "k", {1: b"part"})
+    a_put(backend.store, folder + "k", b"replaced", metadata={"intent": "i2"})
+
+    backend.store.complete_multipart_upload(folder + "k", upload_id, parts, intent="i1")
+
+    assert read(backend.store, folder + "k").body == b"part"
 
 
 # versions
@@ -576,11 +941,19 @@ def everything(store: Store) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "delete_many", lambda: store.delete_many(["k", "\x01"])
     yield "delete_odd", lambda: store.delete_many(["\x01"])
     yield "list_multipart_uploads", lambda: list(store.list_multipart_uploads())
+    yield "begin_multipart_upload", lambda: begun(store, "k")
+    yield "list_parts", lambda: store.list_parts("k", "id")
+    yield "complete_multipart_upload", lambda: store.complete_multipart_upload("k", "id", [Part(1, 1, "0" * 32)], intent="i")
     yield "abort_multipart_upload", lambda: store.abort_multipart_upload("k", "id")
     yield "list_versions", lambda: list(store.list_versions())
     yield "delete_versions", lambda: store.delete_versions([version])
     yield "profile", lambda: store.profile()
     yield "conditional put", lambda: a_put(store, "k", only_if_absent=True)
+    yield "conditional presigned put", lambda: a_signed_put(store, "k", only_if_absent=True)
+    yield (
+        "conditional completion",
+        lambda: store.complete_multipart_upload("k", "id", [Part(1, 1, "0" * 32)], intent="i", only_if_absent=True),
+    )
     yield "conditional delete", lambda: store.delete("k", if_etag="0" * 32)
 
 
@@ -606,6 +979,8 @@ def test_the_profile_says_what_these_stores_are(backend: Backend) -> None:
     assert profile.conditional_copy is not backend.name.startswith("ministack")
     assert profile.versioning is backend.is_versioned
     assert profile.md5_needed is False
+    assert profile.keeps_sha256
+    assert profile.keeps_parts_sha256 is not backend.name.startswith("seaweedfs")
     assert profile.ordered_listing is not (backend.name.startswith("seaweedfs") or backend.name == "memory-directory")
     assert Profile.from_dict(profile.as_dict()) == profile
 
@@ -614,3 +989,4 @@ def test_the_probe_leaves_nothing_behind(store: Store) -> None:
     store.profile()
 
     assert listed(store, ".stocktake/") == []
+    assert list(store.list_multipart_uploads(".stocktake/")) == []

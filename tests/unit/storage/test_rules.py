@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from stocktake.errors import ConfigurationError
 from stocktake.storage import Profile
-from stocktake.storage.rules import check_key, decode_metadata, disposition, encode_metadata, is_same_write
+from stocktake.storage.rules import check_key, composite_sha256, decode_metadata, disposition, encode_metadata, is_same_write
 from tests.unit.storage.wire import ABLE
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -64,6 +65,18 @@ def test_a_key_of_up_to_1024_bytes_is_a_key(key: str) -> None:
 )
 def test_a_file_name_cannot_leave_its_header_or_its_folder(file_name: str, plain: str, exact: str) -> None:
     assert disposition("attachment", file_name) == f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
+
+
+@pytest.mark.parametrize("kind", ["inline", "attachment"])
+def test_a_disposition_without_a_name_is_its_kind(kind: Literal["inline", "attachment"]) -> None:
+    assert disposition(kind, None) == kind
+    assert disposition(kind, "a").startswith(f"{kind}; ")
+
+
+def test_the_checksum_of_parts_is_that_of_their_checksums() -> None:
+    digests = [hashlib.sha256(body).digest() for body in (b"a", b"b")]
+
+    assert composite_sha256([digest.hex() for digest in digests]) == hashlib.sha256(b"".join(digests)).hexdigest() + "-2"
 
 
 @given(TEXT)

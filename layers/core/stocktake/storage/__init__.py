@@ -224,6 +224,9 @@ class Store(Protocol):
 
         Raises:
             InvalidRequest: other `seconds`, no SHA-256, or metadata that no header can carry.
+
+        Source: R2, "Presigned URLs" (a signed header can be neither omitted nor changed); piotrkulpinski/openads#14 saw R2 refuse a body
+        longer than its signed Content-Length.
         """
         ...
 
@@ -262,7 +265,10 @@ class Store(Protocol):
         ...
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:
-        """Asks which parts the store has of an open upload, in order of number; None when there is no such upload (any more)."""
+        """Asks which parts the store has of an open upload, in order of number.
+
+        None when there is no such upload: it was aborted, or completed, which `head` tells.
+        """
         ...
 
     def complete_multipart_upload(
@@ -276,9 +282,8 @@ class Store(Protocol):
         Args:
             parts: as `list_parts` gave them; what else was uploaded is dropped.
             intent: the `intent` of the metadata given at `begin_multipart_upload`.
-            only_if_absent: never replaces another object. A store that takes no If-None-Match here (R2 lists none for it) is only asked
-                before: two that write one key at one moment may then both succeed, the later one replacing. Keys that are never used twice
-                are safe.
+            only_if_absent: never replaces another object. A store that takes no If-None-Match here (R2's table lists none) is only asked
+                before: of two that write one key at one moment the later one may then replace. Keys that are never used twice are safe.
 
         Raises:
             ObjectExists: `only_if_absent`, and the key holds another object; the upload may still be open.
