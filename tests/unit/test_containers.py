@@ -197,6 +197,7 @@ def a_webp_frame(width: int, height: int, bitstream: bytes) -> bytes:
         ("image/jpeg", WHOLE["JPEG"].replace(b"\xff\xc0", b"\xff\xc3"), "no browser"),
         ("image/jpeg", WHOLE["JPEG"].replace(b"\xff\xc0", b"\xff\xc0\0\x0b\x08\0\x04\0\x04\1\1\x11\0\xff\xc0"), "one frame"),
         ("image/jpeg", b"\xff\xd8\xff\xfe\0\1", "no browser"),
+        ("image/jpeg", b"\xff\xd8\xff\xc0\0\x07\x08\0\4\0\4\xff\xda\0\2\xff\xd9", "one frame"),
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0\x3b", "no picture"),
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0 text", "no sequence"),
         ("image/webp", a_riff(b"text" + bytes(8)), "does not begin"),
@@ -206,6 +207,7 @@ def a_webp_frame(width: int, height: int, bitstream: bytes) -> bytes:
         ("image/webp", a_riff(b"VP8 \xff\0\0\0" + VP8[8:]), "larger than itself"),
         ("image/webp", a_riff(VP8[:-6]), "larger than itself"),
         ("image/webp", a_riff(VP8[:4] + struct.pack("<I", 12) + VP8[8:20]), "no picture"),
+        ("image/webp", a_riff(VP8[:8] + bytes([VP8[8] | 1]) + VP8[9:]), "no picture"),
         ("image/webp", a_riff(CANVAS, VP8), "other dimensions"),
         ("image/webp", a_riff(CANVAS, a_webp_frame(16, 12, VP8)), "larger than its canvas"),
         ("image/webp", a_riff(CANVAS, a_webp_frame(4, 4, VP8)), "other dimensions"),
@@ -225,6 +227,25 @@ def test_a_gif_frame_that_reaches_over_the_edge_enlarges_the_canvas() -> None:
     at = body.index(b"\x2c\0\0\0\0")
     body[at + 5 : at + 9] = struct.pack("<HH", 65_535, 40_000)
     assert (65_535, 40_000) in list(pictures("image/gif", bytes(body), len(body)))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("image/jpeg", b"\xff\xd8" + b"\xff\xfe\0\2" * 100_000),
+        ("image/gif", b"GIF89a\4\0\4\0\0\0\0\x21\xfe" + b"\1x" * 100_000),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", struct.pack(">IHHHHH", 0, 0x0100, 2, 1, 0, 65_535), bytes(99_999)))),
+    ],
+)
+def test_a_file_of_parts_without_number_is_given_up(content_type: str, body: bytes) -> None:
+    with pytest.raises(UnsupportedType, match="too many parts"):
+        list(pictures(content_type, body, len(body)))
+
+
+def test_a_long_animation_of_small_frames_is_walked_to_its_end() -> None:
+    frame = b"\x21\xf9\4\0\0\0\0\0" + struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    body = b"GIF89a\4\0\4\0\0\0\0" + frame * 5000 + b"\x3b"
+    assert len(list(pictures("image/gif", body, len(body)))) == 5001
 
 
 def test_a_caller_that_stops_at_the_dimensions_never_reaches_the_rest() -> None:
