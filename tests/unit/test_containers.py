@@ -114,7 +114,7 @@ def test_a_heic_or_mp4_cut_off_at_any_byte_is_refused(body: bytes) -> None:
     content_type = "image/heic" if b"heic" in body else "video/mp4"
     list(pictures(content_type, body, len(body)))
     for length in range(12, len(body)):
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest, match="cut off|holds no picture"):
             list(pictures(content_type, body[:length], length))
 
 
@@ -132,6 +132,18 @@ def test_a_heic_whose_items_lie_past_its_end_is_refused() -> None:
     body = a_heic(extent=51)
     with pytest.raises(InvalidRequest, match="cut off"):
         list(pictures("image/heic", body, len(body)))
+
+
+def test_items_of_a_heic_that_lie_in_its_own_table_are_not_looked_for_in_the_file() -> None:
+    location = struct.pack(">IHHHHHHII", 1 << 24, 0x4400, 1, 7, 1, 0, 1, 9999, 9)
+    shape = a_box(b"iprp", a_box(b"ipco", a_box(b"ispe", struct.pack(">III", 0, 8, 9))))
+    body = a_box(b"ftyp", b"heic", bytes(4)) + a_box(b"meta", bytes(4), a_box(b"iloc", location), shape)
+    assert list(pictures("image/heic", body, len(body))) == [(8, 9)]
+
+
+def test_chunks_of_odd_length_are_padded() -> None:
+    body = a_riff(CANVAS[:12] + bytes([15, 0, 0, 11, 0, 0]), b"ICCP\3\0\0\0abc\0", VP8)
+    assert set(pictures("image/webp", body, len(body))) == {(16, 12)}
 
 
 def test_a_box_may_have_a_long_length_but_not_none() -> None:
@@ -201,6 +213,7 @@ def a_webp_frame(width: int, height: int, bitstream: bytes) -> bytes:
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0\x3b", "no picture"),
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0 text", "no sequence"),
         ("image/webp", a_riff(b"text" + bytes(8)), "does not begin"),
+        ("image/webp", a_riff(a_webp_frame(16, 12, VP8)), "does not begin"),
         ("image/webp", a_riff(CANVAS), "no picture"),
         ("image/webp", a_riff(b"VP8 \x0a\0\0\0" + bytes(10)), "no picture"),
         ("image/webp", a_riff(b"VP8L\x0a\0\0\0" + bytes(10)), "no picture"),
@@ -213,6 +226,8 @@ def a_webp_frame(width: int, height: int, bitstream: bytes) -> bytes:
         ("image/webp", a_riff(CANVAS, a_webp_frame(4, 4, VP8)), "other dimensions"),
         ("image/avif", a_box(b"ftyp", b"avif", bytes(4)) + a_box(b"meta", bytes(4)), "no picture"),
         ("image/avif", a_box(b"ftyp", b"avif", bytes(4)) + a_box(b"meta", bytes(4), struct.pack(">I4s", 99, b"iprp")), "around it"),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iprp", a_box(b"ipco", a_box(b"ispe", b"\0\0\0\1" * 3)))), "no picture"),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", b"\3\0\0\0\x44\0" + bytes(9))), "table of items"),
         ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", bytes(4), b"\0\0", b"\xff\xff" * 2)), "table of items"),
         ("image/heic", a_heic(0, 5), "without pixels"),
     ],
