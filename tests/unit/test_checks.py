@@ -181,6 +181,15 @@ def test_an_image_that_is_a_pdf_as_well_is_refused() -> None:
         checks.inspect(a_png_that_says("%PDF-1.4"), None, max_bytes=LIMIT)
 
 
+def test_short_tags_that_do_not_go_on_in_text_are_chance() -> None:
+    checks.inspect(an_image("JPEG", comment=b"\x07<svg \xe1\x9c\x01\x88 <ImG/\xff\xfe\x90\x03"), None, max_bytes=LIMIT)
+
+
+def test_what_is_looked_for_at_the_beginning_may_stand_later() -> None:
+    checks.inspect(a_png_that_says("x" * 1024 + "%PDF-1.4"), None, max_bytes=LIMIT)
+    checks.inspect(an_image("PNG") + bytes(checks.HEAD_BYTES) + b"<script>", None, max_bytes=LIMIT)
+
+
 def a_zip(files: int = 1, comment: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -223,6 +232,17 @@ def test_an_image_with_a_zip_at_its_end_is_refused(join: Callable[[bytes], bytes
         checks.inspect(body, None, max_bytes=LIMIT)
 
 
+def test_an_image_with_a_zip_whose_directory_lies_where_its_end_says_is_refused() -> None:
+    body = joined_by_zipfile(an_image("PNG"))
+    with pytest.raises(UnsupportedType, match="ZIP"):
+        checks.inspect(body[:-22] + b"a gap" + body[-22:], None, max_bytes=LIMIT)
+
+
+def test_of_a_head_the_last_bytes_are_not_taken_for_the_end_of_the_object() -> None:
+    body = an_image("PNG") + a_zip()
+    assert checks.inspect_head(body, None, size=len(body) + 100_000).content_type == "image/png"
+
+
 @pytest.mark.parametrize("tail", [b"PK\5\6", b"PK\5\6" + bytes(18), b"PK\5\6" + b"\xff" * 16 + b"\0\0", b"a" * 99])
 def test_bytes_behind_an_image_that_no_unpacker_reads_are_taken(tail: bytes) -> None:
     checks.inspect(an_image("PNG") + tail, None, max_bytes=LIMIT)
@@ -248,6 +268,13 @@ def test_dimensions_over_the_limits_are_refused(width: int, height: int) -> None
 
 def test_dimensions_at_the_limits_are_taken() -> None:
     assert checks.inspect(a_png_of(20_000, 2_500), None, max_bytes=LIMIT).width == 20_000
+
+
+def test_the_dimensions_are_those_of_the_largest_picture() -> None:
+    body = an_image("GIF", (8, 8))
+    at = body.index(b"\x2c\0\0\0\0") + 5
+    inspected = checks.inspect(body[:at] + struct.pack("<HH", 30, 20) + body[at + 4 :], None, max_bytes=LIMIT)
+    assert (inspected.width, inspected.height) == (30, 20)
 
 
 def test_the_frames_of_an_animation_are_limited_together() -> None:

@@ -114,7 +114,7 @@ def test_a_heic_or_mp4_cut_off_at_any_byte_is_refused(body: bytes) -> None:
     content_type = "image/heic" if b"heic" in body else "video/mp4"
     list(pictures(content_type, body, len(body)))
     for length in range(12, len(body)):
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest, match=r"cut off|holds no picture"):
             list(pictures(content_type, body[:length], length))
 
 
@@ -132,6 +132,18 @@ def test_a_heic_whose_items_lie_past_its_end_is_refused() -> None:
     body = a_heic(extent=51)
     with pytest.raises(InvalidRequest, match="cut off"):
         list(pictures("image/heic", body, len(body)))
+
+
+def test_items_of_a_heic_that_lie_in_its_own_table_are_not_looked_for_in_the_file() -> None:
+    location = struct.pack(">IHHHHHHII", 1 << 24, 0x4400, 1, 7, 1, 0, 1, 9999, 9)
+    shape = a_box(b"iprp", a_box(b"ipco", a_box(b"ispe", struct.pack(">III", 0, 8, 9))))
+    body = a_box(b"ftyp", b"heic", bytes(4)) + a_box(b"meta", bytes(4), a_box(b"iloc", location), shape)
+    assert list(pictures("image/heic", body, len(body))) == [(8, 9)]
+
+
+def test_chunks_of_odd_length_are_padded() -> None:
+    body = a_riff(CANVAS[:12] + bytes([15, 0, 0, 11, 0, 0]), b"ICCP\3\0\0\0abc\0", VP8)
+    assert set(pictures("image/webp", body, len(body))) == {(16, 12)}
 
 
 def test_a_box_may_have_a_long_length_but_not_none() -> None:
@@ -197,20 +209,25 @@ def a_webp_frame(width: int, height: int, bitstream: bytes) -> bytes:
         ("image/jpeg", WHOLE["JPEG"].replace(b"\xff\xc0", b"\xff\xc3"), "no browser"),
         ("image/jpeg", WHOLE["JPEG"].replace(b"\xff\xc0", b"\xff\xc0\0\x0b\x08\0\x04\0\x04\1\1\x11\0\xff\xc0"), "one frame"),
         ("image/jpeg", b"\xff\xd8\xff\xfe\0\1", "no browser"),
+        ("image/jpeg", b"\xff\xd8\xff\xc0\0\x07\x08\0\4\0\4\xff\xda\0\2\xff\xd9", "one frame"),
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0\x3b", "no picture"),
         ("image/gif", b"GIF89a\4\0\4\0\0\0\0 text", "no sequence"),
         ("image/webp", a_riff(b"text" + bytes(8)), "does not begin"),
+        ("image/webp", a_riff(a_webp_frame(16, 12, VP8)), "does not begin"),
         ("image/webp", a_riff(CANVAS), "no picture"),
         ("image/webp", a_riff(b"VP8 \x0a\0\0\0" + bytes(10)), "no picture"),
         ("image/webp", a_riff(b"VP8L\x0a\0\0\0" + bytes(10)), "no picture"),
         ("image/webp", a_riff(b"VP8 \xff\0\0\0" + VP8[8:]), "larger than itself"),
         ("image/webp", a_riff(VP8[:-6]), "larger than itself"),
         ("image/webp", a_riff(VP8[:4] + struct.pack("<I", 12) + VP8[8:20]), "no picture"),
+        ("image/webp", a_riff(VP8[:8] + bytes([VP8[8] | 1]) + VP8[9:]), "no picture"),
         ("image/webp", a_riff(CANVAS, VP8), "other dimensions"),
         ("image/webp", a_riff(CANVAS, a_webp_frame(16, 12, VP8)), "larger than its canvas"),
         ("image/webp", a_riff(CANVAS, a_webp_frame(4, 4, VP8)), "other dimensions"),
         ("image/avif", a_box(b"ftyp", b"avif", bytes(4)) + a_box(b"meta", bytes(4)), "no picture"),
         ("image/avif", a_box(b"ftyp", b"avif", bytes(4)) + a_box(b"meta", bytes(4), struct.pack(">I4s", 99, b"iprp")), "around it"),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iprp", a_box(b"ipco", a_box(b"ispe", b"\0\0\0\1" * 3)))), "no picture"),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", b"\3\0\0\0\x44\0" + bytes(9))), "table of items"),
         ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", bytes(4), b"\0\0", b"\xff\xff" * 2)), "table of items"),
         ("image/heic", a_heic(0, 5), "without pixels"),
     ],
@@ -225,6 +242,25 @@ def test_a_gif_frame_that_reaches_over_the_edge_enlarges_the_canvas() -> None:
     at = body.index(b"\x2c\0\0\0\0")
     body[at + 5 : at + 9] = struct.pack("<HH", 65_535, 40_000)
     assert (65_535, 40_000) in list(pictures("image/gif", bytes(body), len(body)))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("image/jpeg", b"\xff\xd8" + b"\xff\xfe\0\2" * 100_000),
+        ("image/gif", b"GIF89a\4\0\4\0\0\0\0\x21\xfe" + b"\1x" * 100_000),
+        ("image/avif", a_box(b"meta", bytes(4), a_box(b"iloc", struct.pack(">IHHHHH", 0, 0x0100, 2, 1, 0, 65_535), bytes(99_999)))),
+    ],
+)
+def test_a_file_of_parts_without_number_is_given_up(content_type: str, body: bytes) -> None:
+    with pytest.raises(UnsupportedType, match="too many parts"):
+        list(pictures(content_type, body, len(body)))
+
+
+def test_a_long_animation_of_small_frames_is_walked_to_its_end() -> None:
+    frame = b"\x21\xf9\4\0\0\0\0\0" + struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    body = b"GIF89a\4\0\4\0\0\0\0" + frame * 5000 + b"\x3b"
+    assert len(list(pictures("image/gif", body, len(body)))) == 5001
 
 
 def test_a_caller_that_stops_at_the_dimensions_never_reaches_the_rest() -> None:
