@@ -7,7 +7,6 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response, content_types
@@ -21,7 +20,7 @@ from stocktake.idempotency import Attempt
 from stocktake.intents import Reserved
 from stocktake.layouts import project_stem
 from stocktake.problems import make_api, out_of_time, problem_of, text_body
-from stocktake.requests import ListQuery, NoBody, NoQuery, RecentQuery, read_body, read_query
+from stocktake.requests import Body, ListQuery, NoBody, NoQuery, RecentQuery, read_body, read_id, read_query
 from stocktake.services import services
 from stocktake.upload import NewObject, Uploaded
 from stocktake.upload_requests import (
@@ -55,7 +54,7 @@ api = make_api(logger)
 @api.post("/projects")
 def create_project() -> Response[str]:
     """Opens a project."""
-    body = read_body(NewProjectBody, text_body(api))
+    body = asked(NewProjectBody)
     quota = body.quota.quota() if body.quota else None
     return created(answers.project(services.uploads.create_project(body.project_id, body.metadata, quota)))
 
@@ -63,13 +62,14 @@ def create_project() -> Response[str]:
 @api.get("/projects/<project_id>")
 def get_project(project_id: str) -> dict[str, Any]:
     """Answers with a project."""
-    return answers.project(services.serving.project(unquote(project_id)))
+    asked(NoBody)
+    return answers.project(services.serving.project(read_id(project_id)))
 
 
 @api.put("/projects/<project_id>/quota")
 def set_quota(project_id: str) -> dict[str, Any]:
     """Replaces a project's quota."""
-    return answers.project(services.uploads.set_quota(unquote(project_id), read_body(QuotaBody, text_body(api)).quota()))
+    return answers.project(services.uploads.set_quota(read_id(project_id), asked(QuotaBody).quota()))
 
 
 # ---- ways in
@@ -78,15 +78,14 @@ def set_quota(project_id: str) -> dict[str, Any]:
 @api.post("/projects/<project_id>/objects")
 def create_object(project_id: str) -> Response[str]:
     """Stores one object, sent raw or as base64 JSON."""
-    read_query(NoQuery, api.current_event.query_string_parameters)
-    project_id, new = unquote(project_id), new_object()
+    project_id, new = read_id(project_id), new_object()
     return once(project_id, lambda reserve: (HTTPStatus.CREATED, uploaded(services.uploads.put(project_id, new, reserve()))))
 
 
 @api.post("/projects/<project_id>/objects/batch")
 def create_objects(project_id: str) -> Response[str]:
     """Stores several objects, and answers for each with what came of it."""
-    project_id, items = unquote(project_id), read_body(BatchBody, text_body(api)).items()
+    project_id, items = read_id(project_id), asked(BatchBody).items()
 
     def work(reserve: Reserve) -> tuple[int, dict[str, Any]]:
         late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
@@ -99,7 +98,7 @@ def create_objects(project_id: str) -> Response[str]:
 @api.post("/projects/<project_id>/imports")
 def import_object(project_id: str) -> Response[str]:
     """Fetches an object from a URL and stores it."""
-    project_id, body = unquote(project_id), read_body(ImportBody, text_body(api))
+    project_id, body = read_id(project_id), asked(ImportBody)
     return once(
         project_id,
         lambda reserve: (HTTPStatus.CREATED, uploaded(services.uploads.import_url(project_id, body.url, body.details(), reserve()))),
@@ -109,7 +108,7 @@ def import_object(project_id: str) -> Response[str]:
 @api.post("/projects/<project_id>/uploads")
 def begin_upload(project_id: str) -> Response[str]:
     """Announces an object whose bytes go straight to the bucket."""
-    project_id, body = unquote(project_id), read_body(NewUploadBody, text_body(api))
+    project_id, body = read_id(project_id), asked(NewUploadBody)
     return once(
         project_id,
         lambda reserve: (HTTPStatus.CREATED, answers.upload(services.presigned.begin(project_id, body.announced(), reserve()))),
@@ -119,29 +118,31 @@ def begin_upload(project_id: str) -> Response[str]:
 @api.get("/uploads/<upload_id>")
 def get_upload(upload_id: str) -> dict[str, Any]:
     """Answers with how an upload stands, and which parts the bucket has."""
-    return answers.upload(services.presigned.upload(upload_id))
+    asked(NoBody)
+    return answers.upload(services.presigned.upload(read_id(upload_id)))
 
 
 @api.post("/uploads/<upload_id>/parts")
 def sign_parts(upload_id: str) -> dict[str, Any]:
     """Signs the PUTs of some parts."""
-    signed = services.presigned.sign_parts(upload_id, read_body(PartsBody, text_body(api)).wanted())
+    signed = services.presigned.sign_parts(read_id(upload_id), asked(PartsBody).wanted())
     return {"parts": [{"number": number, "bytes": size, **answers.signed(request)} for number, (size, request) in signed.items()]}
 
 
 @api.post("/uploads/<upload_id>/complete")
 def complete_upload(upload_id: str) -> dict[str, Any]:
     """Looks at what arrived and commits it."""
-    body = read_body(CompletionBody, text_body(api))
+    body = asked(CompletionBody)
     late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
-    record = services.presigned.complete(upload_id, body.part_sha256, out_of_time=late)
+    record = services.presigned.complete(read_id(upload_id), body.part_sha256, out_of_time=late)
     return answers.record(record, services.serving.url(record))
 
 
 @api.delete("/uploads/<upload_id>")
 def abort_upload(upload_id: str) -> Response[str]:
     """Ends an upload that is not complete."""
-    services.presigned.abort(upload_id)
+    asked(NoBody)
+    services.presigned.abort(read_id(upload_id))
     return Response(HTTPStatus.NO_CONTENT, body="")
 
 
@@ -151,7 +152,7 @@ def abort_upload(upload_id: str) -> Response[str]:
 @api.post("/projects/<project_id>/generations")
 def create_generation(project_id: str) -> Response[str]:
     """Writes a generation job."""
-    project_id, body = unquote(project_id), read_body(NewGenerationBody, text_body(api))
+    project_id, body = read_id(project_id), asked(NewGenerationBody)
 
     def work(reserve: Reserve) -> tuple[int, dict[str, Any]]:
         made = services.generations.create(project_id, body.metadata, body.sensitive, body.outputs, reserve())
@@ -164,21 +165,22 @@ def create_generation(project_id: str) -> Response[str]:
 def list_generations(project_id: str) -> dict[str, Any]:
     """Answers with the newest jobs of a project."""
     limit = read_query(RecentQuery, api.current_event.query_string_parameters).limit
-    jobs = services.generations.recent(unquote(project_id), limit)
+    jobs = services.generations.recent(read_id(project_id), limit)
     return {"generations": [answers.generation(job, services.serving.url) for job in jobs]}
 
 
 @api.get("/generations/<generation_id>")
 def get_generation(generation_id: str) -> dict[str, Any]:
     """Answers with a job, its metadata as it was sent, and all its images."""
-    return answers.generation(services.generations.generation(generation_id, opened=True), services.serving.url)
+    asked(NoBody)
+    return answers.generation(services.generations.generation(read_id(generation_id), opened=True), services.serving.url)
 
 
 @api.patch("/generations/<generation_id>")
 def report_generation(generation_id: str) -> dict[str, Any]:
     """Notes what the worker says of its job."""
-    body = read_body(GenerationReportBody, text_body(api))
-    return answers.generation(services.generations.report(generation_id, body.status, body.error), services.serving.url)
+    body = asked(GenerationReportBody)
+    return answers.generation(services.generations.report(read_id(generation_id), body.status, body.error), services.serving.url)
 
 
 # ---- records and bytes
@@ -188,23 +190,23 @@ def report_generation(generation_id: str) -> dict[str, Any]:
 def list_objects(project_id: str) -> dict[str, Any]:
     """Answers with one page of a project's records."""
     query = read_query(ListQuery, api.current_event.query_string_parameters)
-    records, following = services.serving.page(unquote(project_id), query.limit, query.cursor)
+    records, following = services.serving.page(read_id(project_id), query.limit, query.cursor)
     return {"objects": [answers.record(record) for record in records], "cursor": following}
 
 
 @api.get("/objects/<object_id>")
 def get_object(object_id: str) -> dict[str, Any]:
     """Answers with a record, its metadata as it was sent, and where its bytes are."""
-    record = services.serving.record(object_id)
+    asked(NoBody)
+    record = services.serving.record(read_id(object_id))
     return answers.record(record, services.serving.url(record), services.serving.metadata(record))
 
 
 @api.delete("/objects/<object_id>")
 def delete_object(object_id: str) -> dict[str, Any]:
     """Removes one object, and answers with the receipt."""
-    read_query(NoQuery, api.current_event.query_string_parameters)
-    read_body(NoBody, text_body(api))
-    return timed(services.object_deletions.delete(object_id))
+    asked(NoBody)
+    return timed(services.object_deletions.delete(read_id(object_id)))
 
 
 @api.get("/objects/<object_id>/content")
@@ -212,7 +214,7 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
     """Redirects to the bytes, or answers with them for `?as=bytes`."""
     as_bytes = read_query(ContentQuery, api.current_event.query_string_parameters).way == "bytes"
     read = services.serving.bytes if as_bytes else services.serving.redirect
-    served = read(object_id, api.current_event.headers)
+    served = read(read_id(object_id), api.current_event.headers)
     headers = answers.content_headers(served)
     if served.url is not None:
         return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url, "Cache-Control": "no-store"})
@@ -225,8 +227,15 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
 # ---- small
 
 
+def asked[B: Body](model: type[B]) -> B:
+    """Reads the body of a request that takes no query."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
+    return read_body(model, text_body(api))
+
+
 def new_object() -> NewObject:
     """Reads the object from either way of sending it."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
     headers = api.current_event.headers
     if (headers.get("content-type") or "").lower().startswith("application/json"):
         return read_body(Base64ObjectBody, text_body(api)).new_object()
@@ -279,6 +288,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def tidy(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Ends the uploads and deletions whose time has come; started by a schedule."""
     late = out_of_time(context, reserve_ms=_RESERVE_MS)
-    ended = {**services.presigned.tidy(out_of_time=late), "deletions": services.object_deletions.tidy(out_of_time=late)}
-    logger.info("tidied", extra={"ended": ended})
+    ended: dict[str, int] = {}
+    try:
+        ended |= services.presigned.tidy(out_of_time=late)
+    finally:  # an upload that cannot be ended keeps no deletion from its end
+        ended["deletions"] = services.object_deletions.tidy(out_of_time=late)
+        logger.info("tidied", extra={"ended": ended})
     return ended

@@ -136,4 +136,4 @@ def _read_range(text: str, size: int) -> Full | Partial:
 
 
 def _not_satisfiable(size: int) -> RangeNotSatisfiable:
-    return RangeNotSatisfiable(f"the object has {size} bytes and none in the range asked for: ask for a range inside it")
+    return RangeNotSatisfiable(f"the object has {size} bytes and none in the range asked for: ask for a range inside it", size=size)

@@ -48,6 +48,8 @@ StocktakeError                        500 internal
 └── ConfigurationError                500 configuration
 ```
 
+Where the same request may succeed a little later, `retry_after` says after how many seconds.
+
 `str(error)` is one sentence for the caller that says what happened and what to do; it never holds a secret.
 """
 
@@ -61,6 +63,7 @@ class StocktakeError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "internal"
+    retry_after: ClassVar[int | None] = None
 
 
 class InvalidRequest(StocktakeError):
@@ -91,10 +94,14 @@ class InvalidKey(InvalidRequest):
 
 
 class RangeNotSatisfiable(InvalidRequest):
-    """The object has no bytes in the range asked for."""
+    """The object, of `size` bytes, has none in the range asked for."""
 
     status = 416
     type = "range-not-satisfiable"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class IdempotencyMismatch(InvalidRequest):
@@ -165,6 +172,7 @@ class ObjectPending(ObjectUnavailable):
     """The bytes were announced and have not been confirmed yet."""
 
     type = "object-pending"
+    retry_after = 60
 
 
 class ObjectMissing(ObjectUnavailable):
@@ -202,6 +210,7 @@ class RecordChanged(Conflict):
     """The record is no longer the one that was read: read it again and decide anew."""
 
     type = "record-changed"
+    retry_after = 1
 
 
 class ObjectExists(Conflict):
@@ -220,6 +229,7 @@ class UploadIncomplete(Conflict):
     """Bytes or parts that were announced are not in the bucket yet, or still being verified."""
 
     type = "upload-incomplete"
+    retry_after = 5
 
 
 class OutputExists(Conflict):
@@ -239,6 +249,7 @@ class IdempotencyInProgress(Conflict):
     """The first request with this Idempotency-Key is still being answered."""
 
     type = "idempotency-in-progress"
+    retry_after = 5
 
 
 class Refused(StocktakeError):
@@ -303,6 +314,7 @@ class StorageUnavailable(StorageError):
 
     status = 503
     type = "storage-unavailable"
+    retry_after = 5
 
 
 class ListingOutOfOrder(StorageError):
@@ -322,6 +334,7 @@ class LedgerError(StocktakeError):
 
     status = 503
     type = "ledger-error"
+    retry_after = 5
 
 
 class MessagingError(StocktakeError):
@@ -329,6 +342,7 @@ class MessagingError(StocktakeError):
 
     status = 503
     type = "messaging-error"
+    retry_after = 5
 
 
 class SealingError(StocktakeError):

@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake.errors import InvalidRequest, StocktakeError
+from stocktake.errors import InvalidRequest, RangeNotSatisfiable, StocktakeError
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -18,14 +18,26 @@ PROBLEM_JSON = "application/problem+json"
 def problem_of(error: Exception, logger: Logger, request_id: str) -> dict[str, Any]:
     """Logs an error and makes its problem document. `type` is stable and is what programs should look at; `detail` is for people.
 
-    What was not foreseen shows nothing of itself.
+    What was not foreseen shows nothing of itself. What was refused is logged without its detail: that may quote what the caller sent.
     """
     if isinstance(error, StocktakeError):
-        log = logger.warning if error.status < 500 else logger.error
-        log("refused", extra={"problem": error.type, "detail": str(error)})
+        if error.status < 500:
+            logger.warning("refused", extra={"problem": error.type})
+        else:
+            logger.error("failed", extra={"problem": error.type, "detail": str(error)})
         return _document(error.status, error.type, str(error), request_id)
     logger.error("unforeseen", exc_info=error, extra={"error": type(error).__name__})
     return _document(500, "internal", "something went wrong on our side; the request id finds it in the logs", request_id)
+
+
+def problem_headers(error: Exception) -> dict[str, str]:
+    """Returns what HTTP says of an error in headers: when to try again, and the size of what has no such range (RFC 9110 §10.2.3, §14.4)."""
+    headers = {}
+    if isinstance(error, StocktakeError) and error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    return headers
 
 
 def make_api(logger: Logger) -> APIGatewayHttpResolver:
@@ -34,7 +46,7 @@ def make_api(logger: Logger) -> APIGatewayHttpResolver:
 
     def answer(error: Exception) -> Response[str]:
         document = problem_of(error, logger, str(api.current_event.request_context.request_id))
-        return Response(document["status"], PROBLEM_JSON, json.dumps(document))
+        return Response(document["status"], PROBLEM_JSON, json.dumps(document), headers=problem_headers(error))
 
     @api.not_found
     def no_route(error: Exception) -> Response[str]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stocktake.errors import InvalidRequest
+
+MAX_ID = 255
+"""Characters. No id has as many; DynamoDB refuses a key over 2,048 bytes, which would look like a ledger that does not answer."""
 
 
 class Body(BaseModel):
@@ -66,6 +70,14 @@ class FindingsQuery(ListQuery):
     """GET /reconciliations/{run_id}/findings."""
 
     finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] | None = Field(default=None, alias="class")
+
+
+def read_id(text: str) -> str:
+    """Decodes an id that stands in a path. Raises InvalidRequest for one that is longer than any."""
+    decoded = unquote(text)
+    if len(decoded) > MAX_ID:
+        raise InvalidRequest(f"the path names something by {len(decoded)} characters, and no id has over {MAX_ID}: check the path")
+    return decoded
 
 
 def read_body[B: Body](model: type[B], body: str | None, *, what: str = "the body") -> B:

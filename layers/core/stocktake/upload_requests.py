@@ -18,7 +18,7 @@ from stocktake.idempotency import Scope, check_key
 from stocktake.intents import Details, SessionPlace
 from stocktake.model import Quota
 from stocktake.presigned import Announced
-from stocktake.requests import Body, Query, faults_of, read_body
+from stocktake.requests import MAX_ID, Body, Query, faults_of, read_body
 from stocktake.upload import NewObject
 
 _OURS = "stocktake-"
@@ -57,7 +57,7 @@ class LayoutBody(Body):
 class OutputBody(Body):
     """The generation job an object belongs to, and its number among the job's outputs."""
 
-    generation_id: str
+    generation_id: str = Field(max_length=MAX_ID)
     output: int = Field(ge=0)
 
 
