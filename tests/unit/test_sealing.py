@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocktake.errors import ConfigurationError, InvalidRequest, SealingError
-from stocktake.sealing import DataKey, KeyRing, Sealer
+from stocktake.sealing import DataKey, KeyRing, RingInSecret, Sealer
 
 FIRST, SECOND = bytes(range(32)), bytes(range(100, 132))
 METADATA = {"persona": "Ada", "prompt": "a secret face", "aspectRatio": "16:9", "seed": 7, "numberOfImages": 2}
@@ -247,6 +247,20 @@ def test_a_key_that_changed_under_its_id_opens_nothing() -> None:
     clear, sealed = sealed_by(Sealer(a_ring("k1")))
     with pytest.raises(SealingError, match="same id"):
         Sealer(KeyRing("k1", {"k1": SECOND})).open(clear, sealed, **SUBJECT)
+
+
+def test_a_ring_stays_in_its_secret_until_something_is_sealed_or_opened_and_is_read_once() -> None:
+    reads: list[str] = []
+
+    def read() -> str:
+        reads.append(ring_text(k1=encoded(FIRST)))
+        return reads[-1]
+
+    sealer = Sealer(RingInSecret(read))
+    assert sealer.open(*sealer.seal(METADATA, (), **SUBJECT), **SUBJECT) == METADATA
+    assert not reads
+    assert sealer.open(*sealed_by(sealer), **SUBJECT) == METADATA
+    assert len(reads) == 1
 
 
 def test_no_key_is_shown_by_what_holds_it() -> None:

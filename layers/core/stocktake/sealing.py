@@ -21,8 +21,9 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stocktake.errors import ConfigurationError, InvalidRequest, SealingError
@@ -93,6 +94,29 @@ class KeyRing:
         if key_id not in self.keys:
             raise SealingError(f"the metadata is sealed with key {key_id!r}, which is not in the ring: put it back into the secret")
         return self.keys[key_id]
+
+
+class RingInSecret:
+    """A key ring that stays in its secret until something is sealed or opened: most functions never do, and may not read it.
+
+    Args:
+        read: gives the text of the secret.
+
+    Raises (any method): ConfigurationError when it is no ring, and whatever `read` raises.
+    """
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+
+    @cached_property
+    def _ring(self) -> KeyRing:
+        return KeyRing.parse(self._read())
+
+    def new(self, context: Mapping[str, str]) -> DataKey:
+        return self._ring.new(context)
+
+    def open(self, key_id: str, wrapped: str, context: Mapping[str, str]) -> bytes:
+        return self._ring.open(key_id, wrapped, context)
 
 
 def _ring_of(secret_text: str) -> KeyRing | None:
