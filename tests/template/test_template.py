@@ -302,6 +302,15 @@ class TestPolicies:
         }
         assert deleting == {"UploadRole", "ProjectDeletionWorkerRole", "ReconciliationApiRole", "ReconciliationStepRole"}
 
+    def test_only_the_end_of_a_deletion_forgets_operations(self) -> None:
+        forgetting = {
+            name
+            for name in ROLES
+            for statement in statements(of(name))
+            if "dynamodb:DeleteItem" in listed(statement["Action"]) and "OperationsTable" in json.dumps(statement["Resource"])
+        }
+        assert forgetting == {"ProjectDeletionFanOutRole"}
+
     def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
         for statement in statements(of("AnalyticsRole")):
             writing = [action for action in listed(statement["Action"]) if re.search("Put|Update|Delete|Write|Send|Start", action)]

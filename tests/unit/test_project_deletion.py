@@ -681,13 +681,118 @@ def test_a_dry_run_and_a_verification_abort_nothing(world: World) -> None:
     assert [upload.key for upload in world.store.list_multipart_uploads()] == [session_key()]
 
 
-@pytest.mark.parametrize("step", range(0, 150, 9))
+def operations_of(world: World, stem: str) -> list[str]:
+    """Begins what requests of a project leave behind, and returns the ids."""
+    made = [f"{kind}-{stem}" for kind in ("generation", "idempotency", "multipart")]
+    for operation_id in made:
+        kind = f"{operation_id.split('-')[0]}#{stem}"
+        world.operations.put(operation_id, "", kind, {"prompt": "Ada's portrait"}, created_at=world.clock(), status="DONE")
+        world.operations.put(operation_id, "output#1", None, {"key": "k"}, created_at=world.clock(), status="DONE")
+    return made
+
+
+def left_of(world: World, operation_ids: list[str]) -> list[str]:
+    return [made for made in operation_ids if world.operations.get(made) or list(world.operations.all_parts(made))]
+
+
+def test_a_deletion_leaves_nothing_of_what_requests_said(world: World) -> None:
+    world.uploads.create_project("p10", {})
+    ours, theirs = operations_of(world, "p1"), operations_of(world, "p10")
+    world.uploads.create_project("proj_p2", {})
+    spelled_otherwise = operations_of(world, "p2")
+    assert world.delete_project("proj_p1")["status"] == "DELETED"
+    assert world.delete_project("proj_p2")["status"] == "DELETED"
+    assert left_of(world, [*ours, *spelled_otherwise]) == []
+    assert left_of(world, theirs) == theirs
+
+
+def test_a_deletion_that_ends_incomplete_leaves_no_prompts_either(world: World) -> None:
+    world.plant("projects/p1/unexplained")
+    made = operations_of(world, "p1")
+    assert world.delete_project()["status"] == "INCOMPLETE"
+    assert left_of(world, made) == []
+
+
+def test_a_sweep_short_of_time_forgets_one_by_one_and_says_deleted_only_then(world: World) -> None:
+    made = operations_of(world, "p1")
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    for number in range(1, 4):
+        world.messages.clear()
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+        assert len(left_of(world, made)) == 3 - number
+        assert world.deletions.receipt(deletion_id) is None
+        assert world.ledger.project("p1").state is ProjectState.DELETING
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_sweep_overtaken_by_another_leaves_the_project_created_anew_alone(world: World, killed: bool) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    of_kind, finish, made = world.operations.of_kind, world.ledger.finish_deletion, []
+
+    def killed_afterwards(*args: Any) -> None:
+        finish(*args)
+        raise Crash
+
+    def meanwhile(kind: str) -> Any:
+        # another delivery of the sweep ends the deletion, and the project is opened again, while this one has only begun
+        world.operations.of_kind = of_kind  # type: ignore[method-assign]  # stands in for of_kind once
+        if killed:
+            world.ledger.finish_deletion = killed_afterwards  # type: ignore[assignment,method-assign]  # stands in for it
+        with contextlib.suppress(Crash):
+            world.deletions.sweep(deletion_id, 1, out_of_time=never)
+        world.ledger.finish_deletion = finish  # type: ignore[method-assign]  # the one it had
+        world.clock.advance(1)
+        world.uploads.create_project("p1", {})
+        made.extend(operations_of(world, "p1"))
+        made.append(world.upload().key)
+        return of_kind(kind)
+
+    world.operations.of_kind = meanwhile  # type: ignore[method-assign]  # stands in for of_kind
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.pump()
+    assert left_of(world, made[:3]) == made[:3]
+    assert world.bucket_keys() == {made[3]}
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+
+
+def test_a_sweep_killed_as_the_project_was_finished_leaves_the_project_created_anew_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    real = world.ledger.finish_deletion
+
+    def killed(*args: Any) -> None:
+        real(*args)
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.ledger, "finish_deletion", killed)
+        world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.uploads.create_project("p1", {})
+    record = world.upload()
+    world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+    world.pump()
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+    assert world.bucket_keys() == {record.key}
+    assert len(list(world.store.list_multipart_uploads())) == 1
+
+
+@pytest.mark.parametrize("step", range(0, 171, 9))
 def test_a_deletion_of_session_keys_killed_at_any_call_ends_with_the_same_receipt(world: World, step: int) -> None:
     for number in range(2):
         world.plant(session_key(number))
         world.record(session_key(number), State.STORED)
     world.record(session_key(2), State.PENDING)
     world.store.plant_multipart_upload(session_key(2))
+    made = operations_of(world, "p1")
     calls = 0
 
     def kill(*_: object) -> None:
@@ -722,4 +827,4 @@ def test_a_deletion_of_session_keys_killed_at_any_call_ends_with_the_same_receip
     assert (receipt["status"], receipt["records"], receipt["rounds"]) == ("DELETED", 3, 2)
     assert objects(receipt, "source") == {"ledger": 2, "named": 2}
     assert receipt["multipart_uploads_aborted"] == 1
-    assert (world.bucket_keys(), list(world.ledger.entries())) == (set(), [])
+    assert (world.bucket_keys(), list(world.ledger.entries()), left_of(world, made)) == (set(), [], [])

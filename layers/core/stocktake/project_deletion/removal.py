@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from stocktake.discovery import Discovered, Named
 from stocktake.errors import RecordChanged
+from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operations
 from stocktake.model import LedgerEntry, State
 from stocktake.project_deletion.batches import WITHOUT_OBJECT
 from stocktake.project_deletion.receipts import Totals, failure_line
 from stocktake.storage import Store
+
+PERSONAL_KINDS = ("generation", "idempotency", "multipart")
+"""Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
 
 def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written_since: int) -> dict[str, Any]:
@@ -66,6 +70,22 @@ def _unsettled_of(operations: Operations, deletion_id: str, round_number: int) -
     for row in operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
         # absent from a deletion of before these were written down
         yield from (Named(key, announced) for key, announced in row.document.get("unsettled", ()))
+
+
+def forget(operations: Operations, project_id: str, *, until: int, out_of_time: Callable[[], bool]) -> bool:
+    """Removes what is kept of a project's requests beside its records, and says whether that was all. Saying it again is safe.
+
+    Args:
+        until: milliseconds; what began later is of the project created anew.
+    """
+    for kind in PERSONAL_KINDS:
+        for operation in operations.of_kind(f"{kind}#{project_stem(project_id)}"):
+            if operation.created_at > until:
+                break  # they come oldest first
+            operations.remove(operation.operation_id)
+            if out_of_time():
+                return False
+    return True
 
 
 def _remove_records(ledger: Ledger, entries: Sequence[LedgerEntry]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from stocktake.model import Project, ProjectState, Tally
 from stocktake.project_deletion import receipts
 from stocktake.project_deletion.batches import batches, read_line
 from stocktake.project_deletion.receipts import REMAINING_SHOWN, Totals, suspect_lines
-from stocktake.project_deletion.removal import remove, unsettled
+from stocktake.project_deletion.removal import forget, remove, unsettled
 from stocktake.storage import MultipartUpload, Store
 
 KIND = "deletion"
@@ -211,9 +212,15 @@ class ProjectDeletions:
         if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
             self._announce(operation)  # the delivery that moved it on may have died before it said so
             return operation.status
-        wait_ms = operation.document["sweep_at"] - self._now()
+        at = self._now()
+        wait_ms = operation.document["sweep_at"] - at
         if wait_ms > 0:
             self._send_sweep(operation, wait_ms)
+            return operation.status
+        if (written := self._receipt_row(operation)) is not None:
+            return self._end(operation, written)
+        if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
+            self._send_sweep(operation, 0)
             return operation.status
         discovery = self._discovery(operation.document["project_id"])
         self._abort(operation, discovery.uploads())  # begun since the round's own
@@ -232,7 +239,8 @@ class ProjectDeletions:
             if out_of_time():
                 whole = False
                 break
-        if remaining and round_number < MAX_ROUNDS:
+        # what is found once another delivery has written the receipt may be the project's created anew
+        if remaining and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
             return self._next_round(operation)
         if not whole and not remaining:
             # every URL is dead, so a name that brought up nothing never will: the next delivery asks for the rest
@@ -316,7 +324,9 @@ class ProjectDeletions:
     def _end(self, operation: Operation, receipt: Operation) -> str:
         deletion_id, document = operation.operation_id, operation.document
         if receipt.status == "DELETED":
-            self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], receipt.created_at)
+            # a delivery before this one may have finished it and died, and the project been created anew since
+            with contextlib.suppress(RecordChanged):
+                self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], receipt.created_at)
         else:
             # before the status says so: a letter too many is harmless, one too few leaves a deletion that nobody sees
             self._wiring.dead_letters({"deletion_id": deletion_id, "step": "resume"}, 0)
