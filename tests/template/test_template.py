@@ -302,10 +302,10 @@ class TestPolicies:
         }
         assert deleting == {"UploadRole", "ProjectDeletionWorkerRole", "ReconciliationApiRole", "ReconciliationStepRole"}
 
-    def test_only_the_end_of_a_deletion_forgets_operations(self) -> None:
+    def test_of_a_deletions_functions_only_the_one_that_ends_it_forgets_operations(self) -> None:
         forgetting = {
             name
-            for name in ROLES
+            for name in ("ProjectDeletionApiRole", "ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole")
             for statement in statements(of(name))
             if "dynamodb:DeleteItem" in listed(statement["Action"]) and "OperationsTable" in json.dumps(statement["Resource"])
         }
