@@ -29,7 +29,7 @@ def imported_by(handler: str) -> set[str]:
 
 def test_every_client_is_of_the_one_session_that_says_who_asks(scene: Scene) -> None:
     services = scene.services
-    clients: list[Any] = [services.store._client, services._tables.client, services._client("sqs")]
+    clients: list[Any] = [services.store._requests._client, services._tables.client, services._client("sqs")]
     assert [client.meta.config.user_agent.split()[0] for client in clients] == ["stocktake"] * 3
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from stocktake.checks import Inspected, needs_attachment
 from stocktake.errors import Conflict, InvalidRequest, ObjectDeleted, ObjectUnavailable, ProjectClosed, QuotaExceeded, RecordChanged
-from stocktake.layouts import build_current, build_session
+from stocktake.layouts import build_current, build_session, project_stem
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject, Tally
 from stocktake.object_deletion import ObjectDeletions
@@ -29,6 +29,9 @@ from stocktake.storage import Store
 from stocktake.storage.rules import disposition
 
 MAX_FILE_NAME = 255
+REMEMBERED_MS = 5000
+"""How long a function remembers a project it has read: the most by which a changed quota is late."""
+_REMEMBERED = 1000
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -85,12 +88,24 @@ class Intents:
         self._sealer = sealer
         self._default_cache_control = default_cache_control
         self._now = now
+        self._projects: dict[str, tuple[Project, int]] = {}
 
     def open_project(self, project_id: str) -> Project:
         """Reads a project that takes uploads. Raises ProjectNotFound, ProjectClosed."""
         project = self._ledger.project(project_id)
         if project.state is not ProjectState.ACTIVE:
             raise ProjectClosed(f"project {project.project_id!r} is {project.state.lower()} and takes no uploads: create it anew first")
+        return project
+
+    def _remembered(self, project_id: str) -> Project:
+        """Returns an open project as it was read a moment ago, so that a burst of uploads reads it once."""
+        stem, now = project_stem(project_id), self._now()
+        project, read_at = self._projects.get(stem, (None, 0))
+        if project is None or not 0 <= now - read_at < REMEMBERED_MS:
+            project = self.open_project(project_id)
+            if len(self._projects) >= _REMEMBERED:
+                self._projects.clear()
+            self._projects[stem] = (project, now)
         return project
 
     def announce(
@@ -122,11 +137,46 @@ class Intents:
             Conflict: the identity was used for other bytes.
         """
         _check_details(details)
-        project = self.open_project(project_id)
+
+        def announced_in(project: Project) -> Record:
+            intent = self._intent(project, reserved, inspected, details, size=size, sha256=sha256, source=source)
+            now = self._now()
+            intent = replace(intent, updated_at=now, expires_at=now + lives_ms, original_url=original_url)
+            try:
+                written = self._ledger.move(None, intent, gated=True)
+            except RecordChanged:
+                written = self._begun_before(intent)
+            if reserved.is_retry:
+                self._check_not_deleted(written)
+            if written.state is State.PENDING:
+                self._check_quota(project, written)
+            return written
+
+        project = self._remembered(project_id)
+        try:
+            return announced_in(project)
+        except ProjectClosed:
+            # the gate is asked in the transaction: what was remembered can be old, and never lets anything pass
+            fresh = self.open_project(project_id)
+            if fresh.epoch == project.epoch:
+                raise
+            return announced_in(fresh)
+
+    def _intent(
+        self,
+        project: Project,
+        reserved: Reserved,
+        inspected: Inspected,
+        details: Details,
+        *,
+        size: int,
+        sha256: str | None,
+        source: str,
+    ) -> Record:
         metadata, sealed = self._sealer.seal(
             details.metadata, details.sensitive, project_id=project.project_id, subject_id=reserved.object_id
         )
-        intent = Record(
+        return Record(
             key=key_of(project.project_id, reserved, inspected.extension, details.session_place),
             object_id=reserved.object_id,
             project_id=project.project_id,
@@ -134,7 +184,7 @@ class Intents:
             state=State.PENDING,
             size=size,
             created_at=reserved.at,
-            updated_at=self._now(),
+            updated_at=reserved.at,
             layout="current" if details.session_place is None else "session",
             sha256=sha256,
             content_type=inspected.content_type,
@@ -145,20 +195,9 @@ class Intents:
             generation_id=details.generation_id,
             output=details.output,
             source=source,
-            expires_at=self._now() + lives_ms,
-            original_url=original_url,
             width=inspected.width,
             height=inspected.height,
         )
-        try:
-            written = self._ledger.move(None, intent, gated=True)
-        except RecordChanged:
-            written = self._begun_before(intent)
-        if reserved.is_retry:
-            self._check_not_deleted(written)
-        if written.state is State.PENDING:
-            self._check_quota(project, written)
-        return written
 
     def commit(self, intent: Record, stored: StoredObject, inspected: Inspected | None = None) -> Record:
         """Makes the record STORED: the bucket has confirmed the object.
