@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response, content_types
@@ -15,14 +15,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import upload_answers as answers
 from stocktake.answers import timed
-from stocktake.conditions import Partial
 from stocktake.idempotency import Attempt
-from stocktake.intents import Reserved
 from stocktake.layouts import project_stem
+from stocktake.model import NewObject, Reserved
 from stocktake.problems import make_api, out_of_time, problem_of, text_body
 from stocktake.requests import Body, ListQuery, NoBody, NoQuery, RecentQuery, read_body, read_id, read_query
 from stocktake.services import services
-from stocktake.upload import NewObject, Uploaded
 from stocktake.upload_requests import (
     Base64ObjectBody,
     BatchBody,
@@ -38,6 +36,9 @@ from stocktake.upload_requests import (
     read_details,
     read_scope,
 )
+
+if TYPE_CHECKING:
+    from stocktake.upload import Uploaded
 
 type Reserve = Callable[..., Reserved]
 """Gives the identity of what a request makes, the same in every retry of it; by a name where it makes several."""
@@ -220,7 +221,7 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
         return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url, "Cache-Control": "no-store"})
     if served.content is None:
         return Response(HTTPStatus.NOT_MODIFIED, body="", headers=headers)
-    status = HTTPStatus.PARTIAL_CONTENT if isinstance(served.asked, Partial) else HTTPStatus.OK
+    status = HTTPStatus.PARTIAL_CONTENT if served.content.content_range else HTTPStatus.OK
     return Response(status, served.record.content_type, served.content.body, headers=headers)
 
 
@@ -244,7 +245,7 @@ def new_object() -> NewObject:
 
 def raw_body() -> bytes:
     """Returns the bytes of the request."""
-    return b64decode(api.current_event.body or "") if api.current_event.is_base64_encoded else (api.current_event.body or "").encode()
+    return a2b_base64(api.current_event.body or "") if api.current_event.is_base64_encoded else (api.current_event.body or "").encode()
 
 
 def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]]]) -> Response[str]:
@@ -267,10 +268,10 @@ def uploaded(result: Uploaded) -> dict[str, Any]:
 
 def result_of(number: int, result: Uploaded | Exception) -> dict[str, Any]:
     """Answers for one item of a batch."""
-    if isinstance(result, Uploaded):
-        return {"item": number, "status": HTTPStatus.CREATED, "object": uploaded(result)}
-    problem = problem_of(result, logger, api.current_event.request_context.request_id)
-    return {"item": number, "status": problem["status"], "problem": problem}
+    if isinstance(result, Exception):
+        problem = problem_of(result, logger, api.current_event.request_context.request_id)
+        return {"item": number, "status": problem["status"], "problem": problem}
+    return {"item": number, "status": HTTPStatus.CREATED, "object": uploaded(result)}
 
 
 def created(document: dict[str, Any]) -> Response[str]:

@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from stocktake import checks
 from stocktake.checks import Rules
 from stocktake.errors import InvalidRequest, TooLarge, UnsupportedType
+from stocktake.storage.rules import needs_attachment
 
 LIMIT = 1_000_000
 
@@ -348,7 +349,7 @@ def test_an_svg_larger_than_the_head_is_refused() -> None:
     ],
 )
 def test_what_could_run_or_is_not_known_is_an_attachment(content_type: str | None, attachment: bool) -> None:
-    assert checks.needs_attachment(content_type) is attachment
+    assert needs_attachment(content_type) is attachment
 
 
 def test_no_message_repeats_what_was_sent() -> None:

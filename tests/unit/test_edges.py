@@ -16,10 +16,9 @@ from stocktake import answers, dashboard, requests, upload_answers, upload_reque
 from stocktake.conditions import Full
 from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
 from stocktake.ids import new_id, now_ms, time_of_id
-from stocktake.intents import Details, SessionPlace
 from stocktake.ledger import Operation
 from stocktake.messaging import Bus, Queue, StateMachine
-from stocktake.model import Record, State, StoredObject
+from stocktake.model import Details, Record, SessionPlace, State, StoredObject
 from stocktake.requests import read_body
 from stocktake.serving import Served
 from stocktake.settings import read_settings

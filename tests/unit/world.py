@@ -20,10 +20,10 @@ from stocktake.checks import Rules
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.importing import Fetcher
-from stocktake.intents import Details, Intents, Reserved
+from stocktake.intents import Intents
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
-from stocktake.model import Record, State
+from stocktake.model import Details, NewObject, Record, Reserved, State
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.object_events import ObjectEvents
 from stocktake.presigned import PresignedUploads
@@ -34,7 +34,7 @@ from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
-from stocktake.upload import Limits, NewObject, Uploaded, Uploads
+from stocktake.upload import Limits, Uploaded, Uploads
 
 HOUR = 3_600_000
 OBVIOUS = {"missing": "mark_missing", "orphan": "quarantine"}

@@ -25,6 +25,7 @@ import filetype
 
 from stocktake import containers, svg
 from stocktake.errors import InvalidRequest, TooLarge, UnsupportedType
+from stocktake.storage.rules import SHOWN_IN_PLACE
 
 ALLOWED = {
     "image/png": "png",
@@ -45,8 +46,7 @@ ALLOWED = {
 HEAD_BYTES = 65_536
 """What `inspect_head` needs of a larger object: browsers sniff 1445 bytes, and dimensions follow the metadata."""
 
-_SHOWN_IN_PLACE = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
-_MEASURED = _SHOWN_IN_PLACE | {"image/heic"}
+_MEASURED = SHOWN_IN_PLACE | {"image/heic"}
 _ALIASES = {
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
@@ -159,11 +159,6 @@ def announced(declared: str, rules: Rules = _DEFAULT_RULES) -> Inspected:
     if content_type not in rules.allowed:
         raise UnsupportedType(f"objects of type {declared[:80]!r} are not taken: announce one of {_names(rules)}")
     return Inspected(content_type, ALLOWED[content_type], None, None)
-
-
-def needs_attachment(content_type: str | None) -> bool:
-    """Tells whether a browser must save the bytes and not show them in place: all but the image types that cannot run anything."""
-    return content_type not in _SHOWN_IN_PLACE
 
 
 def _names(rules: Rules) -> str:

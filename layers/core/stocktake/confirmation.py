@@ -13,7 +13,7 @@ from stocktake import checks
 from stocktake.errors import ConfirmationFailed, ObjectChanged, UnsupportedType
 from stocktake.model import Record, StoredObject
 from stocktake.storage import Store
-from stocktake.storage.rules import INTENT, composite_sha256
+from stocktake.storage.rules import INTENT, composite_sha256, needs_attachment
 
 UNCHECKED = frozenset({"presigned", "multipart"})
 """Sources of records whose bytes nobody has looked at before they were stored."""
@@ -65,7 +65,7 @@ def _check_headers(record: Record, stored: StoredObject) -> None:
         raise UnsupportedType(
             f"the bytes were sent as {stored.content_type} and announced as {record.content_type}: send the headers the upload names"
         )
-    if checks.needs_attachment(record.content_type) and not (stored.content_disposition or "").startswith("attachment"):
+    if needs_attachment(record.content_type) and not (stored.content_disposition or "").startswith("attachment"):
         raise UnsupportedType(
             f"{record.content_type} is only served as an attachment and was sent without that: send the headers the upload names"
         )

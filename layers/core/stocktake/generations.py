@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from stocktake.errors import Conflict, GenerationNotFound, InvalidRequest, OutputExists, RecordChanged
-from stocktake.intents import Details, Intents, Reserved, key_of
+from stocktake.intents import Intents, key_of
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Record
+from stocktake.model import Details, Record, Reserved
 from stocktake.object_deletion import REQUESTED, ObjectDeletions
 from stocktake.sealing import Sealer
 
@@ -96,6 +96,8 @@ class Generations:
             ProjectNotFound, ProjectClosed: the project takes none.
             InvalidRequest: the metadata cannot be kept.
         """
+        if not 1 <= outputs <= MAX_OUTPUTS:
+            raise InvalidRequest(f"a generation has 1 to {MAX_OUTPUTS} outputs and this one {outputs}: create several")
         project = self._intents.open_project(project_id)
         generation_id = reserved.object_id
         clear, sealed = self._sealer.seal(metadata, sensitive, project_id=project.project_id, subject_id=generation_id)

@@ -14,55 +14,25 @@ never pass the limit together.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from stocktake.checks import Inspected, needs_attachment
+from stocktake.checks import Inspected
 from stocktake.errors import Conflict, InvalidRequest, ObjectDeleted, ObjectUnavailable, ProjectClosed, QuotaExceeded, RecordChanged
 from stocktake.layouts import build_current, build_session, project_stem
 from stocktake.ledger import Ledger
-from stocktake.model import Project, ProjectState, Record, State, StoredObject, Tally
+from stocktake.model import Details, Project, ProjectState, Record, Reserved, SessionPlace, State, StoredObject, Tally
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.sealing import Sealer
 from stocktake.storage import Store
-from stocktake.storage.rules import disposition
+from stocktake.storage.rules import content_disposition
 
 MAX_FILE_NAME = 255
 REMEMBERED_MS = 5000
 """How long a function remembers a project it has read: the most by which a changed quota is late."""
 _REMEMBERED = 1000
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPlace:
-    """A place in the session layout: `images/{session}/{persona}/...`, or without the session."""
-
-    persona: str
-    session: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """What a caller says of an object beside its bytes. `metadata` keeps its JSON types; `sensitive` names what of it is sealed."""
-
-    file_name: str | None = None
-    cache_control: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    sensitive: tuple[str, ...] = ()
-    session_place: SessionPlace | None = None
-    generation_id: str | None = None
-    output: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The identity of an object before it exists; the same in every retry of the request that makes it."""
-
-    object_id: str
-    at: int
-    is_retry: bool = False
 
 
 class Intents:
@@ -279,13 +249,6 @@ class Intents:
                     f"project {project.project_id!r} would hold {would_hold} {what} and may hold {most}, uploads under way included: "
                     "delete objects, wait for uploads to end, or raise its quota"
                 )
-
-
-def content_disposition(content_type: str, file_name: str | None) -> str | None:
-    """Returns how an object is to be shown: never in place what could run, and under the caller's name where there is one."""
-    if needs_attachment(content_type):
-        return disposition("attachment", file_name)
-    return disposition("inline", file_name) if file_name else None
 
 
 def key_of(project_id: str, reserved: Reserved, extension: str, place: SessionPlace | None) -> str:

@@ -172,3 +172,53 @@ class DeleteResult:
 
     deleted: tuple[str, ...]
     errors: tuple[KeyFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """A place in the session layout: `images/{session}/{persona}/...`, or without the session."""
+
+    persona: str
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a caller says of an object beside its bytes. `metadata` keeps its JSON types; `sensitive` names what of it is sealed."""
+
+    file_name: str | None = None
+    cache_control: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sensitive: tuple[str, ...] = ()
+    session_place: SessionPlace | None = None
+    generation_id: str | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """What a caller sends."""
+
+    body: bytes = field(repr=False)
+    declared_type: str | None = None
+    details: Details = field(default_factory=Details)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An object that is to come. One PUT with its `sha256`; or, with `part_bytes`, in parts of that size whose hashes come later."""
+
+    content_type: str
+    size: int
+    sha256: str | None = None
+    part_bytes: int | None = None
+    details: Details = field(default_factory=Details)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The identity of an object before it exists; the same in every retry of the request that makes it."""
+
+    object_id: str
+    at: int
+    is_retry: bool = False

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from stocktake import checks
 from stocktake.alignment import Aligner, Outcome
@@ -34,10 +34,10 @@ from stocktake.errors import (
     UploadNotFound,
 )
 from stocktake.generations import Generations
-from stocktake.intents import Details, Intents, Reserved
+from stocktake.intents import Intents
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Record, State, StoredObject
+from stocktake.model import Announced, Record, Reserved, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.storage import Part, SignedRequest, Store
 from stocktake.storage.rules import INTENT
@@ -57,17 +57,6 @@ INTENT_OUTLIVES_URL_MS = 60_000
 _SESSION_KEPT_MS = 30 * 86_400_000
 """After the intent's end: for one that is still being verified then. What a crash leaves goes with it."""
 _MISSING_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """An object that is to come. One PUT with its `sha256`; or, with `part_bytes`, in parts of that size whose hashes come later."""
-
-    content_type: str
-    size: int
-    sha256: str | None = None
-    part_bytes: int | None = None
-    details: Details = field(default_factory=Details)
 
 
 @dataclass(frozen=True, slots=True)

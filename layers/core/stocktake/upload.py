@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stocktake import checks
@@ -29,10 +29,10 @@ from stocktake.errors import (
 from stocktake.generations import Generations
 from stocktake.identity import Identity
 from stocktake.importing import Fetcher
-from stocktake.intents import Details, Intents, Reserved
+from stocktake.intents import Intents
 from stocktake.layouts import check_project_id
 from stocktake.ledger import Ledger
-from stocktake.model import Project, Quota, Record, State, StoredObject
+from stocktake.model import Details, NewObject, Project, Quota, Record, Reserved, State, StoredObject
 from stocktake.storage import Store
 from stocktake.storage.rules import INTENT
 
@@ -49,15 +49,6 @@ class Limits:
     warn_bytes: int = 10_000_000
     batch_items: int = 20
     batch_workers: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class NewObject:
-    """What a caller sends."""
-
-    body: bytes = field(repr=False)
-    declared_type: str | None = None
-    details: Details = field(default_factory=Details)
 
 
 @dataclass(frozen=True, slots=True)

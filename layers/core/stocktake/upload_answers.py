@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stocktake.answers import time
 from stocktake.conditions import headers_of
-from stocktake.generations import Generation, Output
-from stocktake.intents import content_disposition
-from stocktake.model import Project, Record
-from stocktake.presigned import Upload
 from stocktake.sealing import Sealer
-from stocktake.serving import Served
-from stocktake.storage import SignedRequest
+from stocktake.storage.rules import content_disposition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stocktake.generations import Generation, Output
+    from stocktake.model import Project, Record
+    from stocktake.presigned import Upload
+    from stocktake.serving import Served
+    from stocktake.storage import SignedRequest
 
 
 def project(project: Project) -> dict[str, Any]:

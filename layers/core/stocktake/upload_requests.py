@@ -13,13 +13,9 @@ from urllib.parse import unquote
 from pydantic import Field, StringConstraints, ValidationError
 
 from stocktake.errors import InvalidRequest, StocktakeError
-from stocktake.generations import MAX_OUTPUTS
 from stocktake.idempotency import Scope, check_key
-from stocktake.intents import Details, SessionPlace
-from stocktake.model import Quota
-from stocktake.presigned import Announced
+from stocktake.model import Announced, Details, NewObject, Quota, SessionPlace
 from stocktake.requests import MAX_ID, Body, Query, faults_of, read_body
-from stocktake.upload import NewObject
 
 _OURS = "stocktake-"
 
@@ -156,7 +152,7 @@ class NewGenerationBody(Body):
 
     metadata: dict[str, Any] = Field(default_factory=dict)
     sensitive: list[str] = Field(default_factory=list, max_length=100)
-    outputs: int = Field(default=1, ge=1, le=MAX_OUTPUTS)
+    outputs: int = 1
 
 
 class GenerationReportBody(Body):

@@ -25,6 +25,8 @@ MAX_PRESIGNED_SECONDS = 604_800
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 5 * 1024**2
 INTENT = "intent"
+SHOWN_IN_PLACE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"})
+"""What a browser may show where it finds it: image types that cannot run anything. All else is saved."""
 
 _EXTENDED = "utf-8''"
 _PLAIN_VALUE = re.compile(r"[!-~]+(?: [!-~]+)*")
@@ -86,6 +88,18 @@ def _decode_value(value: str) -> str:
         return unquote(value.removeprefix(_EXTENDED), errors="strict")
     except UnicodeDecodeError:
         return value  # somebody else's, and not UTF-8
+
+
+def needs_attachment(content_type: str | None) -> bool:
+    """Tells whether a browser must save the bytes and not show them in place: all but the image types that cannot run anything."""
+    return content_type not in SHOWN_IN_PLACE
+
+
+def content_disposition(content_type: str, file_name: str | None) -> str | None:
+    """Gives how an object is to be shown: never in place what could run, and under the caller's name where there is one."""
+    if needs_attachment(content_type):
+        return disposition("attachment", file_name)
+    return disposition("inline", file_name) if file_name else None
 
 
 def disposition(kind: Literal["inline", "attachment"], file_name: str | None) -> str:
