@@ -38,9 +38,15 @@ def deploy(aws: None, table_definitions: dict[str, dict[str, Any]]) -> Callable[
 
 
 @pytest.fixture
-def world(deploy: Callable[..., Deployment]) -> World:
+def deployment(deploy: Callable[..., Deployment]) -> Deployment:
+    """The tables of `world`, and the faults between it and them."""
+    return deploy()
+
+
+@pytest.fixture
+def world(deployment: Deployment) -> World:
     """A whole deployment in memory, with the project p1 open."""
-    made, clock = deploy(), Clock()
-    world = World(MemoryStore("data", now=clock), made.ledger, made.operations, clock)
+    clock = Clock()
+    world = World(MemoryStore("data", now=clock), deployment.ledger, deployment.operations, clock)
     world.uploads.create_project("p1", {})
     return world

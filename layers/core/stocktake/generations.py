@@ -28,7 +28,7 @@ from stocktake.errors import Conflict, GenerationNotFound, InvalidRequest, Outpu
 from stocktake.intents import Intents, key_of
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Details, Record, Reserved
+from stocktake.model import Details, Project, Record, Reserved
 from stocktake.object_deletion import REQUESTED, ObjectDeletions
 from stocktake.sealing import Sealer
 
@@ -196,10 +196,7 @@ class Generations:
         """
         if details.generation_id is None:
             return reserved
-        self._intents.open_project(project_id)
-        operation = self._operation(details.generation_id)
-        if project_stem(operation.document["project_id"]) != project_stem(project_id):
-            raise GenerationNotFound(f"there is no generation {details.generation_id!r} in project {project_id!r}")
+        operation = self._operation(details.generation_id, self._intents.open_project(project_id))
         number = details.output
         if number is None or not 0 <= number < operation.document["outputs"]:
             raise InvalidRequest(
@@ -247,13 +244,16 @@ class Generations:
             return Output(number, object_id, "deleted", None)
         return Output(number, object_id, "pending" if document["ended_at"] is None else "failed", None)
 
-    def _operation(self, generation_id: str) -> Operation:
+    def _operation(self, generation_id: str, project: Project | None = None) -> Operation:
+        """Reads the row of a job that belongs to `project`, or to the one it names, as that is now."""
         operation = self._operations.get(generation_id) if generation_id else None
         if operation is not None and (operation.kind or "").startswith(f"{KIND}#"):
             document = operation.document
-            if self._ledger.project(document["project_id"]).epoch == document["epoch"]:
+            owner = project or self._ledger.project(document["project_id"])
+            if (project_stem(owner.project_id), owner.epoch) == (project_stem(document["project_id"]), document["epoch"]):
                 return operation
-        raise GenerationNotFound(f"there is no generation {generation_id!r}: use the generation_id that creating it answered with")
+        where = f" in project {project.project_id!r}" if project else ""
+        raise GenerationNotFound(f"there is no generation {generation_id!r}{where}: use the generation_id that creating it answered with")
 
 
 def _status(document: Mapping[str, Any], outputs: Collection[Output]) -> str:
