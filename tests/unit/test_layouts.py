@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from stocktake.errors import InvalidKey
 from stocktake.ids import new_id
-from stocktake.layouts import Layout, ParsedKey, Registry, build_current, build_session, check_project_id, project_stem, spellings
+from stocktake.layouts import (
+    Layout,
+    ParsedKey,
+    Registry,
+    build_current,
+    build_session,
+    check_project_id,
+    is_made_for,
+    project_stem,
+    spellings,
+)
 
 REGISTRY = Registry()
 OBJECT_ID = "01KAHXPMEN0000000000000000"
@@ -234,3 +244,16 @@ def test_a_house_can_put_its_own_layout_before_the_historical_ones() -> None:
     registry = Registry(own)
     assert registry.parse("own/7/x") == ParsedKey("own", ("7",))
     assert "own/7/" in [prefix.prefix for prefix in registry.prefixes("7")]
+
+
+@pytest.mark.parametrize("key", [build_current("p", OBJECT_ID, "png", 0), build_session("s", "ada", OBJECT_ID, "png")])
+def test_a_key_the_server_built_is_made_for_its_own_object_and_for_no_other(key: str) -> None:
+    assert is_made_for(key, OBJECT_ID)
+    assert not is_made_for(key, OBJECT_ID[:-1] + "1")
+
+
+@pytest.mark.parametrize(
+    "key", [f"projects/p/scenes/s/media/{OBJECT_ID}.png", f"proj_p_s_{OBJECT_ID}.png", "images/s/p/1703123456789-a.png"]
+)
+def test_a_key_of_another_hand_is_made_for_no_object(key: str) -> None:
+    assert not is_made_for(key, OBJECT_ID)

@@ -10,9 +10,7 @@ from stocktake.errors import (
     InvalidKey,
     InvalidRequest,
     LedgerError,
-    ObjectDeleted,
     ObjectExists,
-    ObjectUnavailable,
     ProjectClosed,
     ProjectExists,
     ProjectNotFound,
@@ -22,7 +20,6 @@ from stocktake.errors import (
     UnsupportedType,
 )
 from stocktake.model import State
-from stocktake.serving import Serving
 from tests.unit.world import Crash, World, an_image
 
 
@@ -169,15 +166,6 @@ def test_a_projects_metadata_has_a_limit(world: World) -> None:
         world.uploads.create_project("large", {"text": "x" * 100_000})
 
 
-def test_bytes_that_no_answer_carries_are_not_read(world: World) -> None:
-    key = "projects/p1/scenes/s/media/large.mp4"
-    world.plant(key, body=bytes(100_001))
-    record = world.aligner().align(key).after
-    assert record is not None
-    with pytest.raises(TooLarge, match="by its url"):
-        world.serving.bytes(record.object_id, {})
-
-
 def test_a_put_whose_end_is_not_known_leaves_its_intent(world: World) -> None:
     world.store.fail("put", error=StorageUnavailable("no answer"))
     with pytest.raises(StorageUnavailable):
@@ -256,73 +244,3 @@ def test_a_ledger_that_does_not_answer_stops_the_upload_before_any_byte(world: W
     with pytest.raises(LedgerError):
         world.upload()
     assert world.bucket_keys() == set()
-
-
-def test_the_bytes_come_back_as_they_were(world: World) -> None:
-    record = world.upload(color=3)
-    assert world.bytes_of(record) == an_image(3)
-
-
-@pytest.mark.parametrize("state", [State.PENDING, State.MISSING, State.QUARANTINED, State.INLINE, State.EXTERNAL])
-def test_what_is_not_stored_says_why_it_cannot_be_fetched(world: World, state: State) -> None:
-    record = world.record("projects/p1/x.png", state)
-    with pytest.raises(ObjectUnavailable, match=state.lower()):
-        world.serving.bytes(record.object_id, {})
-
-
-def test_bytes_lost_since_the_last_look_are_a_clear_answer(world: World) -> None:
-    record = world.upload()
-    world.store.delete(record.key)
-    with pytest.raises(ObjectUnavailable, match="under its key"):
-        world.serving.bytes(record.object_id, {})
-
-
-def test_urls_are_public_where_the_bucket_is_and_presigned_elsewhere(world: World) -> None:
-    record = world.upload()
-    assert world.store.fetch(str(world.serving.url(record))).body == an_image()
-    public = Serving(
-        world.store,
-        world.ledger,
-        world.object_deletions,
-        world.sealer,
-        public_base_url="https://cdn.example",
-        presigned_seconds=900,
-        max_bytes=1000,
-    )
-    assert public.url(record) == f"https://cdn.example/{record.key}"
-
-
-def test_deleting_an_object_removes_bytes_record_and_count(world: World) -> None:
-    record = world.upload()
-    world.object_deletions.delete(record.object_id)
-    assert (world.bucket_keys(), world.counts()) == (set(), {})
-    with pytest.raises(ObjectDeleted, match="requested"):
-        world.serving.record(record.object_id)
-
-
-def test_deleting_an_object_whose_event_comes_first_still_removes_the_record(world: World) -> None:
-    record = world.upload()
-
-    def event(operation: str, key: str | None) -> None:
-        if operation == "delete" and key == record.key:
-            world.store.on_call = None
-            world.store.delete(record.key)
-            world.aligner().align(record.key)
-
-    world.store.on_call = event
-    world.object_deletions.delete(record.object_id)
-    assert (world.bucket_keys(), world.counts()) == (set(), {})
-
-
-def test_a_quarantined_object_is_not_deleted_by_hand(world: World) -> None:
-    record = world.record("projects/p1/x.png", State.QUARANTINED)
-    with pytest.raises(ObjectUnavailable, match="restore it first"):
-        world.object_deletions.delete(record.object_id)
-
-
-def test_a_project_is_listed_page_by_page(world: World) -> None:
-    keys = sorted(world.upload(color=number).key for number in range(5))
-    first, cursor = world.serving.page("proj_p1", 3, None)
-    second, end = world.serving.page("p1", 3, cursor)
-    assert [record.key for record in first + second] == keys
-    assert end is None

@@ -256,6 +256,11 @@ QUARANTINE = Layout("quarantine", _parse_quarantine, lambda stem: (f"{QUARANTINE
 SYSTEM = Layout("system", _parse_system, _nowhere)
 
 
+def is_made_for(key: str, object_id: str) -> bool:
+    """Says whether a key was made by the server for this very object, and so is never used for another."""
+    return any((parsed := layout.parse(key)) is not None and parsed.object_id == object_id for layout in (CURRENT, SESSION))
+
+
 class Registry:
     """The layouts of one bucket, asked in order.
 

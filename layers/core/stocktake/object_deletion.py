@@ -5,10 +5,11 @@
 3. the bucket is asked whether anything is left;
 4. the record goes, with its counts;
 5. the tombstone says DELETED and holds the receipt;
-6. where bytes may still be on their way, because the object is younger than the longest life of a URL, the key is swept once more after it.
+6. where bytes may still be on their way, because a URL or an upload of the object may still live, the key is swept once more after it.
 
 The tombstone outlives every URL that was signed for the key. Late bytes are nobody's, because a key is made by the server for one object
-and is never used again: events do not adopt them (`why_deleted`), and the sweep removes them. A tombstone holds no personal data.
+and is never used again: events do not adopt them (`why_deleted`), and the sweep removes them. A key of an older layout was made by others,
+who may write it again: what lies there once the record is gone is another object, and left alone. A tombstone holds no personal data.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stocktake.errors import ObjectDeleted, ObjectNotFound, ObjectQuarantined, RecordChanged, StorageError
+from stocktake.errors import ObjectDeleted, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
+from stocktake.layouts import is_made_for
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import KeyFailure, Record, State
 from stocktake.storage import MultipartUpload, ObjectVersion, Store
@@ -43,7 +45,7 @@ class ObjectDeletions:
         self._now = now
 
     def delete(self, object_id: str, *, why: str = REQUESTED) -> dict[str, Any]:
-        """Removes one object and returns the receipt; asked again, returns the same receipt.
+        """Removes one object and returns the receipt; asked again, returns the same receipt, which later also says when the key was swept.
 
         Raises:
             ObjectNotFound: there is no such object, and none was deleted.
@@ -51,18 +53,8 @@ class ObjectDeletions:
             StorageError: something refused to go, and the message says what; asking again takes the deletion up.
             RecordChanged: the record kept changing; try again.
         """
-        tombstone = self._tombstone(object_id)
-        if tombstone is not None and tombstone.status == "DELETED":
-            return dict(tombstone.document)
-        try:
-            record = self._ledger.by_object_id(object_id)
-        except ObjectNotFound:
-            if tombstone is None:
-                raise
-            return self._finish(tombstone)  # an attempt before had removed the record
-        if record.state is State.QUARANTINED:
-            raise ObjectQuarantined(f"object {object_id} is quarantined: restore it first")
-        return self._finish(tombstone or self._announce(record, why))
+        tombstone = self._tombstone(object_id) or self._announce(self._deletable(object_id), why)
+        return dict((tombstone if tombstone.status == "DELETED" else self._finish(tombstone)).document)
 
     def erase(self, key: str) -> None:
         """Removes whatever lies under exactly this key: the object, all its versions, and multipart uploads.
@@ -73,24 +65,32 @@ class ObjectDeletions:
         for upload in self._uploads(key):
             self._store.abort_multipart_upload(upload.key, upload.upload_id)
         self._store.delete(key)
-        if self._store.profile().versioning:
-            failures = self._store.delete_versions(self._versions(key)).errors
-            if failures:
-                raise _refused(failures[0])
-        if self._store.head(key) is not None:
+        failures = self._store.delete_versions(self._versions(key)).errors if self._store.profile().versioning else ()
+        if failures:
+            raise _refused(failures[0])
+        # a delete marker hides versions from HEAD
+        if self._store.head(key) is not None or self._versions(key):
             raise StorageError(f"{key!r} is still in the bucket after it was deleted: something writes it again, or holds it; try again")
 
     def tidy(self, *, out_of_time: Callable[[], bool]) -> int:
-        """Ends the deletions that stopped half-way, and sweeps the keys whose last URL has died. Returns how many are done for good."""
+        """Ends the deletions that stopped half-way, and sweeps the keys whose last URL has died. Returns how many are done for good.
+
+        Raises:
+            StocktakeError: the first that could not be ended; the others were not kept waiting for it.
+        """
         done = 0
+        trouble: StocktakeError | None = None
         for tombstone in self._operations.of_kind(KIND):
             if out_of_time():
                 break
-            sweep_at = tombstone.document["sweep_at"]
-            if tombstone.status == "DELETED" and sweep_at is not None and sweep_at > self._now():
+            if tombstone.status == "DELETED" and self._awaits_sweep(tombstone.document):
                 continue
-            self._finish(tombstone)
-            done += 1
+            try:
+                done += self._finish(tombstone).kind is None
+            except StocktakeError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
         return done
 
     def why_deleted(self, object_id: str) -> str | None:
@@ -104,17 +104,22 @@ class ObjectDeletions:
         if why is not None:
             raise ObjectDeleted(f"object {object_id} was deleted ({why}): upload it as a new object if it is needed again")
 
+    def _deletable(self, object_id: str) -> Record:
+        record = self._ledger.by_object_id(object_id)
+        if record.state is State.QUARANTINED:
+            raise ObjectQuarantined(f"object {object_id} is quarantined: restore it first")
+        return record
+
     def _announce(self, record: Record, why: str) -> Operation:
         # what goes is written down before it goes, so that a deletion taken up again says the same
         found, versions = self._store.head(record.key), self._versions(record.key)
-        sweep_at = record.updated_at + self._sweep_delay_ms  # a retry announces and signs long after `created_at`
         document = {
             "object_id": record.object_id,
             "project_id": record.project_id,
             "key": record.key,
             "why": why,
             "requested_at": self._now(),
-            "sweep_at": sweep_at if sweep_at > self._now() else None,
+            "sweep_at": self._sweep_at(record),
             "deleted_at": None,
             "swept_at": None,
             "bytes": sum(version.size for version in versions) if versions else found.size if found else 0,
@@ -122,33 +127,46 @@ class ObjectDeletions:
             "multipart_uploads_aborted": len(self._uploads(record.key)),
         }
         try:
-            return self._write(document, "DELETING", KIND, if_absent=True)
+            return self._operations.put(
+                _tombstone_id(record.object_id),
+                "",
+                KIND,
+                document,
+                created_at=self._now(),
+                status="DELETING",
+                if_absent=True,
+                expires_at=self._now() + KEEP_MS,
+            )
         except RecordChanged:  # another request for the same object was first
             return self._begun(record.object_id)
 
-    def _finish(self, tombstone: Operation) -> dict[str, Any]:
-        document = {**tombstone.document}
-        self.erase(document["key"])
-        self._remove_record(document["key"], document["object_id"])
-        at, sweep_at = self._now(), document["sweep_at"]
-        document["deleted_at"] = document["deleted_at"] or at
-        due = sweep_at is not None and sweep_at > at
-        if not due:
-            document["swept_at"] = at
-        return dict(self._write(document, "DELETED", KIND if due else None).document)
+    def _sweep_at(self, record: Record) -> int | None:
+        """Returns when no bytes can be on their way any more; None where none are."""
+        if not is_made_for(record.key, record.object_id):
+            return None  # nothing was ever signed for it
+        # by its first attempt's time a retry would seem older than the URL it was given: its last change came after that
+        begun_at = self._now() if record.state is State.PENDING else record.updated_at
+        sweep_at = begun_at + self._sweep_delay_ms
+        return sweep_at if sweep_at > self._now() else None
 
-    def _write(self, document: Mapping[str, Any], status: str, kind: str | None, *, if_absent: bool = False) -> Operation:
-        """Writes a tombstone; those of a kind are the ones that still need something done."""
-        return self._operations.put(
-            _tombstone_id(document["object_id"]),
-            "",
-            kind,
-            document,
-            created_at=document["requested_at"],
-            status=status,
-            if_absent=if_absent,
-            expires_at=document["requested_at"] + KEEP_MS,
-        )
+    def _awaits_sweep(self, document: Mapping[str, Any]) -> bool:
+        return document["sweep_at"] is not None and document["sweep_at"] > self._now()
+
+    def _finish(self, tombstone: Operation) -> Operation:
+        document = {**tombstone.document}
+        key, object_id = document["key"], document["object_id"]
+        record = self._ledger.record(key)
+        if is_made_for(key, object_id) if record is None else record.object_id == object_id:
+            self.erase(key)
+        self._remove_record(key, object_id)
+        at, awaits_sweep = self._now(), self._awaits_sweep(document)
+        document["deleted_at"] = document["deleted_at"] or at
+        if not awaits_sweep:
+            document["swept_at"] = at
+        try:
+            return self._operations.update(tombstone, document=document, status="DELETED", listed=awaits_sweep)
+        except RecordChanged:  # another request, or the timer, ended it first: there is one receipt
+            return self._begun(object_id)
 
     def _begun(self, object_id: str) -> Operation:
         tombstone = self._tombstone(object_id)

@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from stocktake import conditions
+from stocktake.checks import needs_attachment
 from stocktake.conditions import Full, NotModified, Partial
 from stocktake.errors import (
+    InvalidRequest,
     ObjectMissing,
     ObjectNotFound,
     ObjectPending,
@@ -93,12 +95,16 @@ class Serving:
         return self._sealer.open(record.metadata, record.sealed, project_id=record.project_id, subject_id=record.object_id)
 
     def url(self, record: Record) -> str | None:
-        """Returns where the bytes can be fetched: the public URL, or one signed for a while; None where they cannot."""
+        """Returns where the bytes can be fetched: the public URL, or one signed for a while; None where they cannot.
+
+        A signed URL of what could run in a browser saves it also where it was stored by others, without saying so.
+        """
         if record.state is not State.STORED:
             return None
         if self._public_base_url:
             return f"{self._public_base_url}/{quote(record.key)}"
-        return self._store.presign_get(record.key, seconds=self._presigned_seconds)
+        saved_as = record.file_name if needs_attachment(record.content_type) else None
+        return self._store.presign_get(record.key, seconds=self._presigned_seconds, file_name=saved_as)
 
     def redirect(self, object_id: str, headers: Mapping[str, str]) -> Served:
         """Says where the bytes are, or that the caller has them.
@@ -135,8 +141,12 @@ class Serving:
                 "fetch it by its url, or ask for a range"
             )
         byte_range = (asked.first, asked.last) if isinstance(asked, Partial) else None
-        content = self._store.get(record.key, byte_range=byte_range)
+        try:
+            content = self._store.get(record.key, byte_range=byte_range)
+        except InvalidRequest:  # the range is inside the object that is recorded, so the bucket has another, shorter one
+            content = None
         if content is None or content.object.etag != record.etag:
+            self._deletions.check_not_deleted(object_id)
             raise ObjectMissing(
                 f"object {object_id} is recorded as stored, but the bucket has nothing, or something else, under its key: "
                 "reconcile to record it"
@@ -150,6 +160,7 @@ class Serving:
     def _available(self, object_id: str) -> Record:
         record = self.record(object_id)
         if record.state is not State.STORED:
+            self._deletions.check_not_deleted(object_id)  # its deletion may be under way, or have stopped half-way
             error, why = _UNAVAILABLE[record.state]
             raise error(f"object {object_id} is {record.state.lower()}: {why}")
         return record

@@ -72,6 +72,13 @@ def test_an_update_moves_the_expiry_only_where_one_is_given(operations: Operatio
     assert operations.update(moved, status="done").expires_at == NOW + 5000
 
 
+def test_an_update_takes_an_operation_off_the_list_of_its_kind_only_where_it_is_told_to(operations: Operations) -> None:
+    kept = operations.update(a_deletion(operations), status="done")
+    assert [found.operation_id for found in operations.of_kind("deletion")] == ["d1"]
+    assert operations.update(kept, listed=False).kind is None
+    assert list(operations.of_kind("deletion")) == []
+
+
 def test_counters_do_not_disturb_an_update(operations: Operations) -> None:
     read = a_deletion(operations)
     assert operations.add("d1", "", "removed", 98) == 98

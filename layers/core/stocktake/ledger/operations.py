@@ -122,11 +122,13 @@ class Operations:
         document: Mapping[str, Any] | None = None,
         status: str | None = None,
         expires_at: int | None = None,
+        listed: bool = True,
     ) -> Operation:
         """Replaces what is given of document, status and expiry in exactly the version that was read.
 
         Args:
             expires_at: milliseconds, rounded down to the second; it only lets DynamoDB tidy.
+            listed: False takes it off the list of its kind, for good.
 
         Raises:
             RecordChanged: it has changed since, or is gone.
@@ -140,6 +142,8 @@ class Operations:
             actions.append(row.status.set(status))
         if expires_at is not None:
             actions.append(row.expires_at.set(expires_at // 1000))
+        if not listed:
+            actions.append(row.kind.remove())
         what = f"update operation {operation.operation_id!r} part {operation.part!r}"
         written = self._write(operation.operation_id, operation.part, actions, row.version == operation.version, what)
         if written is None:
