@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,14 +19,22 @@ import object_events
 import project_deletion
 import reconciliation
 import upload
+from stocktake.generations import Generation
+from stocktake.ids import now_ms
+from stocktake.intents import Reserved
 from stocktake.model import Record, State
+from stocktake.presigned import Upload
 from stocktake.services import Services
 from stocktake.storage import Profile
+from stocktake.upload_requests import NewGenerationBody, NewUploadBody
 from tests.unit.test_edges import ENVIRONMENT
 
 EVENTS = Path(__file__).parents[2] / "events"
 REGION: Final = "eu-north-1"
 OBJECT_ID = "01KAHXPLEN0000000000000000"
+UPLOAD_ID = "01KAHXVP0AD000000000000000"
+UPLOAD_IN_PARTS_ID = "01KAHPARTS0000000000000000"
+GENERATION_ID = "01KAHGENERAT10N00000000000"
 DELETION_ID = "01KAHDELETE000000000000000"
 RUN_ID = "01KAHRECNC0000000000000000"
 KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
@@ -38,6 +47,15 @@ _numbers = itertools.count()
 
 def event(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return document
+
+
+def sent(name: str, *, path: str | None = None, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    """Reads an event file of the HTTP API and changes it; `headers` are added to those it has."""
+    document = {**event(name), **changes}
+    document["headers"] = {**document["headers"], **(headers or {})}
+    if path is not None:
+        document["rawPath"] = document["requestContext"]["http"]["path"] = path
     return document
 
 
@@ -69,9 +87,9 @@ class Scene:
         """Invokes a handler with an event file."""
         return handler(event(name), context())
 
-    def api(self, handler: Callable[..., Any], name: str) -> tuple[int, Any]:
+    def api(self, handler: Callable[..., Any], name: str, **changes: Any) -> tuple[int, Any]:
         """Invokes a handler of the HTTP API; returns status and decoded body."""
-        answer = self.call(handler, name)
+        answer = handler(sent(name, **changes), context())
         body = answer.get("body") or ""
         is_json = "json" in str(answer.get("headers", {}).get("Content-Type", ""))
         return answer["statusCode"], json.loads(body) if is_json else answer
@@ -97,6 +115,16 @@ class Scene:
             cache_control="public, max-age=31536000, immutable",
         )
         return self.services.ledger.move(None, record, gated=True)
+
+    def an_upload(self, case: str, object_id: str) -> Upload:
+        """Begins the upload of an event file, under an id that the other files speak of."""
+        announced = NewUploadBody.model_validate_json(event(f"upload/{case}")["body"]).announced()
+        return self.services.presigned.begin("proj_sunset", announced, Reserved(object_id, now_ms()))
+
+    def a_generation(self) -> Generation:
+        """Writes the generation job the events speak of."""
+        body = NewGenerationBody.model_validate_json(event("upload/create_generation")["body"])
+        return self.services.generations.create("proj_sunset", body.metadata, (), body.outputs, Reserved(GENERATION_ID, now_ms()))
 
     def queued(self, url_setting: str) -> list[dict[str, Any]]:
         """Takes the messages of a queue."""
@@ -125,6 +153,9 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
     environment["EVENT_BUS"] = f"bus-{number}"
     for bucket in BUCKETS:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    ring = json.dumps({"current": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}})
+    secrets = boto3.client("secretsmanager", REGION)
+    environment["SEALING_SECRET"] = secrets.create_secret(Name=f"sealing-{number}", SecretString=ring)["ARN"]
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     services = Services(environment)
     profile = Profile(

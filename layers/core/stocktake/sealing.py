@@ -21,8 +21,9 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stocktake.errors import ConfigurationError, InvalidRequest, SealingError
@@ -93,6 +94,27 @@ class KeyRing:
         if key_id not in self.keys:
             raise SealingError(f"the metadata is sealed with key {key_id!r}, which is not in the ring: put it back into the secret")
         return self.keys[key_id]
+
+
+class DeferredKeys:
+    """Keys that are fetched when something is first sealed or opened: what does neither needs no right to them.
+
+    Args:
+        fetch: gives them; what it raises, the sealing raises.
+    """
+
+    def __init__(self, fetch: Callable[[], DataKeys]) -> None:
+        self._fetch = fetch
+
+    @cached_property
+    def _keys(self) -> DataKeys:
+        return self._fetch()
+
+    def new(self, context: Mapping[str, str]) -> DataKey:
+        return self._keys.new(context)
+
+    def open(self, key_id: str, wrapped: str, context: Mapping[str, str]) -> bytes:
+        return self._keys.open(key_id, wrapped, context)
 
 
 def _ring_of(secret_text: str) -> KeyRing | None:

@@ -334,7 +334,7 @@ class Services:
 
     @cached_property
     def _sealer(self) -> Sealer:
-        from stocktake.sealing import KeyRing, Sealer
+        from stocktake.sealing import DeferredKeys, KeyRing, Sealer
 
         settings = self.settings
         keys: DataKeys | None = None
@@ -343,7 +343,7 @@ class Services:
 
             keys = KmsKeys(self._client("kms"), settings.sealing_kms_key)
         elif settings.sealing_secret:
-            keys = KeyRing.parse(self._secret(settings.sealing_secret, "the sealing keys"))
+            keys = DeferredKeys(lambda: KeyRing.parse(self._secret(settings.sealing_secret, "the sealing keys")))
         return Sealer(keys, frozenset(settings.sensitive_fields))
 
     def _aligner(self, source: str) -> Aligner:
