@@ -133,8 +133,16 @@ class Scene:
         return [json.loads(message["Body"]) for message in messages]
 
 
+@pytest.fixture(scope="session")
+def sealing_secret(aws: None) -> str:
+    """The ARN of a secret with a key that seals."""
+    ring = json.dumps({"current": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}})
+    made = boto3.client("secretsmanager", REGION).create_secret(Name="sealing-keys", SecretString=ring)
+    return str(made["ARN"])
+
+
 @pytest.fixture
-def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(aws: None, table_definitions: dict[str, dict[str, Any]], sealing_secret: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     number = next(_numbers)
     dynamodb, sqs, s3 = boto3.client("dynamodb", REGION), boto3.client("sqs", REGION), boto3.client("s3", REGION)
     environment = {
@@ -143,6 +151,7 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
         "STORAGE_BUCKET": "stocktake-data",
         "OPERATIONS_BUCKET": "stocktake-reports",
         "GRACE_SECONDS": "10",
+        "SEALING_SECRET": sealing_secret,
     }
     for name, definition in table_definitions.items():
         environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"
@@ -153,9 +162,6 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
     environment["EVENT_BUS"] = f"bus-{number}"
     for bucket in BUCKETS:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    ring = json.dumps({"current": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}})
-    secrets = boto3.client("secretsmanager", REGION)
-    environment["SEALING_SECRET"] = secrets.create_secret(Name=f"sealing-{number}", SecretString=ring)["ARN"]
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     services = Services(environment)
     profile = Profile(
