@@ -332,9 +332,15 @@ def test_a_job_comes_back_with_its_metadata_as_it_was_sent(scene: Scene) -> None
     status, job, _ = ask("create_generation")
     assert (status, job["status"], job["outputs"]) == (201, "queued", {"asked": 2, "stored": 0})
     _, shown, _ = ask("get_generation", path=f"/generations/{job['generation_id']}")
-    assert json.dumps(shown["metadata"]) == json.dumps({**METADATA, "provider": "imagen", "size": "2K", "quality": "high"})
+    assert json.dumps(shown["metadata"]) == json.dumps(json.loads(event("upload/create_generation")["body"])["metadata"])
+
+
+def test_what_is_sealed_of_a_job_is_shown_by_itself_alone(scene: Scene) -> None:
+    _, job, _ = ask("create_generation")
     status, listed, _ = ask("list_generations")
     assert (status, [row["generation_id"] for row in listed["generations"]]) == (200, [job["generation_id"]])
+    assert job["sealed"] == listed["generations"][0]["sealed"] == ["participant"]
+    assert "Ada Lovelace" not in json.dumps([job, listed])
 
 
 def test_an_output_is_linked_both_ways_and_a_failed_job_says_what_it_has(scene: Scene) -> None:
