@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,14 +19,21 @@ import object_events
 import project_deletion
 import reconciliation
 import upload
-from stocktake.model import Record, State
+from stocktake.generations import Generation
+from stocktake.ids import now_ms
+from stocktake.model import Record, Reserved, State
+from stocktake.presigned import Upload
 from stocktake.services import Services
 from stocktake.storage import Profile
+from stocktake.upload_requests import NewGenerationBody, NewUploadBody
 from tests.unit.test_edges import ENVIRONMENT
 
 EVENTS = Path(__file__).parents[2] / "events"
 REGION: Final = "eu-north-1"
 OBJECT_ID = "01KAHXPLEN0000000000000000"
+UPLOAD_ID = "01KAHXVP0AD000000000000000"
+UPLOAD_IN_PARTS_ID = "01KAHPARTS0000000000000000"
+GENERATION_ID = "01KAHGENERAT10N00000000000"
 DELETION_ID = "01KAHDELETE000000000000000"
 RUN_ID = "01KAHRECNC0000000000000000"
 KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
@@ -38,6 +46,15 @@ _numbers = itertools.count()
 
 def event(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return document
+
+
+def sent(name: str, *, path: str | None = None, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    """Reads an event file of the HTTP API and changes it; `headers` are added to those it has."""
+    document = {**event(name), **changes}
+    document["headers"] = {**document["headers"], **(headers or {})}
+    if path is not None:
+        document["rawPath"] = document["requestContext"]["http"]["path"] = path
     return document
 
 
@@ -69,9 +86,9 @@ class Scene:
         """Invokes a handler with an event file."""
         return handler(event(name), context())
 
-    def api(self, handler: Callable[..., Any], name: str) -> tuple[int, Any]:
+    def api(self, handler: Callable[..., Any], name: str, **changes: Any) -> tuple[int, Any]:
         """Invokes a handler of the HTTP API; returns status and decoded body."""
-        answer = self.call(handler, name)
+        answer = handler(sent(name, **changes), context())
         body = answer.get("body") or ""
         is_json = "json" in str(answer.get("headers", {}).get("Content-Type", ""))
         return answer["statusCode"], json.loads(body) if is_json else answer
@@ -98,6 +115,16 @@ class Scene:
         )
         return self.services.ledger.move(None, record, gated=True)
 
+    def an_upload(self, case: str, object_id: str) -> Upload:
+        """Begins the upload of an event file, under an id that the other files speak of."""
+        announced = NewUploadBody.model_validate_json(event(f"upload/{case}")["body"]).announced()
+        return self.services.presigned.begin("proj_sunset", announced, Reserved(object_id, now_ms()))
+
+    def a_generation(self) -> Generation:
+        """Writes the generation job the events speak of."""
+        body = NewGenerationBody.model_validate_json(event("upload/create_generation")["body"])
+        return self.services.generations.create("proj_sunset", body.metadata, (), body.outputs, Reserved(GENERATION_ID, now_ms()))
+
     def queued(self, url_setting: str) -> list[dict[str, Any]]:
         """Takes the messages of a queue."""
         sqs = boto3.client("sqs", REGION)
@@ -105,8 +132,16 @@ class Scene:
         return [json.loads(message["Body"]) for message in messages]
 
 
+@pytest.fixture(scope="session")
+def sealing_secret(aws: None) -> str:
+    """The ARN of a secret with a key that seals."""
+    ring = json.dumps({"current": "k1", "keys": {"k1": base64.b64encode(bytes(32)).decode()}})
+    made = boto3.client("secretsmanager", REGION).create_secret(Name="sealing-keys", SecretString=ring)
+    return str(made["ARN"])
+
+
 @pytest.fixture
-def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(aws: None, table_definitions: dict[str, dict[str, Any]], sealing_secret: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     number = next(_numbers)
     dynamodb, sqs, s3 = boto3.client("dynamodb", REGION), boto3.client("sqs", REGION), boto3.client("s3", REGION)
     environment = {
@@ -115,6 +150,7 @@ def scene(aws: None, table_definitions: dict[str, dict[str, Any]], monkeypatch: 
         "STORAGE_BUCKET": "stocktake-data",
         "OPERATIONS_BUCKET": "stocktake-reports",
         "GRACE_SECONDS": "10",
+        "SEALING_SECRET": sealing_secret,
     }
     for name, definition in table_definitions.items():
         environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"

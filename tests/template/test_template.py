@@ -263,6 +263,55 @@ class TestFunctions:
         names = [name for name in GLOBALS["Environment"]["Variables"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
         assert names == ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]  # the ARNs, by which they are asked for
 
+    def test_the_environment_fits_with_the_longest_names(self) -> None:
+        # Lambda takes 4 KB of names and values together. Source: its quotas.
+        texts = {
+            "AWS::StackName": "s" * 49,
+            "AWS::Partition": "aws-us-gov",
+            "AWS::Region": "ap-southeast-2",
+            "AWS::AccountId": "1" * 12,
+            "StorageBucketName": "b" * 63,
+            "StorageEndpoint": "https://" + "a" * 32 + ".eu.r2.cloudflarestorage.com",
+            "StorageRegion": "ap-southeast-2",
+            "StorageCredentialsSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
+            "SealingKeysSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
+            "SealingKmsKeyArn": "",  # one of the two
+            "PublicBaseUrl": "https://" + "m" * 80,
+            "DefaultCacheControl": "c" * 200,
+            "AllowedTypes": "image/xxxxxxx," * 14,
+            "ImportHosts": "images.of.some.provider.example.com," * 10,
+            "SensitiveFields": "participant_name," * 10,
+        }
+        names = {"DeletionQueue": 80, "DeletionBatchQueue": 80, "DeletionDeadLetterQueue": 80}
+
+        def longest(value: Any) -> str:
+            if isinstance(value, str):
+                return re.sub(r"\$\{(.+?)\}", lambda found: longest({"Ref": found[1]}), value)
+            if "Fn::If" in value:
+                return max(map(longest, value["Fn::If"][1:]), key=len)
+            if "Fn::Sub" in value:
+                return longest(value["Fn::Sub"])
+            if "Fn::Join" in value:
+                return longest(value["Fn::Join"][1])
+            name = value["Ref"]
+            if name in names:  # a queue is named by its URL
+                return f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{'q' * names[name]}"
+            if name in RESOURCES:
+                return "r" * 63 if name in BUCKETS else texts["AWS::StackName"] + "-" + name + "-ABCDEFGHIJKLM"
+            return texts[name] if name in texts else str(PARAMETERS[name].get("MaxValue", PARAMETERS[name]["Default"]))
+
+        size = sum(len(name) + len(longest(value)) for name, value in GLOBALS["Environment"]["Variables"].items())
+        assert 2000 < size < 4096
+
+    def test_a_bucket_on_r2_dev_is_public_by_its_name_and_account(self) -> None:
+        variables = GLOBALS["Environment"]["Variables"]
+        assert variables["PUBLIC_BASE_URL"] == {
+            "Fn::If": ["OnR2Dev", {"Fn::Sub": "https://${StorageBucketName}.${PublicR2AccountId}.r2.dev"}, {"Ref": "PublicBaseUrl"}]
+        }
+        unless, given = TEMPLATE["Conditions"]["OnR2Dev"]["Fn::And"]
+        assert unless == {"Fn::Equals": [{"Ref": "PublicBaseUrl"}, ""]}
+        assert given == {"Fn::Not": [{"Fn::Equals": [{"Ref": "PublicR2AccountId"}, ""]}]}
+
 
 class TestPolicies:
     # Actions that know no resources: the only ones AWS grants on "*" alone.
@@ -323,6 +372,50 @@ class TestPolicies:
             if "dynamodb:DeleteItem" in listed(statement["Action"]) and "OperationsTable" in json.dumps(statement["Resource"])
         }
         assert forgetting == {"ProjectDeletionFanOutRole"}
+
+    def granted(self, role: str) -> set[tuple[str, str]]:
+        """Gives the actions of a role, each with the table, index, bucket or parameter it is granted on."""
+        pairs = set()
+        for statement in statements(of(role)["Policies"]):
+            for resource in listed(statement["Resource"]):
+                text = json.dumps(resource)
+                where = re.search(r"GetAtt\": \"(\w+)\.Arn|(\w+Table)\.Arn\}(/index/\w+)|(\$\{Bucket\}[^\"]*)|Ref\": \"(\w+)", text)
+                assert where, text
+                pairs |= {(action, "".join(filter(None, where.groups()))) for action in listed(statement["Action"])}
+        return pairs
+
+    def test_only_uploads_open_what_is_sealed_and_only_where_sealing_is_set_up(self) -> None:
+        sealing = {name for name in ROLES if "Sealing" in json.dumps(of(name))}
+        assert sealing == {"UploadRole"}
+        policies = {row["Fn::If"][0]: row["Fn::If"] for row in of("UploadRole")["Policies"] if "Fn::If" in row}
+        for condition, actions, parameter in (
+            ("SealsBySecret", {"secretsmanager:GetSecretValue"}, "SealingKeysSecretArn"),
+            ("SealsByKms", {"kms:GenerateDataKey", "kms:Decrypt"}, "SealingKmsKeyArn"),
+        ):
+            _, policy, otherwise = policies[condition]
+            (statement,) = statements(policy)
+            assert (set(listed(statement["Action"])), statement["Resource"]) == (actions, {"Ref": parameter})
+            assert otherwise == {"Ref": "AWS::NoValue"}
+            assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+
+    @pytest.mark.parametrize("role", ["UploadRole", "UploadTidyRole"])
+    def test_uploads_reach_their_tables_their_bucket_and_nothing_else(self, role: str) -> None:
+        granted = self.granted(role)
+        assert {action.partition(":")[0] for action, _ in granted} <= {"logs", "dynamodb", "s3", "secretsmanager", "kms"}
+        assert {where for action, where in granted if action.startswith("logs:")} == {role.replace("Role", "Logs")}
+        indexes = {where for action, where in granted if "/index/" in where}
+        assert indexes == {
+            "ObjectsTable/index/by_object_id",
+            "ObjectsTable/index/" + ("by_project" if role == "UploadRole" else "by_expiry"),
+            "OperationsTable/index/by_kind",
+        }
+        assert not {action for action, where in granted if where == "ProjectsTable"} & {"dynamodb:DeleteItem"}
+
+    def test_the_timer_writes_no_object_and_opens_no_project(self) -> None:
+        granted = self.granted("UploadTidyRole")
+        assert {where for action, where in granted if action == "s3:PutObject"} == {"${Bucket}/.stocktake/probe/*"}
+        assert ("dynamodb:PutItem", "ProjectsTable") not in granted
+        assert ("s3:DeleteObject", "${Bucket}/*") in granted
 
     def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
         for statement in statements(of("AnalyticsRole")):
@@ -410,6 +503,20 @@ class TestEvents:
         assert bridge == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
         assert RESOURCES["ObjectEventsRule"]["Condition"] == "EventsByBridge"
 
+    def test_the_timer_of_uploads_starts_tidy_and_leaves_a_lost_start_to_the_next(self) -> None:
+        timer = of("UploadTidyTimer")
+        assert timer["ScheduleExpression"] == {"Ref": "TidySchedule"}
+        assert timer["FlexibleTimeWindow"] == {"Mode": "OFF"}
+        assert named(timer["Target"]["Arn"]) == "UploadTidyFunction"
+        assert timer["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+        (statement,) = statements(of(named(timer["Target"]["RoleArn"]))["Policies"])
+        assert (statement["Action"], statement["Resource"]) == ("lambda:InvokeFunction", {"Fn::GetAtt": "UploadTidyFunction.Arn"})
+
+    def test_a_tidying_ends_before_the_next_begins(self) -> None:
+        minutes = re.fullmatch(r"rate\((\d+) minutes\)", PARAMETERS["TidySchedule"]["Default"])
+        assert minutes
+        assert timeout("UploadTidyFunction") < 60 * int(minutes[1])
+
     def test_the_schedule_only_compares(self) -> None:
         assert json.loads(of("ReconciliationTimer")["Target"]["Input"]) == {"action": "compare"}
         assert named(of("ReconciliationTimer")["Target"]["Arn"]) == "ReconciliationStateMachine"
@@ -464,6 +571,16 @@ class TestBuckets:
     def test_a_bucket_gives_up_unfinished_multipart_uploads(self, bucket: str) -> None:
         rules = of(bucket)["LifecycleConfiguration"]["Rules"]
         assert {"DaysAfterInitiation": 7} in [rule.get("AbortIncompleteMultipartUpload") for rule in rules]
+
+    def test_pages_may_put_to_the_bucket_only_from_origins_that_are_named(self) -> None:
+        condition, cors, otherwise = of("DataBucket")["CorsConfiguration"]["Fn::If"]
+        assert (condition, otherwise) == ("HasUploadOrigins", {"Ref": "AWS::NoValue"})
+        (rule,) = cors["CorsRules"]
+        assert rule["AllowedOrigins"] == {"Ref": "UploadOrigins"}
+        assert (set(rule["AllowedMethods"]), rule["ExposedHeaders"]) == ({"PUT", "GET", "HEAD"}, ["ETag"])
+        assert TEMPLATE["Conditions"]["HasUploadOrigins"] == {
+            "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "UploadOrigins"}]}, ""]}]
+        }
 
     def test_no_lifecycle_rule_expires_objects_of_the_data_bucket(self) -> None:
         assert "Expiration" not in json.dumps(of("DataBucket")["LifecycleConfiguration"])

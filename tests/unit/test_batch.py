@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from stocktake.errors import InvalidRequest, ProjectClosed, ProjectNotFound, StocktakeError, StorageUnavailable, UnsupportedType
-from stocktake.intents import Details, Reserved
-from stocktake.model import State
-from stocktake.upload import NewObject, Uploaded
+from stocktake.model import Details, NewObject, Reserved, State
+from stocktake.upload import Uploaded
 from tests.unit.world import World, an_image, never
 
 WORKERS, ITEMS = 5, 20

@@ -23,9 +23,7 @@ from stocktake.errors import (
     StorageUnavailable,
 )
 from stocktake.generations import KIND, Generation
-from stocktake.intents import Details, Reserved, SessionPlace
-from stocktake.model import Record, State
-from stocktake.upload import NewObject
+from stocktake.model import Details, NewObject, Record, Reserved, SessionPlace, State
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.world import World, an_image, never

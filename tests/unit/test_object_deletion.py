@@ -23,11 +23,9 @@ from stocktake.errors import (
     StorageError,
     StorageUnavailable,
 )
-from stocktake.intents import Details, Reserved, SessionPlace
 from stocktake.ledger import Operation
-from stocktake.model import Record, State
+from stocktake.model import Announced, Details, Record, Reserved, SessionPlace, State
 from stocktake.object_deletion import KEEP_MS, KIND
-from stocktake.presigned import Announced
 from stocktake.storage import SignedRequest
 from stocktake.storage.memory import MemoryStore
 from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, an_image, never

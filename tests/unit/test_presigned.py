@@ -33,9 +33,8 @@ from stocktake.errors import (
     UploadIncomplete,
     UploadNotFound,
 )
-from stocktake.intents import Details, Reserved
-from stocktake.model import Quota, Record, State
-from stocktake.presigned import Announced, Upload
+from stocktake.model import Announced, Details, Quota, Record, Reserved, State
+from stocktake.presigned import Upload
 from stocktake.storage import Profile, SignedRequest
 from stocktake.storage.memory import MemoryStore
 from tests.unit.ledger.builders import Deployment

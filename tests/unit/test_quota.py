@@ -14,11 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stocktake.errors import ProjectClosed, ProjectNotFound, QuotaExceeded, StocktakeError
 from stocktake.importing import Fetcher
-from stocktake.intents import Details
-from stocktake.model import Project, Quota, Record, State
-from stocktake.presigned import Announced
+from stocktake.model import Announced, Details, NewObject, Project, Quota, Record, State
 from stocktake.storage.memory import MemoryStore
-from stocktake.upload import Limits, NewObject, Uploads
+from stocktake.upload import Limits, Uploads
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.world import Clock, World, an_image, never

@@ -21,9 +21,8 @@ from stocktake.errors import (
     UnsupportedType,
 )
 from stocktake.importing import Fetched, Fetcher
-from stocktake.intents import Details, Reserved
-from stocktake.model import Record, State
-from stocktake.upload import Limits, NewObject, Uploads
+from stocktake.model import Details, NewObject, Record, Reserved, State
+from stocktake.upload import Limits, Uploads
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.world import World, an_image, never

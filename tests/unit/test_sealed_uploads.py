@@ -16,11 +16,8 @@ from stocktake import upload_answers
 from stocktake.errors import InvalidRequest, QuotaExceeded, SealingError, StorageDenied
 from stocktake.idempotency import Idempotency, Scope
 from stocktake.ids import id_of_time
-from stocktake.intents import Details
-from stocktake.model import Quota, Record
-from stocktake.presigned import Announced
+from stocktake.model import Announced, Details, NewObject, Quota, Record
 from stocktake.storage.rules import INTENT
-from stocktake.upload import NewObject
 from tests.unit.ledger.builders import Deployment
 from tests.unit.world import World, an_image, never
 

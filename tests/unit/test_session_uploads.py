@@ -10,8 +10,7 @@ import pytest
 from stocktake.alignment import Outcome
 from stocktake.errors import InvalidKey
 from stocktake.ids import id_of_time
-from stocktake.intents import SessionPlace
-from stocktake.model import State
+from stocktake.model import SessionPlace, State
 from tests.unit.world import World, an_image
 
 BOTH = SessionPlace("ada", "s1")

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 from stocktake import conditions
-from stocktake.checks import needs_attachment
 from stocktake.conditions import Full, NotModified, Partial
 from stocktake.errors import (
     InvalidRequest,
@@ -28,6 +27,7 @@ from stocktake.model import Project, Record, State
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.sealing import Sealer
 from stocktake.storage import Content, Store
+from stocktake.storage.rules import needs_attachment
 
 
 @dataclass(frozen=True, slots=True)
