@@ -14,6 +14,7 @@ from stocktake.errors import (
     Conflict,
     GenerationNotFound,
     InvalidRequest,
+    ObjectDeleted,
     ObjectUnavailable,
     OutputExists,
     ProjectClosed,
@@ -280,6 +281,21 @@ def test_an_output_that_was_lost_is_not_stored_over_its_record(world: World) -> 
     world.object_deletions.delete(record.object_id)
     put_output(world, job)
     assert shown(world, job) == ["stored"]
+
+
+def test_an_output_sent_again_while_it_is_deleted_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = a_job(world)
+    record, real = put_output(world, job), world.sealer.seal
+
+    def deleting(*arguments, **named):  # type: ignore[no-untyped-def]  # stands in for seal, the last call before the intent
+        world.object_deletions.delete(record.object_id)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(world.sealer, "seal", deleting)
+    with pytest.raises(ObjectDeleted):
+        put_output(world, job)
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+    assert shown(world, job) == ["deleted"]
 
 
 def test_two_who_take_over_a_number_at_once_do_not_both_get_it(world: World, deployment: Deployment) -> None:
