@@ -610,6 +610,19 @@ def test_an_abort_that_fails_half_way_is_ended_by_the_next_tidy(world: World) ->
     assert is_clean(world)
 
 
+def test_bytes_that_arrived_before_a_half_failed_abort_are_committed_by_nobody(world: World) -> None:
+    upload = begin(world, an_image())
+    send(world, upload, an_image())
+    world.store.fail("head")
+    with pytest.raises(StorageUnavailable):
+        world.presigned.abort(upload.record.object_id)
+    assert world.aligner().align(upload.record.key).outcome is Outcome.HELD
+    with pytest.raises(UploadNotFound):
+        complete(world, upload)
+    assert tidy(world) == {"forgotten": 1}
+    assert is_clean(world)
+
+
 def test_what_is_complete_is_not_aborted(world: World) -> None:
     upload = begin(world, an_image())
     send(world, upload, an_image())
