@@ -598,6 +598,30 @@ def test_an_upload_in_parts_is_aborted_with_its_parts(world: World) -> None:
         world.presigned.sign_parts(upload.record.object_id, {1: HASHES[0]})
 
 
+def test_an_abort_that_fails_half_way_is_ended_by_the_next_tidy(world: World) -> None:
+    upload = begin_parts(world)
+    world.store.fail("list_multipart_uploads")
+    with pytest.raises(StorageUnavailable):
+        world.presigned.abort(upload.record.object_id)
+    with pytest.raises(UploadNotFound):
+        complete(world, upload)
+    assert tidy(world) == {"forgotten": 1}
+    assert is_clean(world)
+
+
+def test_bytes_that_arrived_before_a_half_failed_abort_are_committed_by_nobody(world: World) -> None:
+    upload = begin(world, an_image())
+    send(world, upload, an_image())
+    world.store.fail("head")
+    with pytest.raises(StorageUnavailable):
+        world.presigned.abort(upload.record.object_id)
+    assert world.aligner().align(upload.record.key).outcome is Outcome.HELD
+    with pytest.raises(UploadNotFound):
+        complete(world, upload)
+    assert tidy(world) == {"forgotten": 1}
+    assert is_clean(world)
+
+
 def test_what_is_complete_is_not_aborted(world: World) -> None:
     upload = begin(world, an_image())
     send(world, upload, an_image())
@@ -936,6 +960,8 @@ def test_whatever_meets_at_any_call_either_the_object_is_stored_or_nothing_is_le
         is_stored = record is not None and record.state is State.STORED
         at = (number, done, record)
         assert not ("abort" in done and is_stored), at
+        if second in ("complete", "event") and first in ("complete", "event"):
+            assert sorted(done) == sorted((first, *[second] * ran)), at  # these two never spoil each other
         if "delete project" not in done:
             assert is_stored or "complete" not in done, at  # what was said to be stored is
         if is_stored:
