@@ -523,6 +523,13 @@ def test_a_presigned_url_says_whether_to_show_or_to_save_and_under_which_name(
     assert answer.headers["content-disposition"] == said
 
 
+def test_a_presigned_url_is_for_reading_only(backend: Backend, folder: str) -> None:
+    a_put(backend.store, folder + "k", b"kept")
+
+    assert backend.fetch(SignedRequest("PUT", backend.store.presign_get(folder + "k", seconds=60), {}), b"evil").status == 403
+    assert read(backend.store, folder + "k").body == b"kept"
+
+
 def test_a_presigned_url_of_an_absent_key_is_not_found(backend: Backend, folder: str) -> None:
     assert backend.fetch(backend.store.presign_get(folder + "absent", seconds=60)).status == 404
 

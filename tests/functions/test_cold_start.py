@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.functions.conftest import Scene
 
 ROOT = Path(__file__).parents[2]
 FLOWS = {"upload", "object_events", "project_deletion", "reconciliation", "analytics"}
@@ -22,6 +25,12 @@ def imported_by(handler: str) -> set[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers" / "core"), str(ROOT / "functions")])}
     shown = subprocess.run([sys.executable, "-c", show], env=environment, check=True, capture_output=True, text=True).stdout
     return set(json.loads(shown))
+
+
+def test_every_client_is_of_the_one_session_that_says_who_asks(scene: Scene) -> None:
+    services = scene.services
+    clients: list[Any] = [services.store._requests._client, services._tables.client, services._client("sqs")]
+    assert [client.meta.config.user_agent.split()[0] for client in clients] == ["stocktake"] * 3
 
 
 @pytest.mark.parametrize("handler", sorted(FLOWS))

@@ -6,15 +6,14 @@ STORE=seaweedfs runs the same tests with the bucket in a SeaweedFS server.
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import shown
-from tools.stack import Settings, Stack, StackError, down, up
-from tools.stack.processes import need_free
+from tools.stack import Settings, Stack, down, up
+from tools.stack.processes import free_ports
 from tools.stack.settings import ROOT
 
 
@@ -44,15 +43,3 @@ def stack(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[
         for store in home.iterdir():
             if store.name != "log":
                 shutil.rmtree(store, ignore_errors=True)
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row, free 10000 higher too; below those the system gives out by itself."""
-    for _ in range(50):
-        first = random.randrange(12000, 22000 - count)
-        try:
-            need_free({first + shift + step: "" for step in range(count) for shift in (0, 10000)})
-        except StackError:
-            continue
-        return first
-    raise StackError("no free ports were found between 12000 and 32000")

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from tests.conftest import shown
-from tests.stack.conftest import free_ports
 from tools.demo.__main__ import Story
 from tools.stack import Settings, Stack, down, up
+from tools.stack.processes import free_ports
 from tools.stack.settings import ROOT
 
 

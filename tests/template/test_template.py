@@ -408,6 +408,15 @@ class TestPolicies:
         assert ("dynamodb:PutItem", "ProjectsTable") not in granted
         assert ("s3:DeleteObject", "${Bucket}/*") in granted
 
+    def test_of_a_deletions_functions_only_the_one_that_ends_it_forgets_operations(self) -> None:
+        forgetting = {
+            name
+            for name in ("ProjectDeletionApiRole", "ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole")
+            for statement in statements(of(name))
+            if "dynamodb:DeleteItem" in listed(statement["Action"]) and "OperationsTable" in json.dumps(statement["Resource"])
+        }
+        assert forgetting == {"ProjectDeletionFanOutRole"}
+
     def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
         for statement in statements(of("AnalyticsRole")):
             writing = [action for action in listed(statement["Action"]) if re.search("Put|Update|Delete|Write|Send|Start", action)]

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from stocktake.discovery import Named
 from stocktake.errors import OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.layouts import build_session
 from stocktake.model import ProjectState, State
+from stocktake.project_deletion.removal import unsettled
 from stocktake.storage.memory import MemoryStore
-from tests.unit.world import Crash, World, never
+from tests.unit.world import DAY, Crash, World, never
 
 OLD_KEYS = [
     "projects/proj_p1/scenes/s1/media/clip.mp4",
@@ -26,6 +29,36 @@ def objects(receipt: dict[str, Any], by: str) -> dict[str, int]:
 
 def versioned(world: World) -> World:
     return world.with_store(MemoryStore("data", now=world.clock, versioning=True))
+
+
+def session_key(number: int = 1) -> str:
+    return build_session("s1", "ada", f"{number:026d}", "png")
+
+
+def deliver_what_is_due(world: World) -> None:
+    """Delivers all but what is delayed: after the first round, all but the final sweep."""
+    while due := [sent for sent in world.messages if sent[2] <= world.clock()]:
+        world.messages.remove(due[0])
+        world.deliver(*due[0][:2])
+
+
+def receipt_of(world: World, deletion_id: str) -> dict[str, Any]:
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    return receipt
+
+
+def deletion_met_by_a_late_put(world: World, *keys: str) -> str:
+    """Removes all in round 1, lets URLs given out before write again, and returns the deletion's id before its final sweep."""
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    assert world.bucket_keys() == set()
+    world.plant(*keys, body=b"late")
+    return deletion_id
+
+
+def asked_for(world: World) -> list[str | None]:
+    return [key for operation, key in world.store.calls if operation == "head"]
 
 
 def test_a_deletion_removes_every_layout_and_its_receipt_says_so(world: World) -> None:
@@ -454,3 +487,344 @@ def test_a_receipt_and_a_tombstone_hold_no_personal_data(world: World) -> None:
     receipt = world.delete_project("p2")
     assert "Ada" not in str(receipt)
     assert dict(world.ledger.project("p2").metadata) == {}
+
+
+def test_a_put_of_a_session_key_after_its_record_went_is_swept_and_counted(world: World) -> None:
+    world.plant(session_key())
+    world.record(session_key(), State.STORED)
+    deletion_id = deletion_met_by_a_late_put(world, session_key())
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["rounds"], receipt["remaining"]) == ("DELETED", 2, [])
+    assert objects(receipt, "source") == {"ledger": 1, "named": 1}
+    assert objects(receipt, "layout") == {"session": 2}
+    assert receipt["by_source"]["named"]["bytes"] == 4
+    assert world.bucket_keys() == set()
+
+
+def test_an_upload_announced_long_ago_whose_bytes_come_late_is_swept_too(world: World) -> None:
+    world.record(session_key(), State.PENDING, expires_at=world.clock() + 7 * DAY)
+    world.clock.advance(2 * DAY)
+    deletion_id = deletion_met_by_a_late_put(world, session_key())
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], objects(receipt, "source")) == ("DELETED", {"named": 1})
+    assert world.bucket_keys() == set()
+
+
+def test_a_late_put_is_swept_with_every_version_of_its_key(world: World) -> None:
+    world = versioned(world)
+    world.record(session_key(), State.PENDING)
+    deletion_id = deletion_met_by_a_late_put(world, session_key(), session_key(), session_key() + "x")
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["versions"]) == ("DELETED", 1, 2)
+    assert {version.key for version in world.store.list_versions("images/")} == {session_key() + "x"}
+
+
+def test_only_keys_that_no_prefix_shows_and_a_url_may_still_write_are_asked_for_again(world: World) -> None:
+    world.record(session_key(1), State.MISSING)
+    world.clock.advance(960_001)
+    world.record(session_key(2), State.MISSING)
+    world.record("projects/p1/scenes/s/media/clip.mp4", State.PENDING)
+    world.deletions.request("p1")
+    deliver_what_is_due(world)
+    world.store.calls.clear()
+    world.pump()
+    assert asked_for(world) == [session_key(2)]
+
+
+def test_a_result_does_not_repeat_the_keys_that_were_listed(world: World) -> None:
+    world.upload()
+    deletion_id = world.delete_project()["deletion_id"]
+    assert list(unsettled(world.operations, deletion_id, rounds=1)) == []
+
+
+def test_a_late_object_that_refuses_to_go_is_on_the_receipt_and_goes_when_it_may(world: World) -> None:
+    world.record(session_key(), State.PENDING)
+    deletion_id = deletion_met_by_a_late_put(world, session_key())
+    world.store.refuse_delete(session_key(), "AccessDenied", "the object is locked")
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["rounds"], receipt["objects"]) == ("INCOMPLETE", 3, 0)
+    assert [(left["key"], left["why"]) for left in receipt["remaining"]] == [(session_key(), "AccessDenied: the object is locked")]
+    world.store.allow_delete(session_key())
+    world.deliver("steps", world.dead_letters[0])
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+    assert world.bucket_keys() == set()
+
+
+def test_a_late_object_is_left_alone_where_its_key_is_not_provably_the_projects(world: World) -> None:
+    world.uploads.create_project("p1_x", {})
+    both, theirs_by_key, theirs_by_record = "proj_p1_x_y_a.mp4", "audio/proj_p1_x/s/a.mp3", session_key()
+    for key in (both, theirs_by_key, theirs_by_record):
+        world.record(key, State.MISSING)
+    deletion_id = deletion_met_by_a_late_put(world, both, theirs_by_key, theirs_by_record)
+    world.record(theirs_by_record, State.STORED, project_id="p1_x")
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], [suspect["key"] for suspect in receipt["suspects"]], receipt["remaining"]) == ("INCOMPLETE", [both], [])
+    assert world.bucket_keys() == {both, theirs_by_key, theirs_by_record}
+
+
+def test_a_verification_asks_for_keys_that_no_prefix_shows(world: World) -> None:
+    world.record(session_key(1), State.PENDING)
+    world.record(session_key(2), State.PENDING)
+    deletion_id = world.delete_project()["deletion_id"]
+    world.plant(session_key(2), body=b"late")
+    verified = world.deletions.verify(deletion_id, out_of_time=never)
+    assert (verified["complete"], verified["keys"], verified["remaining"]) == (True, [session_key(2)], {"objects": 1, "bytes": 4})
+    world.store.remove(session_key(2))
+    assert world.deletions.verify(deletion_id, out_of_time=never)["remaining"] == {"objects": 0, "bytes": 0}
+    assert world.deletions.verify(deletion_id, out_of_time=lambda: True)["complete"] is False
+
+
+def test_a_sweep_with_more_names_than_time_asks_for_each_once_and_ends(world: World) -> None:
+    names = [session_key(number) for number in range(4)]
+    for name in names:
+        world.record(name, State.PENDING)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    world.messages.clear()
+    world.store.calls.clear()
+    for _ in range(5):
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    # the stream looks one ahead
+    assert sorted(key for key in asked_for(world) if key) == sorted(names)
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+    assert receipt_of(world, deletion_id)["listed_whole"] is True
+
+
+def test_a_further_discovery_short_of_time_goes_on_where_it_stopped_asking(world: World) -> None:
+    names = [session_key(number) for number in range(4)]
+    for name in names:
+        world.record(name, State.PENDING)
+    deletion_id = deletion_met_by_a_late_put(world, names[0], names[3])
+    world.clock.advance(960_000)
+    world.messages.clear()
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.messages.clear()
+    for _ in range(5):
+        world.deletions.discover(deletion_id, 2, out_of_time=lambda: True)
+    assert world.deletions.operation(deletion_id).document["planned"] == 4
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], objects(receipt, "source")) == ("DELETED", {"named": 2})
+
+
+def test_names_of_all_rounds_come_in_key_order_and_once(world: World) -> None:
+    rows = {
+        "result#01#00000000": ["a", "d"],
+        "result#01#00000001": ["f"],
+        "result#02#00000000": ["b", "d", "g"],
+        "result#03#00000000": ["c"],
+    }
+    for part, keys in rows.items():
+        document = {"unsettled": [[key, key == "d"] for key in keys]}
+        world.operations.put_new("deletion", part, None, document, created_at=1, status="")
+    assert [name.key for name in unsettled(world.operations, "deletion", rounds=3)] == ["a", "b", "c", "d", "f", "g"]
+    assert list(unsettled(world.operations, "deletion", rounds=1, after="a")) == [Named("d", announced=True), Named("f", announced=False)]
+
+
+def test_a_multipart_upload_under_a_key_that_no_prefix_shows_is_aborted_and_counted_once(world: World) -> None:
+    world.record(session_key(), State.PENDING)
+    world.store.plant_multipart_upload(session_key())
+    world.store.plant_multipart_upload(session_key() + "x")  # another's, whose key begins with ours
+    world.deliveries = 2
+    assert world.delete_project()["multipart_uploads_aborted"] == 1
+    assert [upload.key for upload in world.store.list_multipart_uploads()] == [session_key() + "x"]
+
+
+def test_a_multipart_upload_begun_after_its_record_went_is_aborted_by_the_sweep(world: World) -> None:
+    world.record(session_key(), State.PENDING)
+    deletion_id = deletion_met_by_a_late_put(world)
+    world.store.plant_multipart_upload(session_key())
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["rounds"], receipt["multipart_uploads_aborted"]) == ("DELETED", 1, 1)
+    assert list(world.store.list_multipart_uploads()) == []
+
+
+def test_only_for_an_intent_that_no_prefix_shows_are_uploads_asked_for_by_key(world: World) -> None:
+    world.record(session_key(), State.STORED)
+    world.record("projects/p1/scenes/s/media/clip.mp4", State.PENDING)
+    world.delete_project()
+    asked = [key for operation, key in world.store.calls if operation == "list_multipart_uploads" and key]
+    assert [key for key in asked if not key.endswith(("/", "_"))] == []
+
+
+def test_versions_under_the_key_of_an_inline_record_go_too(world: World) -> None:
+    world = versioned(world)
+    world.plant(session_key())
+    world.record(session_key(), State.INLINE)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["versions"], receipt["rounds"]) == ("DELETED", 1, 1)
+    assert list(world.store.list_versions("images/")) == []
+
+
+def test_the_bucket_is_not_asked_for_bytes_that_lie_in_the_ledger(world: World) -> None:
+    world.record(session_key(), State.INLINE)
+    world.clock.advance(DAY)
+    assert world.delete_project()["records"] == 1
+    assert asked_for(world) == []
+
+
+def test_a_dry_run_and_a_verification_abort_nothing(world: World) -> None:
+    world.record(session_key(), State.PENDING)
+    world.store.plant_multipart_upload(session_key())
+    world.deletions.dry_run("p1", out_of_time=never)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.verify(deletion_id, out_of_time=never)
+    assert [upload.key for upload in world.store.list_multipart_uploads()] == [session_key()]
+
+
+def operations_of(world: World, stem: str) -> list[str]:
+    """Begins what requests of a project leave behind, and returns the ids."""
+    made = [f"{kind}-{stem}" for kind in ("generation", "idempotency", "multipart")]
+    for operation_id in made:
+        kind = f"{operation_id.split('-')[0]}#{stem}"
+        world.operations.put(operation_id, "", kind, {"prompt": "Ada's portrait"}, created_at=world.clock(), status="DONE")
+        world.operations.put(operation_id, "output#1", None, {"key": "k"}, created_at=world.clock(), status="DONE")
+    return made
+
+
+def left_of(world: World, operation_ids: list[str]) -> list[str]:
+    return [made for made in operation_ids if world.operations.get(made) or list(world.operations.all_parts(made))]
+
+
+def test_a_deletion_leaves_nothing_of_what_requests_said(world: World) -> None:
+    world.uploads.create_project("p10", {})
+    ours, theirs = operations_of(world, "p1"), operations_of(world, "p10")
+    world.uploads.create_project("proj_p2", {})
+    spelled_otherwise = operations_of(world, "p2")
+    assert world.delete_project("proj_p1")["status"] == "DELETED"
+    assert world.delete_project("proj_p2")["status"] == "DELETED"
+    assert left_of(world, [*ours, *spelled_otherwise]) == []
+    assert left_of(world, theirs) == theirs
+
+
+def test_a_deletion_that_ends_incomplete_leaves_no_prompts_either(world: World) -> None:
+    world.plant("projects/p1/unexplained")
+    made = operations_of(world, "p1")
+    assert world.delete_project()["status"] == "INCOMPLETE"
+    assert left_of(world, made) == []
+
+
+def test_a_sweep_short_of_time_forgets_one_by_one_and_says_deleted_only_then(world: World) -> None:
+    made = operations_of(world, "p1")
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    for number in range(1, 4):
+        world.messages.clear()
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+        assert len(left_of(world, made)) == 3 - number
+        assert world.deletions.receipt(deletion_id) is None
+        assert world.ledger.project("p1").state is ProjectState.DELETING
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_sweep_overtaken_by_another_leaves_the_project_created_anew_alone(world: World, killed: bool) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    of_kind, finish, made = world.operations.of_kind, world.ledger.finish_deletion, []
+
+    def killed_afterwards(*args: Any) -> None:
+        finish(*args)
+        raise Crash
+
+    def meanwhile(kind: str) -> Any:
+        # another delivery of the sweep ends the deletion, and the project is opened again, while this one has only begun
+        world.operations.of_kind = of_kind  # type: ignore[method-assign]  # stands in for of_kind once
+        if killed:
+            world.ledger.finish_deletion = killed_afterwards  # type: ignore[assignment,method-assign]  # stands in for it
+        with contextlib.suppress(Crash):
+            world.deletions.sweep(deletion_id, 1, out_of_time=never)
+        world.ledger.finish_deletion = finish  # type: ignore[method-assign]  # the one it had
+        world.clock.advance(1)
+        world.uploads.create_project("p1", {})
+        made.extend(operations_of(world, "p1"))
+        made.append(world.upload().key)
+        return of_kind(kind)
+
+    world.operations.of_kind = meanwhile  # type: ignore[method-assign]  # stands in for of_kind
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.pump()
+    assert left_of(world, made[:3]) == made[:3]
+    assert world.bucket_keys() == {made[3]}
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+
+
+def test_a_sweep_killed_as_the_project_was_finished_leaves_the_project_created_anew_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    real = world.ledger.finish_deletion
+
+    def killed(*args: Any) -> None:
+        real(*args)
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.ledger, "finish_deletion", killed)
+        world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.uploads.create_project("p1", {})
+    record = world.upload()
+    world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+    world.pump()
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+    assert world.bucket_keys() == {record.key}
+    assert len(list(world.store.list_multipart_uploads())) == 1
+
+
+@pytest.mark.parametrize("step", range(0, 171, 9))
+def test_a_deletion_of_session_keys_killed_at_any_call_ends_with_the_same_receipt(world: World, step: int) -> None:
+    for number in range(2):
+        world.plant(session_key(number))
+        world.record(session_key(number), State.STORED)
+    world.record(session_key(2), State.PENDING)
+    world.store.plant_multipart_upload(session_key(2))
+    made = operations_of(world, "p1")
+    calls = 0
+
+    def kill(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise Crash
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        written = put_once(*args, **kwargs)
+        if world.deletions.operation(deletion_id).document["round"] == 1:
+            world.plant(session_key(0), session_key(2))
+        return written
+
+    deletion_id = world.deletions.request("p1").operation_id
+    put_once = world.operations.put_once_and_count
+    world.operations.put_once_and_count = late  # type: ignore[method-assign]  # a PUT that comes as soon as the records are gone
+    world.store.on_call = kill
+    for name in ("put", "put_new", "put_once_and_count", "update", "remove"):
+        _kill_around(world.operations, name, kill)
+    for name in ("remove_many", "finish_deletion"):
+        _kill_around(world.ledger, name, kill)
+    while world.messages:
+        queue, message, visible_at = world.messages[0]
+        world.clock.at = max(world.clock.at, visible_at)
+        with contextlib.suppress(Crash):
+            world.deliver(queue, message)
+            world.messages = deque(sent for sent in world.messages if sent is not world.messages[0])
+    world.store.on_call = None
+    receipt = receipt_of(world, deletion_id)
+    assert calls > step  # the last steps of this test kill the last calls
+    assert (receipt["status"], receipt["records"], receipt["rounds"]) == ("DELETED", 3, 2)
+    assert objects(receipt, "source") == {"ledger": 2, "named": 2}
+    assert receipt["multipart_uploads_aborted"] == 1
+    assert (world.bucket_keys(), list(world.ledger.entries()), left_of(world, made)) == (set(), [], [])

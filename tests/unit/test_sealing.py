@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocktake.errors import ConfigurationError, InvalidRequest, SealingError
-from stocktake.sealing import DataKey, DeferredKeys, KeyRing, Sealer
+from stocktake.sealing import DataKey, KeyRing, RingInSecret, Sealer
 
 FIRST, SECOND = bytes(range(32)), bytes(range(100, 132))
 METADATA = {"persona": "Ada", "prompt": "a secret face", "aspectRatio": "16:9", "seed": 7, "numberOfImages": 2}
@@ -249,22 +249,22 @@ def test_a_key_that_changed_under_its_id_opens_nothing() -> None:
         Sealer(KeyRing("k1", {"k1": SECOND})).open(clear, sealed, **SUBJECT)
 
 
+def test_a_ring_stays_in_its_secret_until_something_is_sealed_or_opened_and_is_read_once() -> None:
+    reads: list[str] = []
+
+    def read() -> str:
+        reads.append(ring_text(k1=encoded(FIRST)))
+        return reads[-1]
+
+    sealer = Sealer(RingInSecret(read))
+    clear, sealed = sealer.seal(METADATA, (), **SUBJECT)
+    assert sealer.open(clear, sealed, **SUBJECT) == METADATA
+    assert not reads
+    clear, sealed = sealed_by(sealer)
+    assert sealer.open(clear, sealed, **SUBJECT) == METADATA
+    assert len(reads) == 1
+
+
 def test_no_key_is_shown_by_what_holds_it() -> None:
     for holder in (a_ring(), DataKey(FIRST, "k1", "")):
         assert repr(FIRST) not in repr(holder) and "k1" in repr(holder)
-
-
-def test_deferred_keys_are_fetched_by_the_first_that_needs_them_and_once() -> None:
-    fetched = []
-
-    def fetch() -> KeyRing:
-        fetched.append("ring")
-        return KeyRing("k1", {"k1": bytes(32)})
-
-    sealer = Sealer(DeferredKeys(fetch))
-    clear, sealed = sealer.seal({"size": 2}, (), project_id="p1", subject_id="o1")
-    assert (sealer.open(clear, sealed, project_id="p1", subject_id="o1"), fetched) == ({"size": 2}, [])
-    for metadata in ({"name": "Ada"}, {"name": "Ben"}):
-        clear, sealed = sealer.seal(metadata, ["name"], project_id="p1", subject_id="o1")
-        assert sealer.open(clear, sealed, project_id="p1", subject_id="o1") == metadata
-    assert fetched == ["ring"]

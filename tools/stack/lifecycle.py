@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 from typing import Any
 
 from tools.stack import deployment, processes
@@ -13,6 +15,7 @@ from tools.stack.settings import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, STORE
 
 FOREIGN_BUCKET = "stocktake-media"
 SECRET_NAME = "stocktake/storage"
+SEALING_SECRET_NAME = "stocktake/sealing-keys"
 
 
 def up(settings: Settings) -> Stack:
@@ -52,7 +55,7 @@ def up(settings: Settings) -> Stack:
     if deployed.get("wanted") != wanted or not aws.knows(settings.stack_name):
         deployed_file.unlink(missing_ok=True)
         wanted["sources"] = build_all(settings)
-        parameters = dict(deployment.local_parameters())
+        parameters = deployment.local_parameters() | prepare_sealing(settings)
         if foreign:
             with step("bucket and secret of the foreign store"):
                 parameters |= prepare_foreign(settings, foreign)
@@ -119,12 +122,12 @@ def prepare_foreign(settings: Settings, foreign: SeaweedFs) -> dict[str, str]:
     )
     if FOREIGN_BUCKET not in [bucket["Name"] for bucket in store.list_buckets()["Buckets"]]:
         store.create_bucket(Bucket=FOREIGN_BUCKET)
-    secrets = boto3.client("secretsmanager", **deployment.client_settings(settings))
+    manager = boto3.client("secretsmanager", **deployment.client_settings(settings))
     value = json.dumps({"access_key_id": access_key_id, "secret_access_key": secret_access_key})
     try:
-        arn = secrets.create_secret(Name=SECRET_NAME, SecretString=value)["ARN"]
-    except secrets.exceptions.ResourceExistsException:
-        arn = secrets.put_secret_value(SecretId=SECRET_NAME, SecretString=value)["ARN"]
+        arn = manager.create_secret(Name=SECRET_NAME, SecretString=value)["ARN"]
+    except manager.exceptions.ResourceExistsException:
+        arn = manager.put_secret_value(SecretId=SECRET_NAME, SecretString=value)["ARN"]
     return {
         "StorageBucketName": FOREIGN_BUCKET,
         "StorageEndpoint": foreign.endpoint,
@@ -132,6 +135,22 @@ def prepare_foreign(settings: Settings, foreign: SeaweedFs) -> dict[str, str]:
         "StorageAddressing": "path",
         "StorageCredentialsSecretArn": arn,
     }
+
+
+def prepare_sealing(settings: Settings) -> dict[str, str]:
+    """Makes the secret whose keys seal sensitive metadata in the local AWS; one that is there is kept, for it opens what was sealed.
+
+    Returns: the template parameter that names it.
+    """
+    import boto3
+
+    manager = boto3.client("secretsmanager", **deployment.client_settings(settings))
+    ring = {"current": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
+    try:
+        arn = manager.create_secret(Name=SEALING_SECRET_NAME, SecretString=json.dumps(ring))["ARN"]
+    except manager.exceptions.ResourceExistsException:
+        arn = manager.describe_secret(SecretId=SEALING_SECRET_NAME)["ARN"]
+    return {"SealingKeysSecretArn": arn}
 
 
 def _description(settings: Settings, deployed: dict[str, Any], foreign: SeaweedFs | None) -> dict[str, Any]:

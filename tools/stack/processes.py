@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -114,6 +115,22 @@ def need_free(ports: Mapping[int, str]) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 raise StackError(f"port {port} is taken by another program: stop it, or choose another with {setting}=PORT") from None
+
+
+def free_ports(count: int) -> int:
+    """Finds the first of so many free ports in a row, free 10000 higher too; below those the system gives out by itself.
+
+    Raises:
+        StackError: fifty tries found none.
+    """
+    for _ in range(50):
+        first = random.randrange(12000, 22000 - count)
+        try:
+            need_free({first + shift + step: "" for step in range(count) for shift in (0, 10000)})
+        except StackError:
+            continue
+        return first
+    raise StackError("no free ports were found between 12000 and 32000")
 
 
 def _gone(server: Server, seconds: float) -> bool:

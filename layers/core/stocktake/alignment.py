@@ -9,6 +9,7 @@ bucket equal. After marking a record missing the bucket is therefore asked once 
 
 An object that comes by a presigned URL is committed only once it was looked at (`confirmation`). One that comes after its deletion was
 proved is nobody's: its key was made for one object and is never used again, so it is not adopted, and the deletion's own sweep removes it.
+Its intent is never withdrawn here: a URL may still bring bytes, and `presigned` leaves the tombstone that keeps those from being adopted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stocktake.checks import Inspected, Rules
-from stocktake.confirmation import UNCHECKED, confirm
+from stocktake.confirmation import ENDED, UNCHECKED, confirm
 from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
 from stocktake.ids import new_id
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
@@ -48,7 +49,7 @@ class Outcome(enum.StrEnum):
     NO_PROJECT = "no_project"
     PROJECT_CLOSED = "project_closed"
     DIFFERS = "differs"  # an intent whose object is not the one announced: left for reconciliation
-    HELD = "held"  # quarantined, inline or external: its own flow decides
+    HELD = "held"  # quarantined, inline, external or being ended: its own flow decides
     DELETED = "deleted"  # an object that was deleted by request, and whose bytes came late
 
 
@@ -141,7 +142,8 @@ class Aligner:
         if record.state is State.STORED:
             return self._moved(Outcome.MARKED_MISSING, record, replace(record, state=State.MISSING, updated_at=at))
         if record.state is State.PENDING:
-            if record.expires_at is not None and record.expires_at < at:
+            is_ours_to_end = record.source not in UNCHECKED and record.source != ENDED
+            if is_ours_to_end and record.expires_at is not None and record.expires_at < at:
                 return self._moved(Outcome.FORGOTTEN, record, None, gated=False)
             return Alignment(Outcome.WAITING, record, record)
         if record.state is State.QUARANTINED:
@@ -149,7 +151,7 @@ class Aligner:
         return Alignment(Outcome.IN_LINE, record, record)
 
     def _with_both(self, record: Record, stored: StoredObject) -> Alignment:
-        if record.state not in (State.STORED, State.MISSING, State.PENDING):
+        if record.state not in (State.STORED, State.MISSING, State.PENDING) or record.source == ENDED:
             return Alignment(Outcome.HELD, record, record)
         inspected = None
         if record.state is State.PENDING:

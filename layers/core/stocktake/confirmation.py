@@ -10,13 +10,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from stocktake import checks
-from stocktake.errors import ConfirmationFailed, ObjectChanged
+from stocktake.errors import ConfirmationFailed, ObjectChanged, UnsupportedType
 from stocktake.model import Record, StoredObject
 from stocktake.storage import Store
 from stocktake.storage.rules import INTENT, composite_sha256
 
 UNCHECKED = frozenset({"presigned", "multipart"})
 """Sources of records whose bytes nobody has looked at before they were stored."""
+ENDED = "ended"
+"""Source of an intent that is being ended: nobody commits it any more."""
 
 WHOLE_BYTES = 16 * 1024 * 1024
 """Objects up to this size are checked whole; of larger ones the first bytes are."""
@@ -32,7 +34,7 @@ def confirm(store: Store, record: Record, stored: StoredObject, rules: checks.Ru
 
     Raises:
         ConfirmationFailed: it is another object than announced, or the store gives no checksum to tell.
-        UnsupportedType, TooLarge, InvalidRequest: it is the one announced, and none that is taken.
+        UnsupportedType, TooLarge, InvalidRequest: it is the one announced, and none that is taken, or bears other headers than signed.
         ObjectChanged: it changed while it was read.
     """
     if not is_of(record, stored):
@@ -45,6 +47,7 @@ def confirm(store: Store, record: Record, stored: StoredObject, rules: checks.Ru
             raise ConfirmationFailed(f"the bytes of upload {record.object_id} are not those its SHA-256 was taken of: upload it again")
     elif stored.parts_sha256 is None and not parts_verified:
         raise ConfirmationFailed(f"the store keeps no checksum of upload {record.object_id}: complete it with the SHA-256 of every part")
+    _check_headers(record, stored)
     if stored.size <= WHOLE_BYTES:
         return checks.inspect(_read(store, stored, 0, stored.size - 1), record.content_type, max_bytes=WHOLE_BYTES, rules=rules)
     head = _read(store, stored, 0, HEAD_BYTES - 1)
@@ -54,6 +57,18 @@ def confirm(store: Store, record: Record, stored: StoredObject, rules: checks.Ru
 def is_of(record: Record, stored: StoredObject) -> bool:
     """Says whether an object bears the mark of the upload a record announced, and its size."""
     return stored.metadata.get(INTENT) == record.object_id and stored.size == record.size
+
+
+def _check_headers(record: Record, stored: StoredObject) -> None:
+    """Refuses what would be served as another type, or in place where it is only to be saved: not every store holds a sender to both."""
+    if stored.content_type != record.content_type:
+        raise UnsupportedType(
+            f"the bytes were sent as {stored.content_type} and announced as {record.content_type}: send the headers the upload names"
+        )
+    if checks.needs_attachment(record.content_type) and not (stored.content_disposition or "").startswith("attachment"):
+        raise UnsupportedType(
+            f"{record.content_type} is only served as an attachment and was sent without that: send the headers the upload names"
+        )
 
 
 def check_composite(stored: StoredObject, part_sha256: Sequence[str]) -> None:

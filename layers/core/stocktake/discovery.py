@@ -4,6 +4,9 @@ The ledger by project and a full listing of every prefix of every layout are mer
 as important as what both know: an object without record is the debris deletions used to leave behind, a record without object is a row
 pointing at nothing.
 
+A key of the session layout lies under no prefix of its project, so that once its record is removed nothing shows it. Keys under which a URL
+given out before may still write are therefore asked for again by name: whoever removed their records names them.
+
 Keys under the project's prefixes that no layout explains, or that more than one existing project may own while no record says whose they
 are, are *suspects*: reported, never deleted.
 """
@@ -11,7 +14,7 @@ are, are *suspects*: reported, never deleted.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -28,8 +31,10 @@ from stocktake.storage.ordering import stream
 class Discovered:
     """One key of a project, and how it was found.
 
-    `source` is `both`, `listing` (no record), `ledger` (an object no prefix shows) or `record` (a record without object). `versions` holds
-    all versions and delete markers of the key where the bucket keeps them.
+    `source` is `both`, `listing` (no record), `ledger` (an object no prefix shows), `record` (a record without object), `named` (an object
+    that only its name brought up) or `gone` (asked for by name, and nothing is there). `versions` holds all versions and delete markers of
+    the key where the bucket keeps them. `announced` says that its record is or was an intent, so that a multipart upload may be open under
+    it.
     """
 
     key: str
@@ -38,6 +43,15 @@ class Discovered:
     size: int
     entry: LedgerEntry | None
     versions: tuple[ObjectVersion, ...] = ()
+    announced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A key whose record was removed while a URL might still write under it; `announced` as in `Discovered`."""
+
+    key: str
+    announced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +85,26 @@ class Discovery:
     listed: dict[Prefix, int] = field(default_factory=dict)
     _known: dict[str, bool] = field(default_factory=dict)
 
-    def walk(self, after: str = "") -> Iterator[Discovered]:
-        """Yields every key of the project after `after`, in key order, each once."""
+    def walk(self, after: str = "", named: Iterable[Named] = ()) -> Iterator[Discovered]:
+        """Yields every key of the project after `after`, in key order, each once.
+
+        Args:
+            named: keys to ask for by name where no prefix shows them, in key order, each once.
+        """
         self.listed = dict.fromkeys(self.layouts.prefixes(self.project_id), 0)
         merged = heapq.merge(*(self._under(prefix, after) for prefix in self.listed), key=attrgetter("key"))
         # prefixes of configured layouts may overlap: a key counts once
         in_bucket = (next(group) for _, group in groupby(merged, key=attrgetter("key")))
-        for found, entry in merge_join(in_bucket, self.ledger.project_records(self.project_id, after=after)):
-            yield self._discovered(found, entry)
+        records = self.ledger.project_records(self.project_id, after=after)
+        shown = (self._discovered(found, entry) for found, entry in merge_join(in_bucket, records))
+        for discovered, name in merge_join(shown, (name for name in named if name.key > after and not self._is_listed(name.key))):
+            if discovered is not None:
+                yield discovered
+            elif name is not None:
+                yield self._by_name(name)
 
     def uploads(self) -> Iterator[MultipartUpload]:
-        """Yields the project's open multipart uploads, which no listing of objects shows."""
+        """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
         stem = project_stem(self.project_id)
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
@@ -89,22 +112,53 @@ class Discovery:
                 if parsed is not None and self.layouts.owner(parsed, self._exists) == stem:
                     yield upload
 
+    def uploads_of(self, found: Discovered) -> Iterator[MultipartUpload]:
+        """Yields the open multipart uploads under a key that no prefix shows."""
+        if found.announced and not self._is_listed(found.key):
+            # more keys may begin with this one, and no more than a beginning can be asked for
+            yield from (upload for upload in self.store.list_multipart_uploads(found.key) if upload.key == found.key)
+
     def _discovered(self, found: _InBucket | None, entry: LedgerEntry | None) -> Discovered:
         if found is not None:
             source = "both" if entry else "listing"
         else:
             assert entry is not None  # merge_join yields a key that one side has
             # no prefix shows it, or the listing dropped it: the bucket decides
-            stored = self.store.head(entry.key) if entry.state not in (State.INLINE, State.EXTERNAL) else None
-            source = "ledger" if stored else "record"
-            found = _InBucket(entry.key, stored.size if stored else 0)
-            if self.store.profile().versioning:
-                # a delete would only hide it: what no prefix shows is asked for by its key
-                versions = tuple(version for version in self.store.list_versions(entry.key) if version.key == entry.key)
-                found = _InBucket(entry.key, sum(version.size for version in versions), versions)
-                source = "ledger" if versions else "record"
-        parsed = self.layouts.parse(found.key)
-        return Discovered(found.key, parsed.layout if parsed else "unknown", source, found.size, entry, found.versions)
+            is_elsewhere = entry.state in (State.INLINE, State.EXTERNAL) and not self.store.profile().versioning
+            found = None if is_elsewhere else self._asked(entry.key)
+            source = "ledger" if found else "record"
+            found = found or _InBucket(entry.key, 0)
+        announced = entry is not None and entry.state is State.PENDING
+        return Discovered(found.key, self._layout(found.key), source, found.size, entry, found.versions, announced)
+
+    def _by_name(self, name: Named) -> Discovered:
+        found = self._asked(name.key)
+        if found is None or self._is_anothers(name.key):
+            return Discovered(name.key, self._layout(name.key), "gone", 0, None, announced=name.announced)
+        return Discovered(name.key, self._layout(name.key), "named", found.size, None, found.versions, name.announced)
+
+    def _asked(self, key: str) -> _InBucket | None:
+        if not self.store.profile().versioning:
+            stored = self.store.head(key)
+            return _InBucket(key, stored.size) if stored else None
+        # a delete would only hide it: all that lies under the key has to go
+        versions = tuple(version for version in self.store.list_versions(key) if version.key == key)
+        return _InBucket(key, sum(version.size for version in versions), versions) if versions else None
+
+    def _is_listed(self, key: str) -> bool:
+        return any(key.startswith(prefix.prefix) for prefix in self.layouts.prefixes(self.project_id))
+
+    def _is_anothers(self, key: str) -> bool:
+        """Says whether a key that our record has left, and no prefix of ours shows, is another project's by now, or always was."""
+        record = self.ledger.record(key)
+        if record is not None:
+            return project_stem(record.project_id) != project_stem(self.project_id)
+        parsed = self.layouts.parse(key)
+        return parsed is not None and bool(parsed.candidates)
+
+    def _layout(self, key: str) -> str:
+        parsed = self.layouts.parse(key)
+        return parsed.layout if parsed else "unknown"
 
     def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket]:
         for found in self._objects(prefix.prefix, after):

@@ -4,7 +4,8 @@ A job keeps the request's metadata exactly as it was sent. Each of its outputs h
 bytes move; the object's record names job and number. So the two are linked both ways whatever is killed in between, and writing the same
 output again is writing the same object.
 
-Nothing stores the status of a job: it is read off its outputs, and so cannot say "completed" of images that are not there.
+Nothing stores the status of a job: it is read off its outputs, and so cannot say "completed" of images that are not there. An output that
+was stored and then deleted by request counts as stored; one that the bucket lost does not.
 
 | outputs stored | the worker said | status |
 |---|---|---|
@@ -13,6 +14,8 @@ Nothing stores the status of a job: it is read off its outputs, and so cannot sa
 | none | completed or failed | failed |
 | some or none | running, or an output was begun | running |
 | none | nothing | queued |
+
+A job belongs to one life of its project: from the moment that is closed, the job is not found, also when the project is opened anew.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from stocktake.errors import Conflict, GenerationNotFound, InvalidRequest, Outpu
 from stocktake.intents import Details, Intents, Reserved, key_of
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Record, State
+from stocktake.model import Record
 from stocktake.object_deletion import REQUESTED, ObjectDeletions
 from stocktake.sealing import Sealer
 
@@ -41,7 +44,7 @@ class Output:
 
     number: int
     object_id: str | None
-    status: str  # stored, pending, failed, deleted, awaited
+    status: str  # stored, pending, missing, quarantined, deleted, failed, awaited
     record: Record | None
 
 
@@ -98,6 +101,7 @@ class Generations:
         clear, sealed = self._sealer.seal(metadata, sensitive, project_id=project.project_id, subject_id=generation_id)
         document = {
             "project_id": project.project_id,
+            "epoch": project.epoch,
             "metadata": clear,
             "sealed": sealed,
             "outputs": outputs,
@@ -116,11 +120,13 @@ class Generations:
             opened: with the sealed metadata in its place.
 
         Raises:
-            GenerationNotFound: there is no such job.
+            GenerationNotFound: there is no such job, or it went with its project.
             SealingError: what is sealed cannot be opened.
         """
-        operation = self._operation(generation_id)
-        document = operation.document
+        return self._read(self._operation(generation_id), opened=opened)
+
+    def _read(self, operation: Operation, *, opened: bool = False) -> Generation:
+        generation_id, document = operation.operation_id, operation.document
         rows = {int(row.part.split("#")[1]): row for row in self._operations.all_parts(generation_id, "output#")}
         records = self._ledger.records([row.document["key"] for row in rows.values()])
         outputs = tuple(self._output(number, rows.get(number), records, document) for number in range(document["outputs"]))
@@ -141,18 +147,21 @@ class Generations:
         )
 
     def recent(self, project_id: str, limit: int) -> list[Generation]:
-        """Reads the newest jobs of a project, newest first."""
-        return [
-            self.generation(operation.operation_id) for operation in self._operations.recent(f"{KIND}#{project_stem(project_id)}", limit)
-        ]
+        """Reads the newest jobs of a project, newest first; one made at this moment may not be among them yet. Raises ProjectNotFound."""
+        epoch = self._ledger.project(project_id).epoch
+        found = self._operations.recent(f"{KIND}#{project_stem(project_id)}", limit)
+        return [self._read(operation) for operation in found if operation.document["epoch"] == epoch]
 
     def report(self, generation_id: str, status: str, error: str | None) -> Generation:
         """Notes what the worker says of its job: `running`, `completed` or `failed`. Saying it again changes nothing.
 
         Raises:
             GenerationNotFound: there is no such job.
+            InvalidRequest: an error is told of a job that runs on.
             Conflict: it has ended and cannot run again.
         """
+        if status == "running" and error is not None:
+            raise InvalidRequest("error is told with completed or failed: send it then, or leave it out")
         for _ in range(_ATTEMPTS):
             operation = self._operation(generation_id)
             document = operation.document
@@ -178,12 +187,14 @@ class Generations:
             fingerprint: of the bytes; others are another output.
 
         Raises:
+            ProjectNotFound, ProjectClosed: the project takes no uploads.
             GenerationNotFound: there is no such job in this project.
             InvalidRequest: the job has no output of that number.
-            OutputExists: other bytes are, or are being, stored under it.
+            OutputExists: other bytes are, or are being, stored under it; or the same under a key of another type or layout.
         """
         if details.generation_id is None:
             return reserved
+        self._intents.open_project(project_id)
         operation = self._operation(details.generation_id)
         if project_stem(operation.document["project_id"]) != project_stem(project_id):
             raise GenerationNotFound(f"there is no generation {details.generation_id!r} in project {project_id!r}")
@@ -194,7 +205,7 @@ class Generations:
             )
         part = f"output#{number:04d}"
         key = key_of(operation.document["project_id"], reserved, extension, details.session_place)
-        document = {"object_id": reserved.object_id, "at": reserved.at, "fingerprint": fingerprint, "key": key}
+        document = {"object_id": reserved.object_id, "at": reserved.at, "fingerprint": fingerprint, "key": key, "begun_at": self._now()}
         for _ in range(_ATTEMPTS):
             if self._operations.put_new(details.generation_id, part, None, document, created_at=self._now(), status="BEGUN"):
                 return reserved
@@ -202,11 +213,15 @@ class Generations:
             if row is None:
                 continue
             if self._deletions.why_deleted(row.document["object_id"]) is None:
-                if row.document["fingerprint"] == fingerprint:
-                    return Reserved(row.document["object_id"], row.document["at"], is_retry=True)
+                begun = Reserved(row.document["object_id"], row.document["at"], is_retry=True)
+                same_key = key_of(operation.document["project_id"], begun, extension, details.session_place) == row.document["key"]
+                if row.document["fingerprint"] == fingerprint and same_key:
+                    return begun
                 if self._is_taken(row):
-                    taken = f"output {number} of generation {details.generation_id} is {row.document['object_id']}"
-                    raise OutputExists(f"{taken}, of other bytes: use another number, or delete that object first")
+                    raise OutputExists(
+                        f"output {number} of generation {details.generation_id} is, or is becoming, object {begun.object_id}, of other "
+                        "bytes, type or layout: use another number, delete that object first, or try again once its upload has ended"
+                    )
             try:
                 self._operations.update(row, document=document)  # what was begun under it came to nothing, or was deleted
             except RecordChanged:
@@ -216,26 +231,27 @@ class Generations:
 
     def _is_taken(self, row: Operation) -> bool:
         record = self._ledger.record(row.document["key"])
-        if record is None:
-            # the row comes before the intent: give the upload that wrote it the time to write that too
-            return int(row.document["at"]) + _BEGINNING_MS > self._now()
-        return record.state is not State.PENDING or (record.expires_at or 0) > self._now()
+        # The row comes before the intent: the upload that wrote it is given the time to write that too. An intent that is over still holds
+        # the number, because its bytes may have arrived: `tidy` commits or withdraws it.
+        return record is not None or int(row.document["begun_at"]) + _BEGINNING_MS > self._now()
 
     def _output(self, number: int, row: Operation | None, records: Mapping[str, Record], document: Mapping[str, Any]) -> Output:
         if row is None:
             return Output(number, None, "awaited" if document["ended_at"] is None else "failed", None)
         record, object_id = records.get(row.document["key"]), row.document["object_id"]
         if record is not None and record.object_id == object_id:
-            return Output(number, object_id, "pending" if record.state is State.PENDING else "stored", record)
+            return Output(number, object_id, record.state.lower(), record)
         if self._deletions.why_deleted(object_id) == REQUESTED:
             return Output(number, object_id, "deleted", None)
         return Output(number, object_id, "pending" if document["ended_at"] is None else "failed", None)
 
     def _operation(self, generation_id: str) -> Operation:
         operation = self._operations.get(generation_id) if generation_id else None
-        if operation is None or not (operation.kind or "").startswith(f"{KIND}#"):
-            raise GenerationNotFound(f"there is no generation {generation_id!r}: use the generation_id that creating it answered with")
-        return operation
+        if operation is not None and (operation.kind or "").startswith(f"{KIND}#"):
+            document = operation.document
+            if self._ledger.project(document["project_id"]).epoch == document["epoch"]:
+                return operation
+        raise GenerationNotFound(f"there is no generation {generation_id!r}: use the generation_id that creating it answered with")
 
 
 def _status(document: Mapping[str, Any], outputs: Collection[Output]) -> str:

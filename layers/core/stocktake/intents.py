@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stocktake.checks import Inspected, needs_attachment
-from stocktake.errors import Conflict, InvalidRequest, ProjectClosed, QuotaExceeded, RecordChanged
-from stocktake.layouts import build_current, build_session
+from stocktake.errors import Conflict, InvalidRequest, ObjectDeleted, ObjectUnavailable, ProjectClosed, QuotaExceeded, RecordChanged
+from stocktake.layouts import build_current, build_session, project_stem
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject, Tally
 from stocktake.object_deletion import ObjectDeletions
@@ -29,6 +29,9 @@ from stocktake.storage import Store
 from stocktake.storage.rules import disposition
 
 MAX_FILE_NAME = 255
+REMEMBERED_MS = 5000
+"""How long a function remembers a project it has read: the most by which a changed quota is late."""
+_REMEMBERED = 1000
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -85,12 +88,24 @@ class Intents:
         self._sealer = sealer
         self._default_cache_control = default_cache_control
         self._now = now
+        self._projects: dict[str, tuple[Project, int]] = {}
 
     def open_project(self, project_id: str) -> Project:
         """Reads a project that takes uploads. Raises ProjectNotFound, ProjectClosed."""
         project = self._ledger.project(project_id)
         if project.state is not ProjectState.ACTIVE:
             raise ProjectClosed(f"project {project.project_id!r} is {project.state.lower()} and takes no uploads: create it anew first")
+        return project
+
+    def _remembered(self, project_id: str) -> Project:
+        """Returns an open project as it was read a moment ago, so that a burst of uploads reads it once."""
+        stem, now = project_stem(project_id), self._now()
+        project, read_at = self._projects.get(stem, (None, 0))
+        if project is None or not 0 <= now - read_at < REMEMBERED_MS:
+            project = self.open_project(project_id)
+            if len(self._projects) >= _REMEMBERED:
+                self._projects.clear()
+            self._projects[stem] = (project, now)
         return project
 
     def announce(
@@ -118,16 +133,50 @@ class Intents:
             ProjectNotFound, ProjectClosed: the project takes no uploads.
             QuotaExceeded: the project may not hold it; nothing is left behind.
             ObjectDeleted: a retry of what has been stored and deleted meanwhile.
+            ObjectUnavailable: a retry of what has been stored, and is lost or set aside by now.
             Conflict: the identity was used for other bytes.
         """
         _check_details(details)
-        project = self.open_project(project_id)
-        if reserved.is_retry:
-            self._deletions.check_not_deleted(reserved.object_id)
+
+        def announced_in(project: Project) -> Record:
+            intent = self._intent(project, reserved, inspected, details, size=size, sha256=sha256, source=source)
+            now = self._now()
+            intent = replace(intent, updated_at=now, expires_at=now + lives_ms, original_url=original_url)
+            try:
+                written = self._ledger.move(None, intent, gated=True)
+            except RecordChanged:
+                written = self._begun_before(intent)
+            if reserved.is_retry:
+                self._check_not_deleted(written)
+            if written.state is State.PENDING:
+                self._check_quota(project, written)
+            return written
+
+        project = self._remembered(project_id)
+        try:
+            return announced_in(project)
+        except ProjectClosed:
+            # the gate is asked in the transaction: what was remembered can be old, and never lets anything pass
+            fresh = self.open_project(project_id)
+            if fresh.epoch == project.epoch:
+                raise
+            return announced_in(fresh)
+
+    def _intent(
+        self,
+        project: Project,
+        reserved: Reserved,
+        inspected: Inspected,
+        details: Details,
+        *,
+        size: int,
+        sha256: str | None,
+        source: str,
+    ) -> Record:
         metadata, sealed = self._sealer.seal(
             details.metadata, details.sensitive, project_id=project.project_id, subject_id=reserved.object_id
         )
-        intent = Record(
+        return Record(
             key=key_of(project.project_id, reserved, inspected.extension, details.session_place),
             object_id=reserved.object_id,
             project_id=project.project_id,
@@ -135,7 +184,7 @@ class Intents:
             state=State.PENDING,
             size=size,
             created_at=reserved.at,
-            updated_at=self._now(),
+            updated_at=reserved.at,
             layout="current" if details.session_place is None else "session",
             sha256=sha256,
             content_type=inspected.content_type,
@@ -146,17 +195,9 @@ class Intents:
             generation_id=details.generation_id,
             output=details.output,
             source=source,
-            expires_at=self._now() + lives_ms,
-            original_url=original_url,
             width=inspected.width,
             height=inspected.height,
         )
-        try:
-            written = self._ledger.move(None, intent, gated=True)
-        except RecordChanged:
-            return self._begun_before(intent)
-        self._check_quota(project, written)
-        return written
 
     def commit(self, intent: Record, stored: StoredObject, inspected: Inspected | None = None) -> Record:
         """Makes the record STORED: the bucket has confirmed the object.
@@ -183,15 +224,18 @@ class Intents:
                 return current  # the event of our own put committed it first
             raise Conflict(f"the upload {intent.object_id} took longer than its intent lives and was withdrawn: upload it again") from lost
 
-    def withdraw(self, intent: Record) -> None:
-        """Removes an intent's record, whatever became of it since; one that is gone stays so."""
+    def withdraw(self, intent: Record) -> bool:
+        """Removes an intent while it is one; False, and nothing removed, where it was committed meanwhile."""
         current = self._ledger.record(intent.key)
         if current is None or current.object_id != intent.object_id:
-            return
+            return True
+        if current.state is not State.PENDING:
+            return False
         try:
             self._ledger.move(current, None, gated=False)
-        except RecordChanged:
-            return  # the deletion of the project got there first
+        except RecordChanged:  # a deletion got there first, or the commit did
+            return self._ledger.record(intent.key) is None
+        return True
 
     def headers_of(self, intent: Record) -> dict[str, Any]:
         """Returns the arguments of a put that become the object's headers. Of what the caller said only the file name is among them."""
@@ -208,17 +252,29 @@ class Intents:
             raise RecordChanged(f"the upload {intent.object_id} was withdrawn at this moment: upload it again")
         if (current.object_id, current.size, current.sha256) != (intent.object_id, intent.size, intent.sha256):
             raise Conflict(f"the identity {intent.object_id} is taken by other bytes: use a new Idempotency-Key, or another output number")
+        if current.state not in (State.PENDING, State.STORED):
+            raise ObjectUnavailable(
+                f"object {intent.object_id} was stored before and is {current.state.lower()}: restore it, or delete it and upload it as new"
+            )
         return current
 
+    def _check_not_deleted(self, written: Record) -> None:
+        # asked after the intent is written: a deletion that comes later meets it, and one that came before is seen
+        try:
+            self._deletions.check_not_deleted(written.object_id)
+        except ObjectDeleted:
+            self.withdraw(written)
+            raise
+
     def _check_quota(self, project: Project, intent: Record) -> None:
+        # of an intent found as well: whoever wrote it may have died before asking
         if project.quota is None:
             return
         counts = self._ledger.counts(project.project_id)
         held = sum((tally for state, tally in counts.items() if state is not State.MISSING), Tally())
         quota = project.quota
         for what, would_hold, most in (("objects", held.objects, quota.objects), ("bytes", held.bytes, quota.bytes)):
-            if most is not None and would_hold > most:
-                self.withdraw(intent)
+            if most is not None and would_hold > most and self.withdraw(intent):
                 raise QuotaExceeded(
                     f"project {project.project_id!r} would hold {would_hold} {what} and may hold {most}, uploads under way included: "
                     "delete objects, wait for uploads to end, or raise its quota"

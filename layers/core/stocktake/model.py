@@ -103,8 +103,8 @@ class Record:
 
     `metadata` is what the caller sent, with its JSON types, without what is `sealed`: the encrypted rest, as `sealing` writes it.
     `expires_at` is set while PENDING (end of the intent). `source` says how it came: `upload` and `import` (checked before anything was
-    written), `presigned` and `multipart` (checked before the commit), `event` and `reconciliation` (found in the bucket). `output` is its
-    number among the images of its generation job, from 0.
+    written), `presigned` and `multipart` (checked before the commit), `event` and `reconciliation` (found in the bucket), `ended` (an
+    intent on its way out). `output` is its number among the images of its generation job, from 0.
     """
 
     key: str

@@ -107,7 +107,7 @@ class ObjectDeletions:
     def _announce(self, record: Record, why: str) -> Operation:
         # what goes is written down before it goes, so that a deletion taken up again says the same
         found, versions = self._store.head(record.key), self._versions(record.key)
-        sweep_at = record.created_at + self._sweep_delay_ms
+        sweep_at = record.updated_at + self._sweep_delay_ms  # a retry announces and signs long after `created_at`
         document = {
             "object_id": record.object_id,
             "project_id": record.project_id,

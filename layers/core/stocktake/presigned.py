@@ -9,23 +9,26 @@ begin -> sign parts -> PUT of each part's URL, ...  -> complete -> STORED
 asks the bucket for size and checksum, reads the bytes, and commits; the event of the object does the same for an upload whose caller
 never comes back. What turns out to be none we take is deleted with a tombstone, so that the URL, which still lives, leaves nothing.
 
-An intent that ends without bytes is withdrawn by `tidy`, with its multipart uploads.
+An upload that is aborted, or whose time is over and that has no bytes, is ended: first its record is marked, by compare-and-set, so that
+either somebody had committed it or nobody can any more; only then is anything erased, and with a tombstone too, because a PUT that began
+as its URL died may still end. A crash in between is taken up by `tidy`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stocktake import checks
 from stocktake.alignment import Aligner, Outcome
-from stocktake.confirmation import UNCHECKED, check_composite, confirm, verify_parts
+from stocktake.confirmation import ENDED, UNCHECKED, check_composite, confirm, verify_parts
 from stocktake.errors import (
+    ConfirmationFailed,
     InvalidRequest,
     ObjectNotFound,
     RecordChanged,
+    StocktakeError,
     TooLarge,
     UploadIncomplete,
     UploadNotFound,
@@ -44,13 +47,15 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 MAX_PART_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
 """S3 and R2: parts of 5 MiB to 5 GiB, all but the last of one size on R2, at most 10,000."""
-MAX_SINGLE_BYTES = 4_995 * 1024 * 1024
+MAX_SINGLE_BYTES = 4_995 * 1024**3 // 1000
 """R2 takes 4.995 GiB in one PUT, S3 5 GiB."""
 READ_BACK_BYTES = 256 * 1024 * 1024
-"""What is read back whole within one request, where the store keeps no checksum of a plain PUT."""
+"""What is read back within one request, of an object or of a part, where the store keeps no checksum of it."""
 PARTS_AT_ONCE = 1000
 INTENT_OUTLIVES_URL_MS = 60_000
 """A PUT that began as its URL died may still end."""
+_SESSION_KEPT_MS = 30 * 86_400_000
+"""After the intent's end: for one that is still being verified then. What a crash leaves goes with it."""
 _MISSING_SHOWN = 20
 
 
@@ -140,7 +145,7 @@ class PresignedUploads:
             lives_ms=INTENT_OUTLIVES_URL_MS + 1000 * (self._seconds if parts is None else self._multipart_seconds),
         )
         if announced.part_bytes is not None and intent.state is State.PENDING:
-            self._begin_parts(intent, announced.part_bytes)
+            self._begin_parts(intent, announced.part_bytes, is_retry=reserved.is_retry)
         return self.upload(intent.object_id, intent)
 
     def upload(self, upload_id: str, record: Record | None = None) -> Upload:
@@ -198,28 +203,23 @@ class PresignedUploads:
             UploadNotFound: there is no such upload.
             UploadIncomplete: bytes or parts are not there yet, or there was no time to read all of them: ask again.
             ConfirmationFailed: what arrived is not what was announced.
-            UnsupportedType, TooLarge, InvalidRequest: it is none that is taken; it was deleted.
+            UnsupportedType, TooLarge, InvalidRequest: it is none that is taken; it was deleted. Or the hashes are not one a part.
             ProjectClosed, Conflict: the project or the intent ended meanwhile; the bytes are gone.
         """
         session = self._session(upload_id)
         record = self._record(upload_id, session)
-        if record.state is State.STORED:
+        if record.state is not State.PENDING:
+            self._close(session)  # committed by its event, or by a completion that died before this
             return record
+        if session is not None and part_sha256 and len(part_sha256) != (count := _count(record.size, session.document["part_bytes"])):
+            raise InvalidRequest(f"upload {record.object_id} has {count} parts: give the SHA-256 of each, in order, or of none")
         stored = self._store.head(record.key)
         if stored is None and session is not None:
             stored = self._join(record, session, part_sha256)
         if stored is None:
             raise UploadIncomplete(f"the bucket has no bytes of upload {upload_id} yet: PUT them as the upload says, then complete it")
         verified = session is not None and self._verify_parts(session, record, stored, part_sha256, out_of_time)
-        try:
-            inspected = confirm(self._store, record, stored, self._rules, parts_verified=verified)
-        except InvalidRequest as refused:
-            self._deletions.delete(record.object_id, why=f"refused: {refused.type}")
-            raise
-        committed = self._intents.commit(record, stored, inspected)
-        if session is not None:
-            self._operations.remove(session.operation_id)
-        return committed
+        return self._settle(record, stored, session, parts_verified=verified)
 
     def abort(self, upload_id: str) -> None:
         """Ends an upload that is not complete; what its URLs still bring is removed again.
@@ -227,28 +227,69 @@ class PresignedUploads:
         Raises:
             UploadNotFound: there is no such upload.
             InvalidRequest: it is complete: delete the object.
+            RecordChanged: it was completed at this moment.
         """
         session = self._session(upload_id)
         record = self._record(upload_id, session)
         if record.state is not State.PENDING:
             raise InvalidRequest(f"upload {upload_id} is complete: DELETE /objects/{upload_id} deletes the object")
-        self._deletions.delete(record.object_id, why="upload aborted")
-        if session is not None:
-            self._operations.remove(session.operation_id)
+        self._end(record, session, why="upload aborted")
 
     def tidy(self, *, out_of_time: Callable[[], bool]) -> dict[str, int]:
-        """Ends the intents whose time is over: what arrived whole is committed, what did not is withdrawn. Returns how many, by outcome."""
+        """Ends the intents whose time is over, and returns how many by outcome: that of one that cannot be ended now is its error's type.
+
+        What arrived whole is committed, what is none we take is deleted, what did not come is withdrawn, what is not as announced is left.
+        """
         done: dict[str, int] = {}
         for record in self._ledger.expired_intents(self._now()):
             if out_of_time():
                 break
-            if record.source == KIND and self._store.head(record.key) is None:
-                self._deletions.erase(record.key)  # its open uploads, which cost money and show in no listing
-            outcome = self._aligner.align(record.key).outcome
-            if outcome in (Outcome.FORGOTTEN, Outcome.COMMITTED):
-                self._operations.remove(_session_id(record.object_id))
-            done[outcome.value] = done.get(outcome.value, 0) + 1
+            try:
+                outcome = self._tidy(record)
+            except StocktakeError as error:  # the others must not wait for one that cannot be ended
+                outcome = error.type
+            done[outcome] = done.get(outcome, 0) + 1
         return done
+
+    def _tidy(self, record: Record) -> str:
+        if record.source not in UNCHECKED and record.source != ENDED:
+            return self._aligner.align(record.key).outcome.value
+        session = self._session(record.object_id)
+        stored = self._store.head(record.key)
+        if stored is None or record.source == ENDED:
+            self._end(record, session, why="upload ended")
+            return Outcome.FORGOTTEN.value
+        try:
+            self._settle(record, stored, session, parts_verified=False)
+        except ConfirmationFailed:
+            return Outcome.DIFFERS.value
+        except InvalidRequest:
+            return "refused"
+        return Outcome.COMMITTED.value
+
+    def _settle(self, record: Record, stored: StoredObject, session: Operation | None, *, parts_verified: bool) -> Record:
+        """Commits what arrived, or deletes it where it is none that is taken, and raises why."""
+        try:
+            inspected = confirm(self._store, record, stored, self._rules, parts_verified=parts_verified)
+        except InvalidRequest as refused:
+            self._deletions.delete(record.object_id, why=f"refused: {refused.type}")
+            self._close(session)
+            raise
+        committed = self._intents.commit(record, stored, inspected)
+        self._close(session)
+        return committed
+
+    def _end(self, record: Record, session: Operation | None, *, why: str) -> None:
+        """Takes an intent out of everybody's hands, then erases what there is of it. Raises RecordChanged when it was committed first."""
+        at = self._now()
+        # expired from now on, so that `tidy` finds it if this dies half-way
+        self._ledger.move(record, replace(record, source=ENDED, updated_at=at, expires_at=at), gated=False)
+        self._deletions.delete(record.object_id, why=why)
+        self._close(session)
+
+    def _close(self, session: Operation | None) -> None:
+        if session is not None:
+            self._operations.remove(session.operation_id)
 
     def _check_size(self, announced: Announced) -> int | None:
         """Returns the number of parts, None for a single PUT."""
@@ -263,11 +304,16 @@ class PresignedUploads:
             raise InvalidRequest(
                 f"part_bytes is {announced.part_bytes}: parts have {MIN_PART_BYTES} to {MAX_PART_BYTES} bytes, the last one may have less"
             )
+        if announced.part_bytes > READ_BACK_BYTES and not self._store.profile().keeps_parts_sha256:
+            raise InvalidRequest(
+                f"part_bytes is {announced.part_bytes} and this store keeps no checksum of parts, so they are read back: "
+                f"use at most {READ_BACK_BYTES}"
+            )
         count = _count(announced.size, announced.part_bytes)
         if count > MAX_PARTS:
             raise InvalidRequest(
                 f"{announced.size} bytes in parts of {announced.part_bytes} are {count} parts and {MAX_PARTS} are the most: "
-                f"use part_bytes of {math.ceil(announced.size / MAX_PARTS)} or more"
+                f"use part_bytes of {_count(announced.size, MAX_PARTS)} or more"
             )
         return count
 
@@ -278,20 +324,39 @@ class PresignedUploads:
         if announced.size > most:
             raise TooLarge(f"one PUT takes at most {most} bytes and the object has {announced.size}: send it in parts, with part_bytes")
 
-    def _begin_parts(self, intent: Record, part_bytes: int) -> None:
+    def _begin_parts(self, intent: Record, part_bytes: int, *, is_retry: bool) -> None:
         if self._session(intent.object_id) is not None:
             return  # by the attempt before this one
-        upload_id = self._store.begin_multipart_upload(intent.key, metadata={INTENT: intent.object_id}, **self._intents.headers_of(intent))
+        # an attempt that died before it wrote its session left an upload under this key, which is its object's alone
+        begun = (
+            [upload.upload_id for upload in self._store.list_multipart_uploads(intent.key) if upload.key == intent.key] if is_retry else []
+        )
+        upload_id = (
+            begun[0]
+            if begun
+            else self._store.begin_multipart_upload(intent.key, metadata={INTENT: intent.object_id}, **self._intents.headers_of(intent))
+        )
         document = {"key": intent.key, "upload_id": upload_id, "part_bytes": part_bytes, "verified": 0}
-        kind = f"{KIND}#{project_stem(intent.project_id)}"
-        if not self._operations.put_new(_session_id(intent.object_id), "", kind, document, created_at=self._now(), status="OPEN"):
-            self._store.abort_multipart_upload(intent.key, upload_id)  # two attempts at once: the first one's upload is used
+        try:
+            self._operations.put(
+                _session_id(intent.object_id),
+                "",
+                f"{KIND}#{project_stem(intent.project_id)}",
+                document,
+                created_at=self._now(),
+                status="OPEN",
+                if_absent=True,
+                expires_at=(intent.expires_at or self._now()) + _SESSION_KEPT_MS,
+            )
+        except RecordChanged:  # two attempts at once: the first one's upload is used
+            session = self._session(intent.object_id)
+            if session is None or session.document["upload_id"] != upload_id:
+                self._store.abort_multipart_upload(intent.key, upload_id)
 
     def _request(self, record: Record) -> SignedRequest | None:
         left = ((record.expires_at or 0) - INTENT_OUTLIVES_URL_MS - self._now()) // 1000
-        if record.state is not State.PENDING or left < 1:
-            return None
-        assert record.sha256 is not None  # begun with it
+        if record.state is not State.PENDING or left < 1 or record.sha256 is None:
+            return None  # without a hash it is in parts, and the attempt that began it died before it said so
         return self._store.presign_put(
             record.key,
             seconds=min(left, self._seconds),
@@ -305,10 +370,11 @@ class PresignedUploads:
     def _join(self, record: Record, session: Operation, part_sha256: Sequence[str]) -> StoredObject:
         key, store_id, part_bytes = (session.document[name] for name in ("key", "upload_id", "part_bytes"))
         count = _count(record.size, part_bytes)
-        if part_sha256 and len(part_sha256) != count:
-            raise InvalidRequest(f"upload {record.object_id} has {count} parts: give the SHA-256 of each, in order, or of none")
         parts = self._store.list_parts(key, store_id)
         if parts is None:
+            stored = self._store.head(key)
+            if stored is not None:
+                return stored  # joined by another completion since we looked
             raise UploadNotFound(
                 f"the store knows no upload {record.object_id} any more: it was aborted, or left open too long; begin anew"
             )
@@ -357,6 +423,9 @@ class PresignedUploads:
             except ObjectNotFound:
                 record = None
         if record is None or record.object_id != upload_id or record.source not in UNCHECKED:
+            why = self._deletions.why_deleted(upload_id)
+            if why is not None:
+                raise UploadNotFound(f"upload {upload_id!r} is gone ({why}): begin anew")
             raise UploadNotFound(f"there is no upload {upload_id!r}: it was never begun, was aborted, or ended without bytes; begin anew")
         return record
 
@@ -369,4 +438,4 @@ def _session_id(upload_id: str) -> str:
 
 
 def _count(size: int, part_bytes: int) -> int:
-    return math.ceil(size / part_bytes)
+    return -(-size // part_bytes)

@@ -31,7 +31,7 @@ def problem_of(error: Exception, logger: Logger, request_id: str) -> dict[str, A
 
 
 def problem_headers(error: Exception) -> dict[str, str]:
-    """Returns what HTTP says of an error in headers: when to try again, and the size of what has no such range. RFC 9110 §10.2.3, §14.4."""
+    """Returns what HTTP says of an error in headers: when to try again, and how much there is to range over (RFC 9110 §10.2.3, §14.4)."""
     headers = {}
     if isinstance(error, StocktakeError) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)

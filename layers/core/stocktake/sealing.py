@@ -96,25 +96,27 @@ class KeyRing:
         return self.keys[key_id]
 
 
-class DeferredKeys:
-    """Keys that are fetched when something is first sealed or opened: what does neither needs no right to them.
+class RingInSecret:
+    """A key ring that stays in its secret until something is sealed or opened: most functions never do, and may not read it.
 
     Args:
-        fetch: gives them; what it raises, the sealing raises.
+        read: gives the text of the secret.
+
+    Raises (any method): ConfigurationError when it is no ring, and whatever `read` raises.
     """
 
-    def __init__(self, fetch: Callable[[], DataKeys]) -> None:
-        self._fetch = fetch
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
 
     @cached_property
-    def _keys(self) -> DataKeys:
-        return self._fetch()
+    def _ring(self) -> KeyRing:
+        return KeyRing.parse(self._read())
 
     def new(self, context: Mapping[str, str]) -> DataKey:
-        return self._keys.new(context)
+        return self._ring.new(context)
 
     def open(self, key_id: str, wrapped: str, context: Mapping[str, str]) -> bytes:
-        return self._keys.open(key_id, wrapped, context)
+        return self._ring.open(key_id, wrapped, context)
 
 
 def _ring_of(secret_text: str) -> KeyRing | None:

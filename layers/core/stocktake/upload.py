@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stocktake import checks
-from stocktake.errors import BucketNotFound, InvalidRequest, StocktakeError, StorageDenied, StorageError, StorageUnavailable, TooLarge
+from stocktake.errors import (
+    BucketNotFound,
+    InvalidRequest,
+    ObjectNotFound,
+    StocktakeError,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 from stocktake.generations import Generations
 from stocktake.identity import Identity
 from stocktake.importing import Fetcher
@@ -167,6 +176,11 @@ class Uploads:
             What `put` raises.
         """
         self._intents.open_project(project_id)
+        if reserved.is_retry:
+            with contextlib.suppress(ObjectNotFound):
+                stored = self._ledger.by_object_id(reserved.object_id)
+                if stored.state is State.STORED:
+                    return self._uploaded(stored)  # by the attempt before this one; the URL may be dead by now, or give something else
         fetched = self._fetcher.fetch(url)
         new = NewObject(fetched.body, fetched.content_type, details)
         return self._put(project_id, new, reserved, max_bytes=len(fetched.body), source="import", original_url=url)

@@ -151,15 +151,15 @@ def row(number: int, size: int = 5, at: str = "2023-11-14T22:13:20.000Z", extra:
     )
 
 
-def test_the_parts_are_listed_to_the_last_page(store: S3Store, wire: Wire) -> None:
+def test_the_parts_are_listed_to_the_last_page_and_in_order(store: S3Store, wire: Wire) -> None:
     checksum = f"<ChecksumSHA256>{base64_of(DIGESTS[0])}</ChecksumSHA256>"
     wire.answers(
-        listed(row(1, extra=checksum), more="<IsTruncated>true</IsTruncated><NextPartNumberMarker>1</NextPartNumberMarker>"),
+        listed(row(2), row(1, extra=checksum), more="<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>"),
         listed(row(7, size=6)),
     )
 
-    assert store.list_parts("k", "id") == [PARTS[0], Part(7, 6, "etag-7")]
-    assert [request.query.get("part-number-marker") for request in wire.requests] == [None, "1"]
+    assert store.list_parts("k", "id") == [PARTS[0], Part(2, 5, "etag-2"), Part(7, 6, "etag-7")]
+    assert [request.query.get("part-number-marker") for request in wire.requests] == [None, "2"]
 
 
 @pytest.mark.parametrize("order", [1, -1])

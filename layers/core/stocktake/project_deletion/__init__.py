@@ -13,12 +13,15 @@ Every step can be delivered twice, killed anywhere and started again, because wh
 - What a batch removed is decided by its row, not by who deleted first: a key that is gone when the worker comes was removed by this
   batch. The result row is written once, in one transaction with the counter of finished batches.
 - The final sweep waits until nothing begun before the gate closed can still be on its way, then lists every prefix of every layout
-  afresh.
+  afresh. A key that no prefix shows is asked for by name, where a URL given out before may have written it again after its record was
+  removed: result rows keep those names (`unsettled`).
+- Of a project that was deleted nothing stays that its callers said: the final sweep forgets generations, kept answers and multipart
+  uploads before it looks, so that a receipt is only written once they are gone.
 
 The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
 `{"deletion_id", "part"}` for the workers on another.
 
-`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one, `receipts` adds up what was done.
+`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one and forgets, `receipts` adds up what was done.
 """
 
 from __future__ import annotations

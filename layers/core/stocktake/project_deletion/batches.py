@@ -20,6 +20,8 @@ BATCH_BYTES = 150_000
 """JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key again with what the store said."""
 VERSIONS_AT_ONCE = 500
 """Versions of one key in one line of a batch row."""
+WITHOUT_OBJECT = ("record", "versions", "gone")
+"""Sources of lines that count no object: what else they hold is removed all the same."""
 
 
 def batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from stocktake.discovery import Discovered, Discovery, Suspect
 from stocktake.ledger import Operation, Operations
 from stocktake.model import KeyFailure
+from stocktake.project_deletion.batches import WITHOUT_OBJECT
 
 REMAINING_SHOWN = 1000
 LIST_BYTES = 100_000
@@ -64,7 +65,7 @@ class Totals:
         self._by: dict[str, Counter[tuple[str, str]]] = {"layout": Counter(), "source": Counter()}
 
     def add(self, layout: str, source: str, size: int) -> None:
-        if source in ("record", "versions"):
+        if source in WITHOUT_OBJECT:
             return
         for by, name in (("layout", layout), ("source", source)):
             self._by[by][name, "objects"] += 1

@@ -1,21 +1,33 @@
-"""Emptying one batch: bytes first, records after."""
+"""Emptying one batch: bytes first, records after. And what is left to ask for when the records are gone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from stocktake.discovery import Discovered
+from stocktake.discovery import Discovered, Named
 from stocktake.errors import RecordChanged
-from stocktake.ledger import Ledger
-from stocktake.model import LedgerEntry
+from stocktake.layouts import project_stem
+from stocktake.ledger import Ledger, Operations
+from stocktake.model import LedgerEntry, State
+from stocktake.project_deletion.batches import WITHOUT_OBJECT
 from stocktake.project_deletion.receipts import Totals, failure_line
 from stocktake.storage import Store
 
+PERSONAL_KINDS = ("generation", "idempotency", "multipart")
+"""Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
-def remove(store: Store, ledger: Ledger, items: Sequence[Discovered]) -> dict[str, Any]:
-    """Removes the objects and versions of a batch, then the records of those that went, and returns the result as its row holds it."""
-    plain = [item.key for item in items if not item.versions and item.source not in ("record", "versions")]
+
+def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written_since: int) -> dict[str, Any]:
+    """Removes the objects and versions of a batch, then the records of those that went, and returns the result as its row holds it.
+
+    Args:
+        written_since: milliseconds; a URL given out for a record that was last touched before is dead, unless the record is an intent.
+    """
+    plain = [item.key for item in items if not item.versions and item.source not in WITHOUT_OBJECT]
     versions = [version for item in items for version in item.versions]
     failures = list(store.delete_many(plain).errors) if plain else []
     if versions:
@@ -23,21 +35,57 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered]) -> dict[st
     refused = {failure.key for failure in failures}
     totals = Totals()
     entries: list[LedgerEntry] = []
+    unsettled: list[list[Any]] = []
     versions_removed = 0
     for item in items:
         if item.key in refused:
             continue
         totals.add(item.layout, item.source, item.size)
         versions_removed += len(item.versions)
-        if item.entry is not None:
-            entries.append(item.entry)
+        if item.entry is None:
+            continue
+        entries.append(item.entry)
+        is_intent = item.entry.state is State.PENDING
+        if item.source in ("ledger", "record") and (is_intent or item.entry.updated_at >= written_since):
+            unsettled.append([item.key, is_intent])
     _remove_records(ledger, entries)
     return {
         **totals.document(),
         "versions": versions_removed,
         "records": len(entries),
         "failures": [failure_line(failure) for failure in failures],
+        "unsettled": unsettled,
     }
+
+
+def unsettled(operations: Operations, deletion_id: str, *, rounds: int, after: str = "") -> Iterator[Named]:
+    """Yields, in key order, what the first `rounds` rounds removed and a URL given out before may have written again since."""
+    merged = heapq.merge(*(_unsettled_of(operations, deletion_id, number) for number in range(1, rounds + 1)), key=attrgetter("key"))
+    # a record that the index still showed to the next round is in both
+    return (next(group) for key, group in groupby(merged, key=attrgetter("key")) if key > after)
+
+
+def _unsettled_of(operations: Operations, deletion_id: str, round_number: int) -> Iterator[Named]:
+    # batches of a round are numbered in key order
+    for row in operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
+        # absent from a deletion of before these were written down
+        yield from (Named(key, announced) for key, announced in row.document.get("unsettled", ()))
+
+
+def forget(operations: Operations, project_id: str, *, until: int, out_of_time: Callable[[], bool]) -> bool:
+    """Removes what is kept of a project's requests beside its records, and says whether that was all. Saying it again is safe.
+
+    Args:
+        until: milliseconds; what began later is of the project created anew.
+    """
+    for kind in PERSONAL_KINDS:
+        for operation in operations.of_kind(f"{kind}#{project_stem(project_id)}"):
+            if operation.created_at > until:
+                break  # they come oldest first
+            operations.remove(operation.operation_id)
+            if out_of_time():
+                return False
+    return True
 
 
 def _remove_records(ledger: Ledger, entries: Sequence[LedgerEntry]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from stocktake.model import Project, ProjectState, Tally
 from stocktake.project_deletion import receipts
 from stocktake.project_deletion.batches import batches, read_line
 from stocktake.project_deletion.receipts import REMAINING_SHOWN, Totals, suspect_lines
-from stocktake.project_deletion.removal import remove
-from stocktake.storage import Store
+from stocktake.project_deletion.removal import forget, remove, unsettled
+from stocktake.storage import MultipartUpload, Store
 
 KIND = "deletion"
 MAX_ROUNDS = 3
@@ -129,11 +130,11 @@ class ProjectDeletions:
     def receipt(self, deletion_id: str) -> dict[str, Any] | None:
         """Reads the receipt, or None while the deletion is under way."""
         operation = self.operation(deletion_id)
-        row = self._operations.get(deletion_id, _receipt(operation.document["round"]))
+        row = self._receipt_row(operation)
         return dict(row.document) if row else None
 
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Lists everything afresh, now. An incomplete deletion is taken up again with another round.
+        """Looks for everything afresh, now. An incomplete deletion is taken up again with another round.
 
         Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspects"}`;
         `status` is the deletion's when asked.
@@ -146,10 +147,12 @@ class ProjectDeletions:
         remaining, complete = Tally(), True
         keys: list[str] = []
         if not self._superseded(operation):
-            for found in discovery.walk():
+            for found in discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"])):
                 if out_of_time():
                     complete = False
                     break
+                if found.source == "gone":
+                    continue
                 remaining += Tally(1, found.size)
                 if len(keys) < REMAINING_SHOWN:
                     keys.append(found.key)
@@ -191,7 +194,9 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            result = remove(self._store, self._ledger, [read_line(line) for line in batch.document["items"]])
+            requested_at: int = self.operation(deletion_id).document["requested_at"]
+            items = [read_line(line) for line in batch.document["items"]]
+            result = remove(self._store, self._ledger, items, written_since=requested_at - self._sweep_delay_ms)
             self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
         else:
             result = dict(done.document)
@@ -199,7 +204,7 @@ class ProjectDeletions:
         return result
 
     def sweep(self, deletion_id: str, round_number: int, *, out_of_time: Callable[[], bool]) -> str:
-        """Lists everything afresh once nothing can be on its way any more, and ends the deletion or begins another round.
+        """Looks for everything afresh once nothing can be on its way any more, and ends the deletion or begins another round.
 
         Returns the deletion's status afterwards.
         """
@@ -207,23 +212,41 @@ class ProjectDeletions:
         if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
             self._announce(operation)  # the delivery that moved it on may have died before it said so
             return operation.status
-        wait_ms = operation.document["sweep_at"] - self._now()
+        at = self._now()
+        wait_ms = operation.document["sweep_at"] - at
         if wait_ms > 0:
             self._send_sweep(operation, wait_ms)
             return operation.status
-        self._abort_uploads(operation)  # begun since the round's own
+        if (written := self._receipt_row(operation)) is not None:
+            return self._end(operation, written)
+        if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
+            self._send_sweep(operation, 0)
+            return operation.status
         discovery = self._discovery(operation.document["project_id"])
+        self._abort(operation, discovery.uploads())  # begun since the round's own
+        # absent from a deletion of before names were asked for
+        asked = operation.document.get("asked", "")
+        names = unsettled(self._operations, deletion_id, rounds=round_number, after=asked)
         remaining: list[Discovered] = []
         objects, whole = 0, True
-        for found in discovery.walk():
-            objects += 1
-            if len(remaining) < REMAINING_SHOWN:
-                remaining.append(found)
+        for found in self._without_uploads(operation, discovery, discovery.walk(named=names)):
+            if found.source == "gone":
+                asked = found.key
+            else:
+                objects += 1
+                if len(remaining) < REMAINING_SHOWN:
+                    remaining.append(found)
             if out_of_time():
                 whole = False
                 break
-        if remaining and round_number < MAX_ROUNDS:
+        # what is found once another delivery has written the receipt may be the project's created anew
+        if remaining and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
             return self._next_round(operation)
+        if not whole and not remaining:
+            # every URL is dead, so a name that brought up nothing never will: the next delivery asks for the rest
+            self._change(operation, lambda _: {"asked": asked}, operation.status)
+            self._send_sweep(operation, 0)
+            return operation.status
         return self._finish(operation, discovery, remaining, objects, whole=whole)
 
     # planning
@@ -233,10 +256,12 @@ class ProjectDeletions:
         for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
             number, cursor = number + 1, row.document["items"][-1]["key"]
             self._wiring.batches({"deletion_id": operation.operation_id, "part": row.part}, 0)
-        if number == 0:
-            self._abort_uploads(operation)
         discovery = self._discovery(operation.document["project_id"])
-        for items in batches(discovery.walk(after=cursor), out_of_time):
+        if number == 0:
+            self._abort(operation, discovery.uploads())
+        names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
+        found = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
+        for items in batches(found, out_of_time):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             written = self._operations.put_new(
                 operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
@@ -251,10 +276,15 @@ class ProjectDeletions:
         self._change(operation, lambda document: {"planned": max(number, document["planned"] or 0)}, "REMOVING")
         return True
 
-    def _abort_uploads(self, operation: Operation) -> None:
+    def _without_uploads(self, operation: Operation, discovery: Discovery, walk: Iterable[Discovered]) -> Iterator[Discovered]:
+        """Yields what was discovered, each key once the multipart uploads that only its name shows are aborted."""
+        for found in walk:
+            self._abort(operation, discovery.uploads_of(found))
+            yield found
+
+    def _abort(self, operation: Operation, uploads: Iterable[MultipartUpload]) -> None:
         # the row first: an upload counts as aborted once, however often this step is delivered
-        discovery = self._discovery(operation.document["project_id"])
-        for upload in discovery.uploads():
+        for upload in uploads:
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
             part = f"upload#{upload.upload_id}"
             self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
@@ -286,17 +316,22 @@ class ProjectDeletions:
     def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered], objects: int, *, whole: bool) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, discovery, remaining, objects, whole=whole, at=at)
-        part = _receipt(document["round"])
-        self._operations.put_new(deletion_id, part, None, receipt, created_at=at, status=receipt["status"])
-        written = self._operations.get(deletion_id, part)
+        self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
+        written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
-        if written.status == "DELETED":
-            self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], at)
+        return self._end(operation, written)
+
+    def _end(self, operation: Operation, receipt: Operation) -> str:
+        deletion_id, document = operation.operation_id, operation.document
+        if receipt.status == "DELETED":
+            # a delivery before this one may have finished it and died, and the project been created anew since
+            with contextlib.suppress(RecordChanged):
+                self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], receipt.created_at)
         else:
             # before the status says so: a letter too many is harmless, one too few leaves a deletion that nobody sees
             self._wiring.dead_letters({"deletion_id": deletion_id, "step": "resume"}, 0)
-        self._change(operation, lambda _: {"finished_at": written.document["finished_at"]}, written.status)
-        return written.status
+        self._change(operation, lambda _: {"finished_at": receipt.document["finished_at"]}, receipt.status)
+        return receipt.status
 
     def resume(self, deletion_id: str) -> str:
         """Takes up an incomplete deletion again: what a redriven dead letter asks for."""
@@ -313,6 +348,10 @@ class ProjectDeletions:
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
 
     # small
+
+    def _receipt_row(self, operation: Operation) -> Operation | None:
+        """Reads the row that holds the receipt of a deletion as it stood after its round."""
+        return self._operations.get(operation.operation_id, _receipt(operation.document["round"]))
 
     def _discovery(self, project_id: str) -> Discovery:
         return Discovery(self._store, self._ledger, self._layouts, project_id)

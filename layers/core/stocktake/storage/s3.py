@@ -498,7 +498,7 @@ class S3Store:
     # Capabilities
 
     def profile(self) -> Profile:
-        """Says what this store can do. See `Store.profile`. About 45 requests the first time, none when a profile was given."""
+        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none when a profile was given."""
         if self._profile is None:
             self._profile = Probe(self, self._requests, self._versions).profile(f"{PROBE_PREFIX}{self._new_id()}/")
         return self._profile

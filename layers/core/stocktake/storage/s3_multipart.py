@@ -68,8 +68,7 @@ class Multipart:
         try:
             self._put_together(key, upload_id, ordered, only_if_absent=only_if_absent)
         except Absent as error:
-            self._requests.check_bucket_behind(error)
-            found = self._store.head(key)
+            found = self._store.head(key)  # which tells an absent bucket too
             if found is None or not is_same_upload(found, ordered, intent):
                 raise UploadNotFound(f"The store has no such upload to {key!r}, nor what would have come of it: begin anew.") from error
             return found

@@ -35,7 +35,7 @@ class Probe:
         self._versions = versions
 
     def profile(self, folder: str) -> Profile:
-        """Tries everything under `folder`, about 45 requests, and removes what it put there, versions included.
+        """Tries everything under `folder`, about 40 requests, and removes what it put there, versions included.
 
         Raises:
             StorageError: something of it could not be removed; the message names it.
