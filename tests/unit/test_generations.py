@@ -24,6 +24,7 @@ from stocktake.errors import (
     StorageUnavailable,
 )
 from stocktake.generations import KIND, Generation
+from stocktake.intents import REMEMBERED_MS
 from stocktake.model import Details, NewObject, Record, Reserved, SessionPlace, State
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
@@ -160,6 +161,7 @@ def test_an_output_that_was_refused_and_removed_is_not_one_the_job_had(world: Wo
 @pytest.mark.parametrize("by", ["the same request", "another request"])
 def test_an_output_killed_at_any_call_is_not_claimed_and_comes_back_as_one_object(world: World, deployment: Deployment, by: str) -> None:
     for call in itertools.count():
+        world.clock.advance(REMEMBERED_MS)
         job, reserved = a_job(world), world.reserve()
         details = Details(generation_id=job.generation_id, output=0)
         with killed_at(world, deployment, call) as killing:

@@ -21,6 +21,7 @@ from stocktake.errors import (
     UnsupportedType,
 )
 from stocktake.importing import Fetched, Fetcher
+from stocktake.intents import REMEMBERED_MS
 from stocktake.model import Details, NewObject, Record, Reserved, State
 from stocktake.upload import Limits, Uploads
 from tests.unit.killing import killed_at
@@ -84,6 +85,7 @@ def test_an_upload_killed_at_any_call_is_one_object_of_the_same_id_and_key_once_
 ) -> None:
     after: set[str] = set()
     for call in itertools.count():
+        world.clock.advance(REMEMBERED_MS)
         reserved = world.reserve()
         with killed_at(world, deployment, call) as killing:
             put(world, reserved)

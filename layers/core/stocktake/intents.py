@@ -78,6 +78,10 @@ class Intents:
             self._projects[stem] = (project, now)
         return project
 
+    def forget(self, project_id: str) -> None:
+        """Forgets what was remembered of a project, which has changed. Other functions forget it within REMEMBERED_MS."""
+        self._projects.pop(project_stem(project_id), None)
+
     def announce(
         self,
         project_id: str,

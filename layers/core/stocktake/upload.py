@@ -109,7 +109,9 @@ class Uploads:
 
     def set_quota(self, project_id: str, quota: Quota) -> Project:
         """Replaces a project's quota; what it holds already stays. Raises ProjectNotFound, ProjectClosed."""
-        return self._ledger.set_quota(project_id, quota)
+        project = self._ledger.set_quota(project_id, quota)
+        self._intents.forget(project_id)
+        return project
 
     def put(self, project_id: str, new: NewObject, reserved: Reserved) -> Uploaded:
         """Stores one object and records it.
