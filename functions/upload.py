@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import upload_answers as answers
 from stocktake.answers import timed
-from stocktake.idempotency import Attempt
+from stocktake.idempotency import Answer, Attempt
 from stocktake.layouts import project_stem
 from stocktake.model import NewObject, Reserved
 from stocktake.problems import make_api, out_of_time, problem_of, text_body
@@ -251,9 +251,11 @@ def raw_body() -> bytes:
 def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]]]) -> Response[str]:
     """Does the work of a request, or answers as it was answered when its Idempotency-Key came before."""
 
-    def attempted(attempt: Attempt) -> tuple[int, str]:
+    def attempted(attempt: Attempt) -> Answer:
         status, document = work(lambda name="": Reserved(attempt.object_id(name), attempt.at, attempt.is_retry))
-        return status, json.dumps(document)
+        # of a batch, what failed on our side is done when it is sent again
+        is_final = all(result["status"] < HTTPStatus.INTERNAL_SERVER_ERROR for result in document.get("results", ()))
+        return Answer(status, json.dumps(document), is_final)
 
     event = api.current_event
     kept = services.idempotency.once(read_scope(event.raw_event, event.headers, project_stem(project_id)), attempted)

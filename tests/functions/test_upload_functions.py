@@ -247,6 +247,23 @@ def test_a_batch_sent_again_is_answered_again_and_stores_nothing(scene: Scene) -
     assert len(list(scene.services.ledger.entries())) == 2
 
 
+def test_a_batch_that_failed_on_our_side_is_finished_when_it_is_sent_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failing = scene.services.store.put, iter([True])
+
+    def once_unavailable(*args: Any, **kwargs: Any) -> Any:
+        if next(failing, False):
+            raise StorageUnavailable("no answer: try again")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(scene.services.store, "put", once_unavailable)
+    first, again, replayed = ask("batch"), ask("batch"), ask("batch")
+    assert sorted({result["status"] for result in first[1]["results"]}) == [201, 400, 415, 503]
+    assert sorted({result["status"] for result in again[1]["results"]}) == [201, 400, 415]
+    stored = {result["item"]: result["object"]["object_id"] for result in first[1]["results"] if result["status"] == 201}
+    assert stored.items() <= {result["item"]: result["object"]["object_id"] for result in again[1]["results"] if "object" in result}.items()
+    assert replayed[1] == again[1]
+
+
 def test_what_broke_in_one_item_of_a_batch_shows_nothing_of_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object) -> None:
         raise RuntimeError("the secret is hunter2")

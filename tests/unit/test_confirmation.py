@@ -14,7 +14,7 @@ from PIL import Image
 from stocktake import confirmation
 from stocktake.checks import Inspected, Rules
 from stocktake.confirmation import check_composite, confirm, verify_parts
-from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectChanged, TooLarge, UnsupportedType
+from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectChanged, TooLarge, UnsupportedType, UploadIncomplete
 from stocktake.findings import classify
 from stocktake.model import FindingClass, Record, State, StoredObject
 from stocktake.storage.memory import MemoryStore
@@ -50,12 +50,18 @@ def test_what_arrived_as_announced_is_measured(store: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("intent", "body"), [("o2", an_image()), ("o1", an_image() + b"x"), ("o1", an_image(1))], ids=["another mark", "longer", "other bytes"]
+    ("intent", "body", "error"),
+    [
+        ("o2", an_image(), ConfirmationFailed),
+        ("o1", an_image() + b"x", ConfirmationFailed),
+        ("o1", an_image(1), InvalidRequest),
+    ],
+    ids=["another mark", "longer", "other bytes of its sender"],
 )
 @pytest.mark.parametrize("profile", [None, UNABLE], ids=["checksums kept", "read back"])
-def test_what_is_not_the_announced_upload_is_not_confirmed(intent: str, body: bytes, profile: Any) -> None:
+def test_what_is_not_the_announced_upload_is_not_confirmed(intent: str, body: bytes, error: type[Exception], profile: Any) -> None:
     store = MemoryStore(now=lambda: 1, profile=profile)
-    with pytest.raises(ConfirmationFailed):
+    with pytest.raises(error):
         confirm(store, the_intent(an_image()), arrive(store, body, intent=intent), RULES)
 
 
@@ -135,7 +141,7 @@ def test_parts_nobody_vouches_for_are_not_confirmed(store: MemoryStore) -> None:
     body = an_image()
     in_parts = the_intent(body, sha256=None, source="multipart")
     stored = arrive(store, body)
-    with pytest.raises(ConfirmationFailed, match="SHA-256 of every part"):
+    with pytest.raises(UploadIncomplete, match="SHA-256 of every part"):
         confirm(store, in_parts, stored, RULES)
     assert confirm(store, in_parts, stored, RULES, parts_verified=True).width == 8
 

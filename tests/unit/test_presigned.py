@@ -564,7 +564,7 @@ def test_parts_without_checksums_are_not_committed_on_the_word_of_fewer_hashes_t
     world = a_world(UNABLE)
     upload = begin_parts(world)
     send_parts(world, upload)
-    with pytest.raises(ConfirmationFailed, match="SHA-256 of every part"):
+    with pytest.raises(UploadIncomplete, match="SHA-256 of every part"):
         complete(world, upload)
     with pytest.raises(InvalidRequest, match="has 3 parts"):
         complete(world, upload, HASHES[:1])

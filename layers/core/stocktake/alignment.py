@@ -20,7 +20,15 @@ from dataclasses import dataclass, replace
 
 from stocktake.checks import Inspected, Rules
 from stocktake.confirmation import ENDED, UNCHECKED, confirm
-from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectNotFound, ProjectClosed, ProjectNotFound, RecordChanged
+from stocktake.errors import (
+    ConfirmationFailed,
+    InvalidRequest,
+    ObjectNotFound,
+    ProjectClosed,
+    ProjectNotFound,
+    RecordChanged,
+    UploadIncomplete,
+)
 from stocktake.ids import new_id
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
 from stocktake.ledger import Ledger
@@ -157,7 +165,7 @@ class Aligner:
         if record.state is State.PENDING:
             try:
                 inspected = self._confirmed(record, stored)
-            except (ConfirmationFailed, InvalidRequest):
+            except (ConfirmationFailed, InvalidRequest, UploadIncomplete):
                 return Alignment(Outcome.DIFFERS, record, record)
         if record.state is State.STORED and (record.size, record.etag) == (stored.size, stored.etag):
             return Alignment(Outcome.IN_LINE, record, record)

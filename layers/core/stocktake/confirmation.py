@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from stocktake import checks
-from stocktake.errors import ConfirmationFailed, ObjectChanged, UnsupportedType
+from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectChanged, UnsupportedType, UploadIncomplete
 from stocktake.model import Record, StoredObject
 from stocktake.storage import Store
 from stocktake.storage.rules import INTENT, composite_sha256, needs_attachment
@@ -33,8 +33,9 @@ def confirm(store: Store, record: Record, stored: StoredObject, rules: checks.Ru
         parts_verified: the parts of a multipart upload were read back and held against their hashes (`verify_parts`).
 
     Raises:
-        ConfirmationFailed: it is another object than announced, or the store gives no checksum to tell.
-        UnsupportedType, TooLarge, InvalidRequest: it is the one announced, and none that is taken, or bears other headers than signed.
+        ConfirmationFailed: it is another object than announced.
+        UploadIncomplete: the store gives no checksum to tell, and the hashes of the parts were not said.
+        UnsupportedType, TooLarge, InvalidRequest: the upload brought it, and it is none that is taken, or not as it was signed.
         ObjectChanged: it changed while it was read.
     """
     if not is_of(record, stored):
@@ -44,9 +45,9 @@ def confirm(store: Store, record: Record, stored: StoredObject, rules: checks.Ru
         )
     if record.sha256 is not None:
         if (stored.sha256 or _hash(store, stored)) != record.sha256:
-            raise ConfirmationFailed(f"the bytes of upload {record.object_id} are not those its SHA-256 was taken of: upload it again")
+            raise InvalidRequest(f"the bytes of upload {record.object_id} are not those its SHA-256 was taken of: begin anew")
     elif stored.parts_sha256 is None and not parts_verified:
-        raise ConfirmationFailed(f"the store keeps no checksum of upload {record.object_id}: complete it with the SHA-256 of every part")
+        raise UploadIncomplete(f"the store keeps no checksum of upload {record.object_id}: complete it with the SHA-256 of every part")
     _check_headers(record, stored)
     if stored.size <= WHOLE_BYTES:
         return checks.inspect(_read(store, stored, 0, stored.size - 1), record.content_type, max_bytes=WHOLE_BYTES, rules=rules)

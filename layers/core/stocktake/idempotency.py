@@ -31,7 +31,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stocktake.errors import IdempotencyInProgress, IdempotencyMismatch, InvalidRequest, LedgerError, RecordChanged, StocktakeError
 from stocktake.ids import derived_id
@@ -83,6 +83,14 @@ class Kept:
     replayed: bool
 
 
+class Answer(NamedTuple):
+    """What a request is answered with. One that is not final leaves something to do: sent again, the request goes on with it."""
+
+    status: int
+    body: str
+    is_final: bool = True
+
+
 def check_key(text: str) -> str:
     """Returns an Idempotency-Key unchanged. Raises InvalidRequest when it is not 1 to 255 printable ASCII characters."""
     if not 1 <= len(text) <= MAX_KEY_CHARACTERS or not all(" " <= character <= "~" for character in text):
@@ -118,12 +126,13 @@ class Idempotency:
         self._lease_ms = lease_ms
         self._keep_ms = keep_ms
 
-    def once(self, scope: Scope | None, work: Callable[[Attempt], tuple[int, str]]) -> Kept:
+    def once(self, scope: Scope | None, work: Callable[[Attempt], Answer | tuple[int, str]]) -> Kept:
         """Does the work and keeps its answer, or answers with what was kept.
 
         Args:
             scope: None when the caller sent no key: the work is done, and nothing is kept.
-            work: returns the HTTP status and the body. It must find what an earlier attempt of the same seed wrote.
+            work: returns the HTTP status and the body. It must find what an earlier attempt of the same seed wrote. An answer that is not
+                final is not kept.
 
         Raises:
             IdempotencyMismatch: the key was used before with another body.
@@ -133,22 +142,25 @@ class Idempotency:
         """
         at = self._now()
         if scope is None:
-            status, body = work(self._first_attempt(at))
-            return Kept(status, body, replayed=False)
+            answer = Answer(*work(self._first_attempt(at)))
+            return Kept(answer.status, answer.body, replayed=False)
         taken = self._take(scope, at)
         if isinstance(taken, Kept):
             return taken
         row, attempt = taken
         try:
-            status, body = work(attempt)
+            answer = Answer(*work(attempt))
         except Exception as error:
             # an attempt before a retry may have written: what it did stays bound to its body and its seed
             is_free = isinstance(error, InvalidRequest) and not attempt.is_retry
             self._let_go(row, "expires_at" if is_free else "leased_until")
             raise
-        with contextlib.suppress(StocktakeError):
-            self._keep(row, status, body)
-        return Kept(status, body, replayed=False)
+        if answer.is_final:
+            with contextlib.suppress(StocktakeError):
+                self._keep(row, answer.status, answer.body)
+        else:
+            self._let_go(row, "leased_until")
+        return Kept(answer.status, answer.body, replayed=False)
 
     def _first_attempt(self, at: int) -> Attempt:
         return Attempt(self._new_id(at), at, is_retry=False)

@@ -250,7 +250,7 @@ class PresignedUploads:
             return Outcome.FORGOTTEN.value
         try:
             self._settle(record, stored, session, parts_verified=False)
-        except ConfirmationFailed:
+        except (ConfirmationFailed, UploadIncomplete):
             return Outcome.DIFFERS.value
         except InvalidRequest:
             return "refused"
