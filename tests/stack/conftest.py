@@ -46,6 +46,26 @@ def stack(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[
                 shutil.rmtree(store, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def foreign_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A second stack, whose bucket lies in a SeaweedFS server: another make of S3, and one that sends no events.
+
+    Its logs stay in .local/test-foreign/log.
+    """
+    home = ROOT / ".local" / "test-foreign"
+    down(Settings(home, store="seaweedfs"))
+    shutil.rmtree(home, ignore_errors=True)
+    settings = Settings(home, port=free_ports(1), store="seaweedfs", store_port=free_ports(4))
+    try:
+        with shown(request):
+            running = up(settings)
+        yield running
+    finally:
+        with shown(request):
+            down(settings)
+        shutil.rmtree(home / "seaweedfs", ignore_errors=True)
+
+
 def free_ports(count: int) -> int:
     """The first of so many free ports in a row, free 10000 higher too; below those the system gives out by itself."""
     for _ in range(50):

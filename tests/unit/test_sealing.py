@@ -257,9 +257,11 @@ def test_a_ring_stays_in_its_secret_until_something_is_sealed_or_opened_and_is_r
         return reads[-1]
 
     sealer = Sealer(RingInSecret(read))
-    assert sealer.open(*sealer.seal(METADATA, (), **SUBJECT), **SUBJECT) == METADATA
+    clear, nothing_sealed = sealer.seal(METADATA, (), **SUBJECT)
+    assert sealer.open(clear, nothing_sealed, **SUBJECT) == METADATA
     assert not reads
-    assert sealer.open(*sealed_by(sealer), **SUBJECT) == METADATA
+    clear, sealed = sealed_by(sealer)
+    assert sealer.open(clear, sealed, **SUBJECT) == METADATA
     assert len(reads) == 1
 
 
