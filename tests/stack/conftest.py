@@ -43,3 +43,23 @@ def stack(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[
         for store in home.iterdir():
             if store.name != "log":
                 shutil.rmtree(store, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def foreign_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A second stack, whose bucket lies in a SeaweedFS server: another make of S3, and one that sends no events.
+
+    Its logs stay in .local/test-foreign/log.
+    """
+    home = ROOT / ".local" / "test-foreign"
+    down(Settings(home, store="seaweedfs"))
+    shutil.rmtree(home, ignore_errors=True)
+    settings = Settings(home, port=free_ports(1), store="seaweedfs", store_port=free_ports(4))
+    try:
+        with shown(request):
+            running = up(settings)
+        yield running
+    finally:
+        with shown(request):
+            down(settings)
+        shutil.rmtree(home / "seaweedfs", ignore_errors=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import requests
 
+from tests.stack.api import eventually, uploaded
 from tests.unit.world import an_image
 from tools.stack import Stack
 
@@ -20,21 +18,6 @@ def project(stack: Stack) -> str:
     answer = stack.api.post("/projects", json={"project_id": "proj_http", "metadata": {"n": 1}})
     assert answer.status_code == 201, answer.text
     return "proj_http"
-
-
-def uploaded(stack: Stack, project: str, body: bytes, **headers: str) -> dict[str, Any]:
-    answer = stack.api.post(f"/projects/{project}/objects", data=body, headers={"content-type": "image/png", **headers})
-    assert answer.status_code == 201, answer.text
-    document: dict[str, Any] = answer.json()
-    return document
-
-
-def eventually[T](ask: Callable[[], T], good: Callable[[T], bool], seconds: float = 60) -> T:
-    end = time.monotonic() + seconds
-    while not good(value := ask()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain; last: {value}"
-        time.sleep(0.3)
-    return value
 
 
 def test_an_image_goes_up_and_comes_back_by_redirect_and_as_bytes(stack: Stack, project: str) -> None:
@@ -59,13 +42,6 @@ def test_base64_json_is_the_other_way_in_and_an_unknown_field_is_an_error(stack:
     refused = stack.api.post(f"/projects/{project}/objects", json={**body, "aspectRatio": "16:9"})
     assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
     assert refused.json()["type"] == "urn:stocktake:problem:invalid-request"
-
-
-def test_an_object_is_deleted_and_gone(stack: Stack, project: str) -> None:
-    document = uploaded(stack, project, an_image(3))
-    assert stack.api.delete(f"/objects/{document['object_id']}").status_code == 204
-    assert stack.api.get(f"/objects/{document['object_id']}").status_code == 404
-    assert stack.bucket_client().list_objects_v2(Bucket=stack.bucket, Prefix=document["key"])["KeyCount"] == 0
 
 
 def test_what_happens_behind_our_back_reaches_the_ledger_by_itself(stack: Stack, project: str) -> None:

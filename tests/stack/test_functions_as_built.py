@@ -13,6 +13,7 @@ from tools.stack.settings import ROOT
 
 CASES: dict[str, tuple[str, Any]] = {
     "UploadFunction": ("upload/put_markup", lambda answer: answer["statusCode"] == 415),
+    "UploadTidyFunction": ("upload/tidy", lambda answer: "deletions" in answer),
     "ObjectEventsFunction": ("object_events/s3_test_event", lambda answer: answer == {"batchItemFailures": []}),
     "ProjectDeletionApiFunction": ("project_deletion/get_deletion", lambda answer: answer["statusCode"] == 404),
     "ProjectDeletionFanOutFunction": ("project_deletion/discover", lambda answer: len(answer["batchItemFailures"]) == 1),

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from tests.conftest import shown
 from tools.demo.__main__ import Story
 from tools.stack import Settings, Stack, down, up
-from tools.stack.processes import free_ports
-from tools.stack.settings import ROOT
 
 
 def tell(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -37,15 +33,5 @@ def test_what_was_stored_survives_a_restart(stack: Stack, stack_settings: Settin
     assert again.api.get("/analytics").json()["records"] == counts
 
 
-def test_the_same_story_on_a_foreign_store_without_events(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = ROOT / ".local" / "test-foreign"
-    shutil.rmtree(home, ignore_errors=True)
-    settings = Settings(home, port=free_ports(1), store="seaweedfs", store_port=free_ports(4))
-    try:
-        with shown(request):
-            stack = up(settings)
-        assert tell(stack, monkeypatch) == []
-    finally:
-        with shown(request):
-            down(settings)
-        shutil.rmtree(home / "seaweedfs", ignore_errors=True)
+def test_the_same_story_on_a_foreign_store_without_events(foreign_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tell(foreign_stack, monkeypatch) == []

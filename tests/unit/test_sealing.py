@@ -257,8 +257,8 @@ def test_a_ring_stays_in_its_secret_until_something_is_sealed_or_opened_and_is_r
         return reads[-1]
 
     sealer = Sealer(RingInSecret(read))
-    clear, sealed = sealer.seal(METADATA, (), **SUBJECT)
-    assert sealer.open(clear, sealed, **SUBJECT) == METADATA
+    clear, nothing_sealed = sealer.seal(METADATA, (), **SUBJECT)
+    assert sealer.open(clear, nothing_sealed, **SUBJECT) == METADATA
     assert not reads
     clear, sealed = sealed_by(sealer)
     assert sealer.open(clear, sealed, **SUBJECT) == METADATA

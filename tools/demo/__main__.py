@@ -6,6 +6,7 @@ Exit status 0 when every number is the one expected, 1 when one is not, 2 when n
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import secrets
@@ -26,6 +27,8 @@ from tools.stack.access import Api, Stack
 from tools.stack.settings import Settings, StackError
 
 IMAGES = 120
+WAYS = 7
+"""Images that come in by another way than alone in a request's body."""
 WORKERS = 4
 GRACE_SECONDS = 10
 """As deployed by samconfig's local environment: what is younger is never a finding."""
@@ -63,6 +66,7 @@ class Story:
         # an id and one that begins with it, because deleting the first must never touch the second
         self.doomed, self.neighbour = f"proj_{self.tag}1", f"proj_{self.tag}10"
         self.projects = [self.doomed, self.neighbour, f"{self.tag}-sunset", f"{self.tag}-studio"]
+        self.ways = f"{self.tag}-ways"
         self.keys: dict[str, list[str]] = {project: [] for project in self.projects}
         self.events = stack.store == "s3"
 
@@ -70,6 +74,7 @@ class Story:
         """Tells the story; True when every number was right."""
         before = self.analytics()
         self.upload()
+        self.ways_in()
         uploaded = self.analytics()
         self.behind_our_back()
         run = self.reconcile("what the bucket and the ledger disagree on")
@@ -108,6 +113,58 @@ class Story:
         refused = self.api.post(f"/projects/{self.doomed}/objects", data=b"<html><script>", headers={"content-type": "image/png"})
         self.checks.equal("a page posing as an image", refused.status_code, 415)
         console.print(f"  {sample['key']}\n  refused as it should be: {refused.json()['detail']}")
+
+    def ways_in(self) -> None:
+        """Uploads by presigned URL, in a batch, and as the outputs of a generation job."""
+        chapter("The other ways in")
+        self.call("POST", "/projects", 201, json={"project_id": self.ways, "metadata": {"demo": self.tag}})
+        presigned, *others = pictures(WAYS)
+        table = Table("way in", "sent", "stored", "what came of it", expand=False)
+        table.add_row("presigned URL", "1", "1", self.by_presigned_url(presigned))
+        table.add_row("batch", "5", "4", self.by_batch(others[:4]))
+        table.add_row("generation job", "2", "2", self.by_generation(others[4:]))
+        console.print(table)
+
+    def by_presigned_url(self, picture: Picture) -> str:
+        """Announces an image, PUTs it straight into the bucket, and completes it."""
+        announced = {
+            "content_type": picture.content_type,
+            "bytes": len(picture.body),
+            "sha256": hashlib.sha256(picture.body).hexdigest(),
+            "metadata": picture.metadata,
+        }
+        upload = self.call("POST", f"/projects/{self.ways}/uploads", 201, json=announced)
+        request = upload["request"]
+        for what, status in (("the bucket takes a presigned PUT", 200), ("and takes it once", 412)):
+            sent = self.api.request(request["method"], request["url"], headers=request["headers"], data=picture.body)
+            self.checks.equal(what, sent.status_code, status)
+        record = self.call("POST", f"/uploads/{upload['upload_id']}/complete", 200)
+        self.checks.equal("a completed upload", (record["state"], record["bytes"]), ("STORED", len(picture.body)))
+        return f"PUT into the bucket, then looked at and {record['state']}: {record['bytes']:,} bytes"
+
+    def by_batch(self, good: list[Picture]) -> str:
+        """Uploads images in one request, and among them a page that poses as one."""
+        items = [self.in_json(picture) for picture in good]
+        items.insert(2, {"content_base64": base64.b64encode(b"<html><script>").decode(), "content_type": "image/png"})
+        results = self.call("POST", f"/projects/{self.ways}/objects/batch", 207, json={"objects": items})["results"]
+        statuses = [result["status"] for result in results]
+        self.checks.equal("a batch, item by item", statuses, [201, 201, 415, 201, 201])
+        return f"a result for each item: {', '.join(map(str, statuses))}"
+
+    def by_generation(self, images: list[Picture]) -> str:
+        """Writes a generation job and uploads its outputs."""
+        metadata = {"prompt": "a sky", "aspectRatio": "16:9", "numberOfImages": len(images)}
+        created = self.call("POST", f"/projects/{self.ways}/generations", 201, json={"metadata": metadata, "outputs": len(images)})
+        path = f"/generations/{created['generation_id']}"
+        for number, picture in enumerate(images):
+            options = {"generation": {"generation_id": created["generation_id"], "output": number}}
+            headers = {"content-type": picture.content_type, "stocktake-options": json.dumps(options)}
+            self.call("POST", f"/projects/{self.ways}/objects", 201, data=picture.body, headers=headers)
+        job = self.call("GET", path, 200)
+        self.checks.equal("a job before and after its images", (created["status"], job["status"]), ("queued", "completed"))
+        self.checks.equal("what was asked of the job, as it was sent", job["metadata"], metadata)
+        self.checks.equal("images of the job", [image["bytes"] for image in job["images"]], [len(picture.body) for picture in images])
+        return f"{job['status']}: {job['metadata']['aspectRatio']} and {job['metadata']['numberOfImages']}, as they were sent"
 
     def behind_our_back(self) -> None:
         """Does to the bucket what consoles, old versions and crashes do."""
@@ -248,11 +305,11 @@ class Story:
         console.print(table)
         console.print("  bucket and drift are those of the last whole count; the ledger moves with every upload")
         adopted = 3 if self.events else 0
-        stored = IMAGES - 30 - 9 + adopted + 1
-        sums = f"{IMAGES} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 restored"
+        stored = IMAGES + WAYS - 30 - 9 + adopted + 1
+        sums = f"{IMAGES} + {WAYS} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 restored"
         console.print(f"  stored: {sums} = {stored}")
         console.print("  quarantined: records; an orphan of no project is held in quarantine without one")
-        ours = [self.call("GET", f"/projects/{project}/analytics", 200) for project in self.projects]
+        ours = [self.call("GET", f"/projects/{project}/analytics", 200) for project in (*self.projects, self.ways)]
         self.checks.equal("stored in these projects", sum(line["stored"]["objects"] for line in ours), stored)
         self.checks.equal("missing in these projects", sum(line["counts"]["MISSING"]["objects"] for line in ours), 9)
         self.checks.equal("these projects in the bucket", sum(line["bucket"]["objects"] for line in ours), stored)
@@ -274,12 +331,15 @@ class Story:
         if raw:
             headers = {"content-type": picture.content_type, "stocktake-metadata": json.dumps(picture.metadata)}
             return self.call("POST", path, 201, data=picture.body, headers=headers)
-        body = {
+        return self.call("POST", path, 201, json=self.in_json(picture))
+
+    def in_json(self, picture: Picture) -> dict[str, Any]:
+        """Writes an image as the JSON body of an upload."""
+        return {
             "content_base64": base64.b64encode(picture.body).decode(),
             "file_name": picture.name,
             "metadata": picture.metadata,
         }
-        return self.call("POST", path, 201, json=body)
 
     def analytics(self) -> dict[str, Any]:
         """Reads the counts of everything."""

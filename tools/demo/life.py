@@ -73,7 +73,7 @@ class Life:
             created_at=at,
             updated_at=at,
             content_type="image/png",
-            expires_at=at + 60_000,
+            expires_at=at + 600_000,  # over what the story takes: the timer that ends such uploads runs here too
         )
         ledger.move(None, intent, gated=True)
         return intent.key

@@ -1,0 +1,131 @@
+"""What the tests of the deployed stack ask of it again and again."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import requests
+
+from stocktake.ledger import Ledger, tables
+from tools.stack import Stack
+from tools.stack.settings import REGION, ROOT
+
+_projects = itertools.count(1)
+
+
+def opened(stack: Stack, **fields: Any) -> str:
+    """Opens a project of a test's own and returns its id."""
+    project_id = f"p{next(_projects)}-{time.time_ns() // 1_000_000 % 10**8}"
+    call(stack, "POST", "/projects", 201, json={"project_id": project_id, **fields})
+    return project_id
+
+
+def call(stack: Stack, method: str, path: str, status: int, **request: Any) -> Any:
+    """Calls the API, insists on the status, and returns the document it answered with."""
+    answer = stack.api.request(method, path, **request)
+    assert answer.status_code == status, (method, path, answer.status_code, answer.text)
+    return answer.json() if answer.content else None
+
+
+def refused(stack: Stack, method: str, path: str, **request: Any) -> tuple[int, str]:
+    """Calls the API and returns the status and the type of the problem it answered with."""
+    answer = stack.api.request(method, path, **request)
+    assert answer.headers["content-type"] == "application/problem+json", (answer.status_code, answer.text)
+    return answer.status_code, answer.json()["type"].removeprefix("urn:stocktake:problem:")
+
+
+def uploaded(stack: Stack, project: str, body: bytes, **headers: str) -> dict[str, Any]:
+    """Uploads an image raw and returns its record; the underscores of header names stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    document: dict[str, Any] = call(
+        stack, "POST", f"/projects/{project}/objects", 201, data=body, headers={"content-type": "image/png", **named}
+    )
+    return document
+
+
+def begun(stack: Stack, project: str, body: bytes, content_type: str = "image/png", **fields: Any) -> dict[str, Any]:
+    """Announces an upload that goes straight to the bucket, by one PUT unless `part_bytes` is said."""
+    announced = {"content_type": content_type, "bytes": len(body), **fields}
+    if "part_bytes" not in fields:
+        announced["sha256"] = hashlib.sha256(body).hexdigest()
+    document: dict[str, Any] = call(stack, "POST", f"/projects/{project}/uploads", 201, json=announced)
+    return document
+
+
+def send(request: Mapping[str, Any], body: bytes, **changed: str) -> int:
+    """Sends a presigned request as any HTTP client would, and returns the status."""
+    headers = {**request["headers"], **{name.replace("_", "-"): value for name, value in changed.items()}}
+    return requests.request(request["method"], request["url"], headers=headers, data=body, timeout=30).status_code
+
+
+def send_parts(stack: Stack, upload: Mapping[str, Any], body: bytes, numbers: Iterable[int]) -> list[str]:
+    """Signs and sends some parts of an upload; returns the SHA-256 of each."""
+    size = upload["part_bytes"]
+    parts = {number: body[(number - 1) * size : number * size] for number in numbers}
+    hashes = {number: hashlib.sha256(part).hexdigest() for number, part in parts.items()}
+    wanted = [{"number": number, "sha256": sha256} for number, sha256 in hashes.items()]
+    signed = call(stack, "POST", f"/uploads/{upload['upload_id']}/parts", 200, json={"parts": wanted})["parts"]
+    assert [(part["number"], part["bytes"]) for part in signed] == [(number, len(part)) for number, part in parts.items()]
+    for part in signed:
+        assert send(part, parts[part["number"]]) == 200
+    return list(hashes.values())
+
+
+def keys(stack: Stack, prefix: str) -> list[str]:
+    """Lists what the bucket holds."""
+    return [row["Key"] for row in stack.bucket_client().list_objects_v2(Bucket=stack.bucket, Prefix=prefix).get("Contents", [])]
+
+
+def open_uploads(stack: Stack, key: str) -> int:
+    """Counts the multipart uploads that are open under a key."""
+    found = stack.bucket_client().list_multipart_uploads(Bucket=stack.bucket, Prefix=key)
+    return len(found.get("Uploads", []))
+
+
+def tidy(stack: Stack) -> dict[str, int]:
+    """Lets the timer's tick come now; returns what it ended."""
+    payload = (ROOT / "events" / "upload" / "tidy.json").read_bytes()
+    answer = stack.aws("lambda").invoke(FunctionName=stack.resources["UploadTidyFunction"], Payload=payload)
+    document: dict[str, int] = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, document
+    return document
+
+
+def gone(stack: Stack, object_id: str) -> bool:
+    """Says whether nothing is recorded under an id any more."""
+    return stack.api.get(f"/objects/{object_id}").status_code == 404
+
+
+def counts(stack: Stack, project: str) -> dict[str, int]:
+    """Reads how many records a project has of each state, without the states it has none of."""
+    tallies = call(stack, "GET", f"/projects/{project}/analytics", 200)["counts"]
+    return {state: tally["objects"] for state, tally in tallies.items() if tally["objects"]}
+
+
+def ledger_of(stack: Stack) -> Ledger:
+    """Reaches the ledger behind the API's back; the environment holds the credentials."""
+    objects, projects, operations = (stack.resources[f"{name}Table"] for name in ("Objects", "Projects", "Operations"))
+    return Ledger(tables(objects=objects, projects=projects, operations=operations, region=REGION, host=stack.endpoint))
+
+
+def eventually[T](ask: Callable[[], T], good: Callable[[T], bool], seconds: float = 60) -> T:
+    """Asks until the answer is good, and returns it."""
+    end = time.monotonic() + seconds
+    while not good(value := ask()):
+        assert time.monotonic() < end, f"waited {seconds} s in vain; last: {value}"
+        time.sleep(0.3)
+    return value
+
+
+def a_film(size: int) -> bytes:
+    """Makes an MP4 of so many bytes. Its media is noise that repeats at a prime distance, so that no two parts of it are alike."""
+    head = (24).to_bytes(4) + b"ftypmp42\0\0\0\0mp42isom" + (8).to_bytes(4) + b"moov"
+    media = size - len(head)
+    noise = random.Random(size).randbytes(1_000_003)
+    return head + media.to_bytes(4) + b"mdat" + (noise * (media // len(noise) + 1))[: media - 8]
