@@ -265,7 +265,8 @@ def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]
 
 def uploaded(result: Uploaded) -> dict[str, Any]:
     """Answers with what was stored."""
-    return {**answers.record(result.record, services.serving.url(result.record)), "warnings": list(result.warnings)}
+    # no signed URL: an answer is kept under its Idempotency-Key for longer than one lives
+    return {**answers.record(result.record, services.serving.public_url(result.record)), "warnings": list(result.warnings)}
 
 
 def result_of(number: int, result: Uploaded | Exception) -> dict[str, Any]:

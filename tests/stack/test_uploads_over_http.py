@@ -206,7 +206,8 @@ def test_an_object_lies_under_the_session_layout_where_that_is_asked_for(stack: 
     layout = {"name": "session", "persona": "baby-boomer", "session": "s-1"}
     record = uploaded(stack, opened(stack), an_image(1), stocktake_options=json.dumps({"layout": layout}))
     assert re.fullmatch(r"images/s-1/baby-boomer/\d{13}-[0-9A-Z]{16}\.png", record["key"])
-    assert requests.get(record["url"], timeout=10).content == an_image(1)
+    url = call(stack, "GET", f"/objects/{record['object_id']}", 200)["url"]
+    assert requests.get(url, timeout=10).content == an_image(1)
 
 
 def test_imports_are_off_unless_hosts_are_named(stack: Stack) -> None:

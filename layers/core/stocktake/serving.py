@@ -102,9 +102,15 @@ class Serving:
         if record.state is not State.STORED:
             return None
         if self._public_base_url:
-            return f"{self._public_base_url}/{quote(record.key)}"
+            return self.public_url(record)
         saved_as = record.file_name if needs_attachment(record.content_type) else None
         return self._store.presign_get(record.key, seconds=self._presigned_seconds, file_name=saved_as)
+
+    def public_url(self, record: Record) -> str | None:
+        """Returns the public URL of stored bytes; None where the bucket has none. A signed one is for whoever asks for the record."""
+        if record.state is not State.STORED or not self._public_base_url:
+            return None
+        return f"{self._public_base_url}/{quote(record.key)}"
 
     def redirect(self, object_id: str, headers: Mapping[str, str]) -> Served:
         """Says where the bytes are, or that the caller has them.

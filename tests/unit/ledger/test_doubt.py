@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -267,3 +268,21 @@ def test_tables_of_two_deployments_do_not_meet(deploy: Callable[..., Deployment]
 def test_the_host_of_a_local_dynamodb_is_used_for_all(aws: None) -> None:
     local = tables(objects="a", projects="b", operations="c", region="eu-west-1", host="http://127.0.0.1:4598")
     assert local.client.meta.endpoint_url == "http://127.0.0.1:4598"
+
+
+def test_an_endpoint_is_worked_out_once_for_an_operation(aws: None) -> None:
+    connection = tables(objects="a", projects="b", operations="c", region="eu-west-1").connection
+    client: Any = connection.client
+    asked: list[str] = []
+    provider = client._ruleset_resolver._provider
+    real = provider.resolve_endpoint
+
+    def counted(**parameters: Any) -> Any:
+        asked.append(parameters["Region"])
+        return real(**parameters)
+
+    provider.resolve_endpoint = counted
+    for _ in range(3):
+        with contextlib.suppress(client.exceptions.ResourceNotFoundException):
+            client.get_item(TableName="a", Key={"shard": {"S": "00"}, "key": {"S": "k"}})
+    assert asked == ["eu-west-1"]

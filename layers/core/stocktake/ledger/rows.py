@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.parsers import JSONParser, ResponseParserFactory
+from botocore.serialize import JSONSerializer
 from pynamodb.attributes import Attribute, UnicodeAttribute
 from pynamodb.connection import Connection
 from pynamodb.constants import NUMBER
@@ -195,9 +196,31 @@ def _make_client(connection: Connection) -> None:
     usual = session.get_component("response_parser_factory")
     session.register_component("response_parser_factory", _PlainParserFactory())
     try:
-        assert connection.client is not None
+        client = connection.client
     finally:
         session.register_component("response_parser_factory", usual)
+    assert client is not None
+    raw: Any = client
+    raw._serializer = _PlainJsonSerializer()  # private to botocore, as is what follows
+    _remember_endpoint(raw)
+
+
+def _remember_endpoint(client: Any) -> None:
+    """Makes a DynamoDB client work out its endpoint once for each operation.
+
+    botocore does it for every call, and reads every table's name in the request for it, in case one is an ARN of another account: a tenth
+    of what a transaction costs. Ours are names, so that one operation has one endpoint for the life of a client.
+    """
+    resolver = client._ruleset_resolver
+    construct, known = resolver.construct_endpoint, dict[str, Any]()
+
+    def remembered(operation_model: Any, call_args: Any, request_context: Any) -> Any:
+        name = operation_model.name
+        if name not in known:
+            known[name] = construct(operation_model, call_args, request_context)
+        return known[name]
+
+    resolver.construct_endpoint = remembered
 
 
 def _bound[Row: Model](row: type[Row], table_name: str, connection: Connection) -> type[Row]:
@@ -221,6 +244,13 @@ class _PlainJsonParser(JSONParser):
         parsed = self._parse_body_as_json(response["body"])  # type: ignore[attr-defined]  # private to botocore, hence not in its stubs
         self._inject_response_metadata(parsed, response["headers"])  # type: ignore[attr-defined]  # as above
         return parsed
+
+
+class _PlainJsonSerializer(JSONSerializer):
+    """Sends what it is given: PynamoDB and our bulk reads write DynamoDB's JSON themselves, without blobs and timestamps."""
+
+    def _serialize(self, serialized: Any, value: Any, shape: Any, key: Any = None) -> None:
+        serialized.update(value)
 
 
 class _PlainParserFactory(ResponseParserFactory):
@@ -320,37 +350,40 @@ def object_row(row: type[ObjectRow], record: Record, *, shard: str, project: str
         InvalidRequest: the metadata is not JSON, or text that is no Unicode stands somewhere.
         TooLarge: the row would be over MAX_ROW_BYTES.
     """
-    made = row(
-        shard=shard,
-        key=record.key,
-        project=project,
-        project_id=record.project_id,
-        object_id=record.object_id,
-        epoch=record.epoch,
-        state=record.state.value,
-        size=record.size,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
-        version=record.version,
-        layout=record.layout,
-        etag=record.etag,
-        sha256=record.sha256,
-        content_type=record.content_type,
-        cache_control=record.cache_control,
-        file_name=record.file_name,
-        metadata=json_text(record.metadata, "the metadata"),
-        generation_id=record.generation_id,
-        source=record.source,
-        expires_at=record.expires_at,
-        sealed=record.sealed,
-        output=record.output,
-        original_url=record.original_url,
-        width=record.width,
-        height=record.height,
-        write_id=write_id,
-    )
+    values: dict[str, Any] = {
+        "shard": shard,
+        "key": record.key,
+        "project": project,
+        "project_id": record.project_id,
+        "object_id": record.object_id,
+        "epoch": record.epoch,
+        "state": record.state.value,
+        "size": record.size,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "version": record.version,
+        "layout": record.layout,
+        "etag": record.etag,
+        "sha256": record.sha256,
+        "content_type": record.content_type,
+        "cache_control": record.cache_control,
+        "file_name": record.file_name,
+        "metadata": json_text(record.metadata, "the metadata"),
+        "generation_id": record.generation_id,
+        "source": record.source,
+        "expires_at": record.expires_at,
+        "sealed": record.sealed,
+        "output": record.output,
+        "original_url": record.original_url,
+        "width": record.width,
+        "height": record.height,
+        "write_id": write_id,
+    }
+    # what is absent is not set: PynamoDB takes as long for a None as for a value
+    made = row(**{name: value for name, value in values.items() if value is not None})
     try:
-        size = sum(len(name) + len(str(next(iter(value.values()))).encode()) for name, value in made.serialize().items())
+        # not serialized for it: that takes as long as the rest of writing a row
+        size = sum(len(name) + len(str(value).encode()) for name, value in made.attribute_values.items() if value is not None)
     except UnicodeEncodeError as error:
         raise InvalidRequest(
             f"the record of {record.key!r} holds text with a lone surrogate, which is no Unicode: send valid UTF-8"
