@@ -155,7 +155,7 @@ def test_an_output_that_was_refused_and_removed_is_not_one_the_job_had(world: Wo
     job = a_job(world)
     record = put_output(world, job)
     world.object_deletions.delete(record.object_id, why="refused: unsupported-type")
-    assert (now(world, job).status, shown(world, job)) == ("running", ["pending"])
+    assert (now(world, job).status, shown(world, job)) == ("running", ["awaited"])
 
 
 @pytest.mark.parametrize("by", ["the same request", "another request"])

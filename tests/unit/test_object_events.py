@@ -100,7 +100,7 @@ def test_the_event_of_our_own_upload_changes_nothing(world: World) -> None:
 def test_an_adopted_object_of_the_current_layout_keeps_the_id_in_its_key(world: World) -> None:
     record = world.upload()
     world.ledger.move(record, None, gated=False)
-    adopted = world.aligner().align(record.key).after
+    adopted = world.aligner("reconciliation").align(record.key).after
     assert adopted is not None
     assert adopted.object_id == record.object_id
 

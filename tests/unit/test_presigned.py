@@ -33,7 +33,7 @@ from stocktake.errors import (
     UploadIncomplete,
     UploadNotFound,
 )
-from stocktake.model import Announced, Details, Quota, Record, Reserved, State
+from stocktake.model import Announced, Details, NewObject, Quota, Record, Reserved, State
 from stocktake.presigned import Upload
 from stocktake.storage import Profile, SignedRequest
 from stocktake.storage.memory import MemoryStore
@@ -985,3 +985,44 @@ def test_the_loser_of_a_race_with_an_abort_is_told(world: World) -> None:
         world.presigned.abort(upload.record.object_id)
     assert end()
     assert list(world.counts()) == ["STORED"]
+
+
+def test_an_upload_that_is_being_ended_is_committed_by_no_other_way_in(world: World) -> None:
+    body = an_image()
+    job = world.generations.create("p1", {}, (), 1, world.reserve())
+    details = Details(generation_id=job.generation_id, output=0)
+    announced = Announced("image/png", len(body), hashlib.sha256(body).hexdigest(), details=details)
+    upload = world.presigned.begin("p1", announced, world.reserve())
+    seen: list[type[Exception]] = []
+
+    def rival(operation: str, key: str | None) -> None:
+        if operation == "list_multipart_uploads":  # the abort has marked the record, and begins to erase
+            world.store.on_call = None
+            try:
+                world.uploads.put("p1", NewObject(body, None, details), world.reserve())
+            except StocktakeError as error:
+                seen.append(type(error))
+
+    world.store.on_call = rival
+    world.presigned.abort(upload.record.object_id)
+    assert seen and issubclass(seen[0], Conflict)
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_an_intent_whose_url_is_out_is_not_withdrawn_by_a_quota_that_another_request_meets(world: World) -> None:
+    body = an_image()
+    announced = Announced("image/png", len(body), hashlib.sha256(body).hexdigest())
+    reserved = world.reserve()
+    upload = world.presigned.begin("p1", announced, reserved)
+    world.uploads.set_quota("p1", Quota(objects=0))
+    with pytest.raises(QuotaExceeded):
+        world.presigned.begin("p1", announced, replace(reserved, is_retry=True))
+    assert world.ledger.record(upload.record.key) == upload.record
+
+
+def test_late_bytes_of_an_upload_of_ours_are_adopted_by_no_event(world: World) -> None:
+    upload = begin(world, HTML)
+    world.ledger.move(upload.record, None, gated=False)  # as if its tombstone had been lost too
+    assert send(world, upload, HTML) == 200
+    assert world.aligner().align(upload.record.key).outcome is Outcome.LATE
+    assert world.ledger.record(upload.record.key) is None

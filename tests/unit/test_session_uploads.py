@@ -68,7 +68,7 @@ def test_an_event_commits_a_session_upload_whose_commit_was_lost(world: World) -
 def test_an_object_in_a_session_without_a_record_is_nobodys(world: World) -> None:
     record = world.upload(session_place=BOTH)
     world.ledger.move(record, None, gated=False)
-    assert world.aligner().align(record.key).outcome is Outcome.NO_PROJECT
+    assert world.aligner("reconciliation").align(record.key).outcome is Outcome.NO_PROJECT
     assert (world.counts(), world.bucket_keys()) == ({}, {record.key})
 
 

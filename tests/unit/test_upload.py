@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from stocktake.errors import (
-    Conflict,
     InvalidKey,
     InvalidRequest,
     LedgerError,
+    ObjectDeleted,
     ObjectExists,
     ProjectClosed,
     ProjectExists,
@@ -19,7 +20,7 @@ from stocktake.errors import (
     TooLarge,
     UnsupportedType,
 )
-from stocktake.model import State
+from stocktake.model import NewObject, State
 from tests.unit.world import Crash, World, an_image
 
 
@@ -188,7 +189,7 @@ def test_an_upload_whose_own_event_committed_it_first_succeeds_once(world: World
     assert list(world.counts()) == ["STORED"]
 
 
-def test_an_upload_slower_than_its_intent_lives_is_told_to_come_again_and_leaves_nothing(world: World) -> None:
+def test_an_upload_slower_than_its_intent_lives_is_recorded_all_the_same(world: World) -> None:
     real = world.ledger.move
 
     def forgotten(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
@@ -198,9 +199,40 @@ def test_an_upload_slower_than_its_intent_lives_is_told_to_come_again_and_leaves
         return real(before, after, gated=gated)
 
     world.ledger.move = forgotten  # type: ignore[method-assign]  # a race, injected
-    with pytest.raises(Conflict, match="upload it again"):
+    assert world.upload().state is State.STORED
+    assert world.tells_one_story()
+    assert list(world.counts()) == ["STORED"]
+
+
+def test_an_upload_whose_object_was_deleted_meanwhile_stays_deleted(world: World) -> None:
+    def delete(operation: str, key: str | None) -> None:
+        if operation == "put" and key is not None:
+            world.store.on_call = None
+            record = world.ledger.record(key)
+            assert record is not None
+            world.object_deletions.delete(record.object_id)
+
+    world.store.on_call = delete
+    with pytest.raises(ObjectDeleted):
         world.upload()
     assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_an_upload_that_lost_its_record_to_a_retry_leaves_the_retry_its_bytes(world: World) -> None:
+    real, reserved = world.ledger.move, world.reserve()
+    new = NewObject(an_image())
+
+    def overtaken(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+        if before is not None and before.state is State.PENDING and after is not None:
+            world.ledger.move = real  # type: ignore[method-assign]  # once
+            real(before, None, gated=False)
+            world.uploads.put("p1", new, replace(reserved, is_retry=True))
+        return real(before, after, gated=gated)
+
+    world.ledger.move = overtaken  # type: ignore[method-assign]  # a race, injected
+    record = world.uploads.put("p1", new, reserved).record
+    assert record.state is State.STORED
+    assert world.tells_one_story()
 
 
 @pytest.mark.parametrize("step", range(12))

@@ -35,6 +35,7 @@ from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.storage import Store
+from stocktake.storage.rules import INTENT
 
 _ATTEMPTS = 5
 
@@ -58,6 +59,7 @@ class Outcome(enum.StrEnum):
     PROJECT_CLOSED = "project_closed"
     DIFFERS = "differs"  # an intent whose object is not the one announced: left for reconciliation
     HELD = "held"  # quarantined, inline, external or being ended: its own flow decides
+    LATE = "late"  # bytes of an upload of ours that came after its intent had ended: reconciliation reports them
     DELETED = "deleted"  # an object that was deleted by request, and whose bytes came late
 
 
@@ -121,6 +123,8 @@ class Aligner:
             return Alignment(Outcome.UNKNOWN_KEY, None, None)
         if parsed.object_id is not None and self.deletions.why_deleted(parsed.object_id) is not None:
             return Alignment(Outcome.DELETED, None, None)
+        if self.source == "event" and INTENT in stored.metadata:
+            return Alignment(Outcome.LATE, None, None)
         stem = self.owner_of(parsed)
         if stem is None:
             return Alignment(Outcome.NO_PROJECT, None, None)

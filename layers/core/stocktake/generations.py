@@ -240,9 +240,14 @@ class Generations:
         record, object_id = records.get(row.document["key"]), row.document["object_id"]
         if record is not None and record.object_id == object_id:
             return Output(number, object_id, record.state.lower(), record)
-        if self._deletions.why_deleted(object_id) == REQUESTED:
+        why = self._deletions.why_deleted(object_id)
+        if why == REQUESTED:
             return Output(number, object_id, "deleted", None)
-        return Output(number, object_id, "pending" if document["ended_at"] is None else "failed", None)
+        if document["ended_at"] is not None:
+            return Output(number, object_id, "failed", None)
+        # refused, aborted, or over without bytes: the number waits for another attempt
+        is_beginning = why is None and row.document["begun_at"] + _BEGINNING_MS > self._now()
+        return Output(number, object_id, "pending" if is_beginning else "awaited", None)
 
     def _operation(self, generation_id: str, project: Project | None = None) -> Operation:
         """Reads the row of a job that belongs to `project`, or to the one it names, as that is now."""
@@ -262,5 +267,5 @@ def _status(document: Mapping[str, Any], outputs: Collection[Output]) -> str:
         return "completed"
     if document["ended_at"] is not None:
         return "partly_failed" if stored else "failed"
-    begun = document["started_at"] is not None or any(output.status != "awaited" for output in outputs)
+    begun = document["started_at"] is not None or any(output.object_id is not None for output in outputs)
     return "running" if begun else "queued"

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from stocktake.checks import Inspected
+from stocktake.confirmation import ENDED
 from stocktake.errors import Conflict, InvalidRequest, ObjectDeleted, ObjectUnavailable, ProjectClosed, QuotaExceeded, RecordChanged
 from stocktake.layouts import build_current, build_session, project_stem
 from stocktake.ledger import Ledger
@@ -105,7 +106,7 @@ class Intents:
         Raises:
             InvalidRequest, InvalidKey: the details cannot be kept.
             ProjectNotFound, ProjectClosed: the project takes no uploads.
-            QuotaExceeded: the project may not hold it; nothing is left behind.
+            QuotaExceeded: the project may not hold it; what this call wrote is gone again.
             ObjectDeleted: a retry of what has been stored and deleted meanwhile.
             ObjectUnavailable: a retry of what has been stored, and is lost or set aside by now.
             Conflict: the identity was used for other bytes.
@@ -116,14 +117,15 @@ class Intents:
             intent = self._intent(project, reserved, inspected, details, size=size, sha256=sha256, source=source)
             now = self._now()
             intent = replace(intent, updated_at=now, expires_at=now + lives_ms, original_url=original_url)
+            is_ours = True
             try:
                 written = self._ledger.move(None, intent, gated=True)
             except RecordChanged:
-                written = self._begun_before(intent)
+                written, is_ours = self._begun_before(intent), False
             if reserved.is_retry:
                 self._check_not_deleted(written)
             if written.state is State.PENDING:
-                self._check_quota(project, written)
+                self._check_quota(project, written, is_ours=is_ours)
             return written
 
         project = self._remembered(project_id)
@@ -174,12 +176,15 @@ class Intents:
         )
 
     def commit(self, intent: Record, stored: StoredObject, inspected: Inspected | None = None) -> Record:
-        """Makes the record STORED: the bucket has confirmed the object.
+        """Makes the record STORED: the bucket has confirmed the object. An intent that was withdrawn as over is recorded anew.
 
         Raises:
             ProjectClosed: the project was deleted meanwhile; the bytes are gone again.
-            Conflict: the intent was withdrawn meanwhile; the bytes are gone again.
+            ObjectDeleted: the object was deleted meanwhile; the bytes are gone again.
+            Conflict: someone else has the record by now; the bytes are theirs.
         """
+        if intent.source == ENDED:
+            raise _ended(intent)
         after = replace(intent, state=State.STORED, etag=stored.etag, updated_at=self._now(), expires_at=None)
         if inspected is not None:
             after = replace(after, content_type=inspected.content_type, width=inspected.width, height=inspected.height)
@@ -193,10 +198,22 @@ class Intents:
         except RecordChanged as lost:
             current = self._ledger.record(intent.key)
             if current is None:
-                self._deletions.erase(intent.key)
-            elif current.object_id == intent.object_id and current.state is State.STORED:
+                return self._commit_anew(after)
+            if current.object_id == intent.object_id and current.state is State.STORED:
                 return current  # the event of our own put committed it first
-            raise Conflict(f"the upload {intent.object_id} took longer than its intent lives and was withdrawn: upload it again") from lost
+            raise Conflict(f"the upload {intent.object_id} was ended while its bytes came: upload it again") from lost
+
+    def _commit_anew(self, after: Record) -> Record:
+        """Records what is stored and has no record any more. Never erases on doubt: a retry may have met these bytes and claimed them."""
+        try:
+            self._deletions.check_not_deleted(after.object_id)
+        except ObjectDeleted:
+            self._deletions.erase(after.key)  # as its deletion does, now and at its sweep
+            raise
+        try:
+            return self._ledger.move(None, after, gated=True)
+        except RecordChanged as lost:
+            raise Conflict(f"the upload {after.object_id} is being sent by another request: ask for the object, then decide") from lost
 
     def withdraw(self, intent: Record) -> bool:
         """Removes an intent while it is one; False, and nothing removed, where it was committed meanwhile."""
@@ -224,6 +241,8 @@ class Intents:
         current = self._ledger.record(intent.key)
         if current is None:
             raise RecordChanged(f"the upload {intent.object_id} was withdrawn at this moment: upload it again")
+        if current.source == ENDED:
+            raise _ended(current)
         if (current.object_id, current.size, current.sha256) != (intent.object_id, intent.size, intent.sha256):
             raise Conflict(f"the identity {intent.object_id} is taken by other bytes: use a new Idempotency-Key, or another output number")
         if current.state not in (State.PENDING, State.STORED):
@@ -240,19 +259,23 @@ class Intents:
             self.withdraw(written)
             raise
 
-    def _check_quota(self, project: Project, intent: Record) -> None:
-        # of an intent found as well: whoever wrote it may have died before asking
+    def _check_quota(self, project: Project, intent: Record, *, is_ours: bool) -> None:
+        # of an intent found as well: whoever wrote it may have died before asking. But that one is left to its end, for its URL may be out
         if project.quota is None:
             return
         counts = self._ledger.counts(project.project_id)
         held = sum((tally for state, tally in counts.items() if state is not State.MISSING), Tally())
         quota = project.quota
         for what, would_hold, most in (("objects", held.objects, quota.objects), ("bytes", held.bytes, quota.bytes)):
-            if most is not None and would_hold > most and self.withdraw(intent):
+            if most is not None and would_hold > most and (not is_ours or self.withdraw(intent)):
                 raise QuotaExceeded(
                     f"project {project.project_id!r} would hold {would_hold} {what} and may hold {most}, uploads under way included: "
                     "delete objects, wait for uploads to end, or raise its quota"
                 )
+
+
+def _ended(intent: Record) -> RecordChanged:
+    return RecordChanged(f"the upload {intent.object_id} is being ended at this moment: upload it again")
 
 
 def key_of(project_id: str, reserved: Reserved, extension: str, place: SessionPlace | None) -> str:
