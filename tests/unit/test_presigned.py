@@ -560,6 +560,17 @@ def test_parts_without_checksums_are_read_back_bit_by_bit_and_then_committed(a_w
     assert complete(world, upload, HASHES).state is State.STORED
 
 
+def test_other_bytes_of_the_size_of_a_part_are_found_when_they_are_read_back(a_world: Callable[..., World]) -> None:
+    world = a_world(UNABLE)
+    upload = begin_parts(world)
+    send_parts(world, upload, 1, 3)
+    [(_, request)] = world.presigned.sign_parts(upload.record.object_id, {2: HASHES[1]}).values()
+    assert world.store.fetch(request, bytes(PART)).status == 200
+    with pytest.raises(ConfirmationFailed, match=r"part 2 in the bucket is not the one"):
+        complete(world, upload, HASHES)
+    assert list(world.counts()) == ["PENDING"]
+
+
 def test_parts_without_checksums_are_not_committed_on_the_word_of_fewer_hashes_than_parts(a_world: Callable[..., World]) -> None:
     world = a_world(UNABLE)
     upload = begin_parts(world)

@@ -1,7 +1,8 @@
 """Confirmation: is the object that arrived by a presigned URL the one that was announced, and is it one we take?
 
-The store checked size, type and SHA-256 as the URL was signed over them. It is asked for them again all the same, because a URL is only as
-strict as the store; and the bytes are read, because a signature says who wrote them and not what they are.
+The store checked what the URL was signed over: size, type and SHA-256, of parts on some stores the size alone. It is asked for them again
+all the same, because a URL is only as strict as the store; and the bytes are read, because a signature says who wrote them and not what
+they are.
 """
 
 from __future__ import annotations

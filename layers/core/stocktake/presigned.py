@@ -5,9 +5,11 @@ begin -> PUT of the one URL                         -> complete -> STORED
 begin -> sign parts -> PUT of each part's URL, ...  -> complete -> STORED
 ```
 
-`begin` writes the intent. A URL is signed over length, type, SHA-256 and the intent's id, and only writes a key that is empty. `complete`
-asks the bucket for size and checksum, reads the bytes, and commits; the event of the object does the same for an upload whose caller
-never comes back. What turns out to be none we take is deleted with a tombstone, so that the URL, which still lives, leaves nothing.
+`begin` writes the intent. A URL is signed over length, type, SHA-256 and the intent's id, and only writes a key that is empty; a part's is
+signed over its length, and over its SHA-256 where the store keeps those of parts. `complete` asks the bucket for size and checksum, reads
+the bytes, and commits; the event of the object does the same for an upload whose caller never comes back, unless the bytes of parts can
+be told only by the hashes that `complete` is given. What turns out to be none we take is deleted with a tombstone, so that the URL, which
+still lives, leaves nothing.
 
 An upload that is aborted, or whose time is over and that has no bytes, is ended: first its record is marked, by compare-and-set, so that
 either somebody had committed it or nobody can any more; only then is anything erased, and with a tombstone too, because a PUT that began
@@ -152,7 +154,7 @@ class PresignedUploads:
         return Upload(record, None, document["part_bytes"], _count(record.size, document["part_bytes"]), tuple(parts))
 
     def sign_parts(self, upload_id: str, wanted: Mapping[int, str]) -> dict[int, tuple[int, SignedRequest]]:
-        """Signs the PUTs of some parts, each over its length and SHA-256; returns size and request by number.
+        """Signs the PUTs of some parts, each over its length and, where it is kept, its SHA-256; returns size and request by number.
 
         Args:
             wanted: SHA-256 in hex by part number, from 1; at most PARTS_AT_ONCE.

@@ -274,7 +274,7 @@ def test_parts_are_of_one_size_and_only_the_last_may_be_small(bodies: tuple[byte
         assert store.keys() == []
 
 
-def test_a_store_that_keeps_no_checksums_gives_none_and_still_holds_bytes_against_them() -> None:
+def test_a_store_that_keeps_no_checksums_gives_none_and_holds_one_put_against_them_and_no_parts() -> None:
     store = MemoryStore(now=lambda: 0, profile=UNABLE)
 
     assert put(store).sha256 is None
@@ -283,6 +283,9 @@ def test_a_store_that_keeps_no_checksums_gives_none_and_still_holds_bytes_agains
     store.remove("k")
     assert store.fetch(a_signed_put(store), b"evil").status == 400
     upload_id = an_upload(store, b"part")
+    other = store.presign_part("k", upload_id, 1, seconds=60, size=4, sha256="0" * 64)
+    assert other.headers == {"Content-Length": "4"}
+    assert [store.fetch(other, body).status for body in (b"evil!", b"evil")] == [400, 200]
     assert [part.sha256 for part in store.list_parts("k", upload_id) or ()] == [None]
     done = complete(store, upload_id)
     assert (done.sha256, done.parts_sha256) == (None, None)

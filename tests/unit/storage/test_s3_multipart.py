@@ -14,6 +14,7 @@ from botocore.exceptions import ConnectionClosedError
 from stocktake.errors import (
     BucketNotFound,
     ConfirmationFailed,
+    InvalidRequest,
     ObjectExists,
     StocktakeError,
     StorageDenied,
@@ -101,6 +102,17 @@ def test_a_store_without_conditional_puts_is_signed_none(plain: S3Store) -> None
 
     assert "If-None-Match" not in request.headers
     assert "if-none-match" not in signed_names(request)
+
+
+def test_a_part_is_signed_without_its_checksum_for_a_store_that_keeps_none(plain: S3Store) -> None:
+    """R2 answers 501 NotImplemented to any UploadPart with x-amz-checksum-sha256 (Alos-no/Cloudflare.NET#43)."""
+    part = plain.presign_part("k", "id", 7, seconds=60, size=5, sha256=DIGESTS[0].hex())
+
+    assert part.headers == {"Content-Length": "5"}
+    assert signed_names(part) == {"host", "content-length"}
+    assert "checksum" not in part.url.lower()
+    with pytest.raises(InvalidRequest):
+        plain.presign_part("k", "id", 7, seconds=60, size=5, sha256="none")
 
 
 def test_signing_sends_nothing(store: S3Store, wire: Wire) -> None:

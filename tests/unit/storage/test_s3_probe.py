@@ -45,7 +45,9 @@ class SmallStore:
     undeletable: str = ""
     names_versions: bool = False
     keeps_sha256: bool = True
-    parts: str = "kept"  # or "unknown" (501), "unlisted", "unsaid" (taken, and HEAD does not tell), "refused" (400 to complete)
+    # "kept", "unknown" (501), "untaken" (501 to a part with a checksum, as R2), "unlisted", "unsaid" (taken, and HEAD does not tell),
+    # or "refused" (400 to complete)
+    parts: str = "kept"
     checksums: dict[str, str] = field(default_factory=dict)
     uploads: set[str] = field(default_factory=set)
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -95,6 +97,8 @@ class SmallStore:
             self.uploads.discard(key)
             return bare(204)
         if request.method == "PUT":
+            if self.parts == "untaken" and "x-amz-checksum-sha256" in request.headers:
+                return refusal(501, "NotImplemented")
             self.checksums[key] = request.headers["x-amz-checksum-sha256"]
             return bare(200, ETag="e")
         if request.method == "GET":
@@ -210,7 +214,7 @@ def test_a_store_keeps_checksums_when_head_gives_them_back(client: S3Client, wir
     assert small.objects == {}
 
 
-@pytest.mark.parametrize("parts", ["kept", "unknown", "unlisted", "unsaid", "refused"])
+@pytest.mark.parametrize("parts", ["kept", "unknown", "untaken", "unlisted", "unsaid", "refused"])
 def test_a_store_keeps_checksums_of_parts_when_head_gives_their_hash(client: S3Client, wire: Wire, seconds: Clock, parts: str) -> None:
     small = SmallStore(parts=parts)
 

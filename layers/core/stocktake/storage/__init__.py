@@ -249,7 +249,10 @@ class Store(Protocol):
         ...
 
     def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
-        """Signs the PUT of one part of exactly these bytes, for `seconds` (1 to 604800); asks nothing of the bucket.
+        """Signs the PUT of one part of this size, for `seconds` (1 to 604800); asks nothing of the bucket but, once, its profile.
+
+        Where `profile().keeps_parts_sha256`, its SHA-256 is signed too, and the store refuses other bytes. Elsewhere any bytes of the size
+        are taken, because a store may refuse every part that comes with a checksum (R2): read them back before they count.
 
         All parts but the last must have one size, of 5 MiB to 5 GiB (R2, "Upload objects: part size limits"). A part that is sent again
         replaces the one before.
@@ -257,7 +260,7 @@ class Store(Protocol):
         Args:
             number: 1 to 10,000, the part's place.
             size: bytes.
-            sha256: hex.
+            sha256: hex, of the part.
 
         Raises:
             InvalidRequest: other `seconds` or `number`, or no SHA-256.

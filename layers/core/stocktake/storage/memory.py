@@ -153,7 +153,7 @@ class MemoryStore:
             ordering: `directory` sorts path by path, `a/b` before `a-b`, and listing after a key drops what UTF-8 order would still give.
             versioning: overwritten and removed objects stay as versions.
             profile: what `profile()` says instead of the truth, to make a flow take its other road. Checksums that it does not keep are
-                not given.
+                not given, and those of parts neither signed nor checked.
             min_part_bytes: how small a part may be that is not the last; a test of a flow need not move megabytes.
         """
         self._bucket = bucket
@@ -283,7 +283,8 @@ class MemoryStore:
                 return Answer(404)
             if signed.method == "GET":
                 return self._fetched(signed)
-            if sent["content-length"] != str(len(body)) or sent["x-amz-checksum-sha256"] != checksum(hashlib.sha256(body).hexdigest()):
+            arrived = checksum(hashlib.sha256(body).hexdigest())
+            if sent["content-length"] != str(len(body)) or sent.get("x-amz-checksum-sha256", arrived) != arrived:
                 return Answer(400)
             return self._taken(signed, sent, body)
 
@@ -494,7 +495,9 @@ class MemoryStore:
 
     def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
         """Signs the PUT of a part that `fetch` answers. See `Store.presign_part`."""
-        headers = {"Content-Length": str(size), "x-amz-checksum-sha256": checksum(sha256)}
+        headers, announced = {"Content-Length": str(size)}, checksum(sha256)
+        if self._profile.keeps_parts_sha256:
+            headers["x-amz-checksum-sha256"] = announced
         return self._sign("presign_part", key, seconds, headers, part=(upload_id, check_part_number(number)))
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:

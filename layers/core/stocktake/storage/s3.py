@@ -364,16 +364,17 @@ class S3Store:
         return self._multipart.begin(check_key(key), content_type, metadata, cache_control, content_disposition)
 
     def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
-        """Signs the PUT of a part without asking the store. See `Store.presign_part`."""
-        return self._requests.signed(
-            "upload_part",
-            seconds,
-            Key=check_key(key),
-            UploadId=upload_id,
-            PartNumber=check_part_number(number),
-            ContentLength=size,
-            ChecksumSHA256=checksum(sha256),
-        )
+        """Signs the PUT of a part; asks the store nothing but, once, its profile. See `Store.presign_part`."""
+        parameters: dict[str, Any] = {
+            "Key": check_key(key),
+            "UploadId": upload_id,
+            "PartNumber": check_part_number(number),
+            "ContentLength": size,
+        }
+        announced = checksum(sha256)
+        if self.profile().keeps_parts_sha256:
+            parameters["ChecksumSHA256"] = announced
+        return self._requests.signed("upload_part", seconds, **parameters)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part] | None:
         """Reads every page of ListParts. See `Store.list_parts`."""

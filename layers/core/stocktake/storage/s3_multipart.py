@@ -1,8 +1,9 @@
 """Uploads in parts: begun, looked at and completed once, however often a reply is lost.
 
 Checksums: an upload begun with SHA256 takes one for each part, wants them again to complete, and keeps the hash of hashes (`COMPOSITE`;
-AWS and R2 have no other kind of SHA-256 for parts: R2, "S3 API compatibility", Checksum Types). Whether the store does that is asked of
-the profile; where it does not, each part's signed checksum is still there for a store that holds bytes against it.
+AWS has no other kind of SHA-256 for parts). Whether the store does that is asked of the profile. Where it does not, nothing of it is
+sent: R2 answers 501 NotImplemented to any UploadPart with x-amz-checksum-sha256 (Alos-no/Cloudflare.NET#43; R2, "S3 API compatibility",
+UploadPart, lists Content-MD5 alone), and what arrived is told only by reading it back.
 """
 
 from __future__ import annotations
