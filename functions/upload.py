@@ -19,7 +19,7 @@ from stocktake.idempotency import Answer, Attempt
 from stocktake.layouts import project_stem
 from stocktake.model import NewObject, Reserved
 from stocktake.problems import make_api, out_of_time, problem_of, text_body
-from stocktake.requests import Body, ListQuery, NoBody, NoQuery, RecentQuery, read_body, read_id, read_query
+from stocktake.requests import Body, ListQuery, NoBody, NoQuery, read_body, read_id, read_query
 from stocktake.services import services
 from stocktake.upload_requests import (
     Base64ObjectBody,
@@ -27,6 +27,7 @@ from stocktake.upload_requests import (
     CompletionBody,
     ContentQuery,
     GenerationReportBody,
+    GenerationsQuery,
     ImportBody,
     NewGenerationBody,
     NewProjectBody,
@@ -164,10 +165,10 @@ def create_generation(project_id: str) -> Response[str]:
 
 @api.get("/projects/<project_id>/generations")
 def list_generations(project_id: str) -> dict[str, Any]:
-    """Answers with the newest jobs of a project."""
-    limit = read_query(RecentQuery, api.current_event.query_string_parameters).limit
-    jobs = services.generations.recent(read_id(project_id), limit)
-    return {"generations": [answers.generation(job, services.serving.url) for job in jobs]}
+    """Answers with one page of a project's jobs, newest first, without their images."""
+    query = read_query(GenerationsQuery, api.current_event.query_string_parameters)
+    jobs, following = services.generations.recent(read_id(project_id), query.limit, query.cursor)
+    return {"generations": [answers.listed_generation(job) for job in jobs], "cursor": following}
 
 
 @api.get("/generations/<generation_id>")
@@ -191,7 +192,7 @@ def report_generation(generation_id: str) -> dict[str, Any]:
 def list_objects(project_id: str) -> dict[str, Any]:
     """Answers with one page of a project's records."""
     query = read_query(ListQuery, api.current_event.query_string_parameters)
-    records, following = services.serving.page(read_id(project_id), query.limit, query.cursor)
+    records, following = services.serving.page(read_id(project_id), query.limit, query.cursor, fits=answers.room_for_records())
     return {"objects": [answers.record(record) for record in records], "cursor": following}
 
 

@@ -37,6 +37,7 @@ from tests.functions.conftest import (
     event,
     sent,
 )
+from tests.unit.ledger.builders import a_record
 from tests.unit.world import an_image
 
 METADATA = {"prompt": "A sunset", "aspectRatio": "16:9", "numberOfImages": 2}
@@ -342,6 +343,23 @@ def test_parts_are_signed_with_their_sizes_and_asked_for_by_number(scene: Scene)
     assert (status, "2 of 2 parts are not there as announced (1, 2)" in problem["detail"]) == (409, True)
 
 
+def test_a_list_of_large_records_comes_in_answers_that_lambda_gives(scene: Scene) -> None:
+    keys = [f"projects/sunset/2026/11/{number}.png" for number in range(6)]
+    for key in keys:  # 2 bytes a letter in the ledger, 7 in the answer
+        scene.services.ledger.move(None, a_record(key, project_id="proj_sunset", metadata={"prompt": "\u00e9" * 150_000}), gated=True)
+    seen: list[str] = []
+    query = {"limit": "500"}
+    while True:
+        answer = upload.handler(sent("upload/list_objects", queryStringParameters=query), context())
+        assert (answer["statusCode"], len(json.dumps(answer)) < 6_000_000) == (200, True)
+        page = json.loads(answer["body"])
+        seen += [row["key"] for row in page["objects"]]
+        if page["cursor"] is None:
+            break
+        query["cursor"] = page["cursor"]
+    assert seen == keys
+
+
 # generation jobs
 
 
@@ -350,6 +368,15 @@ def test_a_job_comes_back_with_its_metadata_as_it_was_sent(scene: Scene) -> None
     assert (status, job["status"], job["outputs"]) == (201, "queued", {"asked": 2, "stored": 0})
     _, shown, _ = ask("get_generation", path=f"/generations/{job['generation_id']}")
     assert json.dumps(shown["metadata"]) == json.dumps(json.loads(event("upload/create_generation")["body"])["metadata"])
+
+
+def test_jobs_are_listed_without_their_images_and_page_by_page(scene: Scene) -> None:
+    made = {ask("create_generation")[1]["generation_id"] for _ in range(2)}
+    _, first, _ = ask("list_generations", queryStringParameters={"limit": "1"})
+    _, second, _ = ask("list_generations", queryStringParameters={"limit": "1", "cursor": first["cursor"]})
+    rows = first["generations"] + second["generations"]
+    assert ({row["generation_id"] for row in rows}, second["cursor"]) == (made, None)
+    assert [("images" in row, row["outputs"]) for row in rows] == [(False, {"asked": 2, "stored": 0})] * 2
 
 
 def test_what_is_sealed_of_a_job_is_shown_by_itself_alone(scene: Scene) -> None:

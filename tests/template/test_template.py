@@ -205,6 +205,7 @@ class TestApi:
     def test_the_stage_throttles_and_logs_without_paths(self) -> None:
         stage = of("ApiStage")
         assert set(stage["DefaultRouteSettings"]) >= {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+        assert stage["DefaultRouteSettings"]["DetailedMetricsEnabled"] is False  # every route's metrics are paid for one by one
         assert named(stage["AccessLogSettings"]["DestinationArn"]) in LOG_GROUPS
         line = json.loads(stage["AccessLogSettings"]["Format"])
         assert line["route"] == "$context.routeKey"
@@ -236,6 +237,12 @@ class TestFunctions:
     def test_each_has_alarms_on_errors_and_throttles(self, function: str) -> None:
         assert function in alarms_on("AWS/Lambda", "Errors", "FunctionName")
         assert function in alarms_on("AWS/Lambda", "Throttles", "FunctionName")
+
+    def test_a_chain_that_goes_round_by_a_queue_is_allowed_and_watched(self) -> None:
+        # Lambda drops the messages of a function that is the 16th of a chain. Source: its guide, "recursive loop detection".
+        looping = {"ProjectDeletionFanOutFunction", "ProjectDeletionWorkerFunction"}
+        assert {function for function in FUNCTIONS if of(function).get("RecursiveLoop") == "Allow"} == looping
+        assert alarms_on("AWS/Lambda", "RecursiveInvocationsDropped", "FunctionName") == looping
 
     def test_the_code_runs_on_the_runtime_the_layer_is_built_for(self) -> None:
         layer = RESOURCES["CoreLayer"]
@@ -516,6 +523,10 @@ class TestEvents:
         minutes = re.fullmatch(r"rate\((\d+) minutes\)", PARAMETERS["TidySchedule"]["Default"])
         assert minutes
         assert timeout("UploadTidyFunction") < 60 * int(minutes[1])
+        # Scheduler leaves its call to Lambda, whose own retries and queue know nothing of the schedule
+        invoking = of("UploadTidyFunction")["EventInvokeConfig"]
+        assert invoking["MaximumRetryAttempts"] == 0
+        assert invoking["MaximumEventAgeInSeconds"] < 60 * int(minutes[1])
 
     def test_the_schedule_only_compares(self) -> None:
         assert json.loads(of("ReconciliationTimer")["Target"]["Input"]) == {"action": "compare"}

@@ -439,7 +439,7 @@ def test_a_retry_of_a_creation_leaves_the_job_as_it_went_on(world: World) -> Non
 def test_sealed_metadata_of_a_job_is_shown_by_its_own_get_alone(world: World) -> None:
     sent = {"a": 1, "prompt": "a secret wish", "z": [1, 2.0]}
     job = world.generations.create("p1", sent, ["prompt"], 1, world.reserve())
-    for read in (job, now(world, job), *world.generations.recent("p1", 5), world.generations.report(job.generation_id, "running", None)):
+    for read in (job, now(world, job), *world.generations.recent("p1", 5)[0], world.generations.report(job.generation_id, "running", None)):
         answer = upload_answers.generation(read, world.serving.url)
         assert "a secret wish" not in json.dumps(answer)
         assert (answer["metadata"], answer["sealed"]) == ({"a": 1, "z": [1, 2.0]}, ["prompt"])
@@ -454,13 +454,13 @@ def test_the_newest_jobs_of_a_project_are_listed_newest_first(world: World) -> N
         made.append(a_job(world, number=number).generation_id)
         world.clock.advance(1000)
     a_job(world, project_id="p2")
-    assert [job.generation_id for job in world.generations.recent("proj_p1", 2)] == [made[2], made[1]]
+    assert [job.generation_id for job in world.generations.recent("proj_p1", 2)[0]] == [made[2], made[1]]
 
 
 def test_jobs_are_listed_as_they_stand(world: World) -> None:
     job = a_job(world)
     put_output(world, job)
-    assert world.generations.recent("p1", 5) == [now(world, job)]
+    assert world.generations.recent("p1", 5) == ([now(world, job)], None)
     assert now(world, job).status == "completed"
 
 
@@ -478,7 +478,7 @@ def test_a_closed_project_takes_no_jobs_and_no_outputs(world: World) -> None:
         a_job(world)
     with pytest.raises(ProjectClosed):
         put_output(world, job)
-    assert world.generations.recent("p1", 5) == []
+    assert world.generations.recent("p1", 5) == ([], None)
 
 
 @pytest.mark.parametrize("when", ["closed", "deleted", "opened anew"])
@@ -497,7 +497,7 @@ def test_a_job_is_gone_with_its_project(world: World, when: str) -> None:
         now(world, job)
     with pytest.raises(GenerationNotFound):
         world.generations.report(job.generation_id, "completed", None)
-    assert world.generations.recent("p1", 5) == []
+    assert world.generations.recent("p1", 5) == ([], None)
 
 
 def test_a_job_written_while_its_project_closes_is_never_shown(world: World, deployment: Deployment) -> None:
@@ -507,7 +507,7 @@ def test_a_job_written_while_its_project_closes_is_never_shown(world: World, dep
         world.generations.create("p1", {"prompt": "late"}, (), 1, reserved)
     world.pump()
     world.uploads.create_project("p1", {})
-    assert world.generations.recent("p1", 5) == []
+    assert world.generations.recent("p1", 5) == ([], None)
 
 
 def test_an_output_whose_project_closes_under_it_is_stored_by_nobody(world: World) -> None:

@@ -11,6 +11,7 @@ from stocktake.errors import OperationNotFound, ProjectNotFound, StorageUnavaila
 from stocktake.layouts import build_session
 from stocktake.model import ProjectState, State
 from stocktake.project_deletion.removal import unsettled
+from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
 from stocktake.storage.memory import MemoryStore
 from tests.unit.world import DAY, Crash, World, never
 
@@ -402,6 +403,29 @@ def test_a_round_whose_announcement_was_lost_is_announced_again(world: World) ->
     receipt = world.deletions.receipt(deletion_id)
     assert receipt is not None
     assert receipt["status"] == "DELETED"
+
+
+@pytest.mark.parametrize("way", ["request", "verify"])
+def test_a_sweep_whose_message_was_lost_is_sent_again_once_it_is_overdue(world: World, way: str) -> None:
+    def ask() -> None:
+        if way == "request":
+            world.deletions.request("p1")
+        else:
+            world.deletions.verify(deletion_id, out_of_time=never)
+
+    world.upload()
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.messages.clear()
+    world.clock.at = world.deletions.operation(deletion_id).document["sweep_at"] + SWEEP_OVERDUE_MS
+    ask()
+    assert not world.messages  # it may be only late
+    world.clock.at += 1
+    ask()
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+    ask()
+    assert not world.messages
 
 
 def test_a_flat_key_of_two_candidates_goes_with_the_project_its_record_names(world: World) -> None:

@@ -148,11 +148,19 @@ class Generations:
             document["ended_at"],
         )
 
-    def recent(self, project_id: str, limit: int) -> list[Generation]:
-        """Reads the newest jobs of a project, newest first; one made at this moment may not be among them yet. Raises ProjectNotFound."""
+    def recent(self, project_id: str, limit: int, cursor: str | None = None) -> tuple[list[Generation], str | None]:
+        """Reads the jobs of a project, newest first; one made at this moment may not be among them yet.
+
+        Returns:
+            Up to `limit` jobs, fewer where their metadata is large, and the cursor of the next page or None.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            InvalidRequest: the cursor is not one of ours.
+        """
         epoch = self._ledger.project(project_id).epoch
-        found = self._operations.recent(f"{KIND}#{project_stem(project_id)}", limit)
-        return [self._read(operation) for operation in found if operation.document["epoch"] == epoch]
+        found, following = self._operations.recent_page(f"{KIND}#{project_stem(project_id)}", limit, cursor)
+        return [self._read(operation) for operation in found if operation.document["epoch"] == epoch], following
 
     def report(self, generation_id: str, status: str, error: str | None) -> Generation:
         """Notes what the worker says of its job: `running`, `completed` or `failed`. Saying it again changes nothing.

@@ -72,10 +72,17 @@ class Serving:
         """Reads a project, by any of its spellings. Raises ProjectNotFound."""
         return self._ledger.project(project_id)
 
-    def page(self, project_id: str, limit: int, cursor: str | None) -> tuple[list[Record], str | None]:
-        """Reads one page of a project's records in key order. Raises ProjectNotFound."""
+    def page(
+        self, project_id: str, limit: int, cursor: str | None, *, fits: Callable[[Record], bool] = lambda _: True
+    ) -> tuple[list[Record], str | None]:
+        """Reads one page of a project's records in key order, ended early by `fits` as `Ledger.page_of_project` says.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            InvalidRequest: the cursor is not one of ours.
+        """
         project = self._ledger.project(project_id)
-        return self._ledger.page_of_project(project.project_id, limit, cursor)
+        return self._ledger.page_of_project(project.project_id, limit, cursor, fits=fits)
 
     def record(self, object_id: str) -> Record:
         """Reads a record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from stocktake.answers import time
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from stocktake.presigned import Upload
     from stocktake.serving import Served
     from stocktake.storage import SignedRequest
+
+
+LIST_BYTES = 5_000_000
+"""Most bytes of a list: a Lambda answers with at most 6 MB. Source: AWS, "Lambda quotas", request and response of an invocation."""
 
 
 def project(project: Project) -> dict[str, Any]:
@@ -64,6 +69,21 @@ def record(record: Record, url: str | None = None, metadata: Mapping[str, Any] |
     }
 
 
+def room_for_records(left: int = LIST_BYTES) -> Callable[[Record], bool]:
+    """Returns what says of one record after the other whether an answer has room for it too.
+
+    Args:
+        left: the bytes there are.
+    """
+
+    def fits(found: Record) -> bool:
+        nonlocal left
+        left -= len(json.dumps(json.dumps(record(found))))  # the body is a string in the Lambda's own JSON: its quotes are escaped again
+        return left >= 0
+
+    return fits
+
+
 def upload(upload: Upload) -> dict[str, Any]:
     """Answers with a presigned upload: the PUT to send, or how its parts stand."""
     stands = upload.record
@@ -89,6 +109,11 @@ def generation(generation: Generation, url: Callable[[Record], str | None]) -> d
     Args:
         url: gives where the bytes of a record can be fetched.
     """
+    return {**listed_generation(generation), "images": [_image(output, url) for output in generation.outputs]}
+
+
+def listed_generation(generation: Generation) -> dict[str, Any]:
+    """Answers with a generation job among others: how it stands, without its images, whose URLs would make a list too long."""
     stored = [output for output in generation.outputs if output.status == "stored"]
     return {
         "generation_id": generation.generation_id,
@@ -98,7 +123,6 @@ def generation(generation: Generation, url: Callable[[Record], str | None]) -> d
         "sealed": list(Sealer.names(generation.sealed)),
         "error": generation.error,
         "outputs": {"asked": len(generation.outputs), "stored": len(stored)},
-        "images": [_image(output, url) for output in generation.outputs],
         "created_at": time(generation.created_at),
         "started_at": time(generation.started_at),
         "ended_at": time(generation.ended_at),

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from stocktake.errors import InvalidRequest, StocktakeError
 from stocktake.idempotency import Scope, check_key
 from stocktake.model import Announced, Details, NewObject, Quota, SessionPlace
-from stocktake.requests import MAX_ID, Body, Query, faults_of, read_body
+from stocktake.requests import MAX_ID, Body, Query, RecentQuery, faults_of, read_body
 
 _OURS = "stocktake-"
 
@@ -160,6 +160,12 @@ class GenerationReportBody(Body):
 
     status: Literal["running", "completed", "failed"]
     error: str | None = Field(default=None, max_length=2000)
+
+
+class GenerationsQuery(RecentQuery):
+    """GET /projects/{project_id}/generations."""
+
+    cursor: str | None = None
 
 
 class ContentQuery(Query):

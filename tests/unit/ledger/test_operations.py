@@ -180,6 +180,30 @@ def test_recent_lists_operations_of_a_kind_newest_first_and_none_of_their_parts(
     assert [operation.operation_id for operation in operations.recent("reconciliation", 9)] == ["r1"]
 
 
+def test_operations_of_a_kind_come_page_by_page_newest_first_and_end(operations: Operations) -> None:
+    for number in range(4):
+        a_deletion(operations, f"d{number}", created_at=NOW + number // 2)  # two of each moment
+    first, cursor = operations.recent_page("deletion", 1)
+    second, following = operations.recent_page("deletion", 2, cursor)
+    third, end = operations.recent_page("deletion", 1, following)
+    assert first + second + third == operations.recent("deletion", 9)
+    assert (len(third), end, operations.recent_page("deletion", 4)[1], operations.recent_page("nothing", 4)) == (1, None, None, ([], None))
+
+
+def test_a_page_of_a_kind_that_a_read_did_not_fill_says_where_to_go_on(operations: Operations) -> None:
+    for number in range(4):
+        operations.put(f"d{number}", "", "deletion", {"text": "x" * 340_000}, created_at=NOW + number, status="x")
+    page, cursor = operations.recent_page("deletion", 4)
+    assert 0 < len(page) < 4 and cursor is not None
+    assert page + operations.recent_page("deletion", 4, cursor)[0] == [operations.get(f"d{number}") for number in (3, 2, 1, 0)]
+
+
+@pytest.mark.parametrize("cursor", ["***", "eA", "eCNk", "MSM"], ids=["not ours", "x", "x#d", "1#"])
+def test_a_cursor_of_another_list_is_refused_by_that_of_a_kind(operations: Operations, cursor: str) -> None:
+    with pytest.raises(InvalidRequest, match="cursor"):
+        operations.recent_page("deletion", 3, cursor)
+
+
 def test_a_name_that_would_sort_before_the_operation_is_refused(operations: Operations) -> None:
     for part in ("!", " x", "\x00"):
         with pytest.raises(ValueError, match="sort"):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake.errors import InvalidRequest, LedgerError, ProjectNotFound
-from stocktake.ledger import ProjectEntry, shard_of
+from stocktake.ledger import ProjectEntry, ledger, shard_of
 from stocktake.model import State, Tally
 from tests.unit.ledger.builders import NOW, Deployment, Faults, a_record, an_intent, client_error, entry
 
@@ -112,6 +112,28 @@ def test_pages_of_a_project_hold_whole_records_and_end(deployment: Deployment) -
     assert (len(third), end) == (1, None)
     assert deployment.ledger.page_of_project("p1", 5) == (records, None)
     assert deployment.ledger.page_of_project("nobody", 5) == ([], None)
+
+
+def test_a_page_ends_before_the_record_that_does_not_fit_and_the_next_begins_with_it(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(4)]
+    room = iter([True, True, False])
+    page, cursor = deployment.ledger.page_of_project("p1", 4, fits=lambda _: next(room))
+    assert (page, deployment.ledger.page_of_project("p1", 4, cursor)) == (records[:2], (records[2:], None))
+
+
+def test_a_record_that_fits_no_page_is_a_page_of_its_own(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(2)]
+    first, cursor = deployment.ledger.page_of_project("p1", 4, fits=lambda _: False)
+    assert (first, deployment.ledger.page_of_project("p1", 4, cursor, fits=lambda _: False)) == ([records[0]], ([records[1]], None))
+
+
+def test_no_records_are_read_for_a_page_that_is_full(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_KEYS_PER_READ", 2)
+    for number in range(5):
+        deployment.record(f"k{number}")
+    room = iter([True, False])
+    deployment.ledger.page_of_project("p1", 5, fits=lambda _: next(room))
+    assert deployment.faults.done("BatchGetItem") == 1
 
 
 def test_a_page_leaves_out_what_went_meanwhile(deployment: Deployment) -> None:

@@ -12,6 +12,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import batched
 from operator import attrgetter
 from typing import Any, overload
 
@@ -288,20 +289,31 @@ class Ledger:
             if number == limit:
                 return
 
-    def page_of_project(self, project_id: str, limit: int, cursor: str | None = None) -> tuple[list[Record], str | None]:
+    def page_of_project(
+        self, project_id: str, limit: int, cursor: str | None = None, *, fits: Callable[[Record], bool] = lambda _: True
+    ) -> tuple[list[Record], str | None]:
         """Reads one page of a project's records, whole and consistently, in key order.
 
+        Args:
+            fits: says of one record after the other whether the page has room for it; the page ends before the first that has none. A
+                record that has none in an empty page is the whole of it, so that every page gets further.
+
         Returns:
-            Up to `limit` records (fewer where one went meanwhile), and the cursor of the next page or None.
+            Up to `limit` records (fewer where one went meanwhile, or did not fit), and the cursor of the next page or None.
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
         """
         after = "" if cursor is None else text_of_cursor(cursor)
         keys = [entry.key for entry in self.project_records(project_id, after=after, limit=limit + 1)]
-        next_cursor = cursor_of(keys[limit - 1]) if len(keys) > limit else None
-        records = self.records(keys[:limit])
-        return [records[key] for key in keys[:limit] if key in records], next_cursor
+        page: list[Record] = []
+        for some in batched(keys[:limit], _KEYS_PER_READ, strict=False):  # records may be large: none is read for a page that is full
+            records = self.records(some)
+            for record in (records[key] for key in some if key in records):
+                if not fits(record) and page:
+                    return page, cursor_of(page[-1].key)
+                page.append(record)
+        return page, cursor_of(keys[limit - 1]) if len(keys) > limit else None
 
     def expired_intents(self, now: int) -> Iterator[Record]:
         """Yields the records that are still PENDING and whose intent ended at or before `now`, read consistently one by one."""

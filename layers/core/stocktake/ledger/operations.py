@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -290,17 +291,41 @@ class Operations:
 
     def recent(self, kind: str, limit: int) -> list[Operation]:
         """Reads the newest operations of a kind, newest first. The index may lag behind by a moment."""
+        return self.recent_page(kind, limit)[0]
+
+    def recent_page(self, kind: str, limit: int, cursor: str | None = None) -> tuple[list[Operation], str | None]:
+        """Reads the operations of a kind, newest first, page by page; a page holds at most 1 MB of them, as DynamoDB reads.
+
+        Returns:
+            The operations, and the cursor of the next page or None.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+        """
+        request: dict[str, Any] = {
+            "TableName": self._name,
+            "IndexName": "by_kind",
+            "KeyConditionExpression": "#kind = :kind",
+            "ExpressionAttributeNames": {"#kind": "kind"},
+            "ExpressionAttributeValues": {":kind": {"S": kind}},
+            "ScanIndexForward": False,
+            "Limit": limit + 1,
+        }
+        if cursor is not None:
+            created_at, _, operation_id = text_of_cursor(cursor).partition("#")
+            if not re.fullmatch("[0-9]{1,15}", created_at) or not operation_id:
+                raise InvalidRequest("the cursor is of another list: begin again without it")
+            request["ExclusiveStartKey"] = {
+                "kind": {"S": kind},
+                "created_at": {"N": created_at},
+                "operation_id": {"S": operation_id},
+                "part": {"S": _MAIN},
+            }
         with ledger_errors(f"list operations of kind {kind!r}"):
-            items = self._tables.client.query(
-                TableName=self._name,
-                IndexName="by_kind",
-                KeyConditionExpression="#kind = :kind",
-                ExpressionAttributeNames={"#kind": "kind"},
-                ExpressionAttributeValues={":kind": {"S": kind}},
-                ScanIndexForward=False,
-                Limit=limit,
-            )["Items"]
-        return [_operation(raw) for raw in items]
+            reply = self._tables.client.query(**request)
+        found = [_operation(raw) for raw in reply["Items"][:limit]]
+        more = len(reply["Items"]) > limit or "LastEvaluatedKey" in reply
+        return found, cursor_of(f"{found[-1].created_at}#{found[-1].operation_id}") if found and more else None
 
     def _query(
         self, operation_id: str, prefix: str, *, start: dict[str, Any] | None = None, page_size: int | None = None, forward: bool = True

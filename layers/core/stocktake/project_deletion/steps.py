@@ -22,6 +22,8 @@ KIND = "deletion"
 MAX_ROUNDS = 3
 ROUND_DELAY_SECONDS = 5
 """Before another round: what refused a delete is often a store that is throttling."""
+SWEEP_OVERDUE_MS = 900_000
+"""After the sweep's time: as long as its message may lie in the queue unseen, so that one that is only late is not sent twice."""
 Send = Callable[[Mapping[str, Any], int], None]
 """Puts a message on a queue, to be seen after so many seconds (0 to 900)."""
 
@@ -134,7 +136,7 @@ class ProjectDeletions:
         return dict(row.document) if row else None
 
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Looks for everything afresh, now. An incomplete deletion is taken up again with another round.
+        """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, an overdue sweep sent again.
 
         Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspects"}`;
         `status` is the deletion's when asked.
@@ -158,6 +160,8 @@ class ProjectDeletions:
                     keys.append(found.key)
         if operation.status == "INCOMPLETE":
             self._next_round(operation)
+        else:
+            self._resend_sweep(operation)
         return {
             "deletion_id": deletion_id,
             "status": operation.status,
@@ -346,6 +350,12 @@ class ProjectDeletions:
         if operation.status == "REMOVING" and operation.document["planned"] is None:
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": operation.document["round"]}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
+        self._resend_sweep(operation)
+
+    def _resend_sweep(self, operation: Operation) -> None:
+        """Sends a sweep again that should long be over, since its message may be lost; sweeping twice is harmless."""
+        if operation.status == "REMOVING" and self._now() > operation.document["sweep_at"] + SWEEP_OVERDUE_MS:
+            self._when_removed(operation.operation_id)
 
     # small
 
