@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -175,6 +177,19 @@ def test_markup_in_the_metadata_of_a_sound_image_is_refused() -> None:
 def test_metadata_that_only_mentions_markup_is_taken(text: str) -> None:
     for body in (a_png_that_says(text), an_image("JPEG", comment=text.encode()), an_image("WEBP", xmp=text.encode())):
         checks.inspect(body, None, max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "begins",
+    ["<", "<!doctype", "<html", "<?php", "<svg", "<img ", "<a ", "<a onload", "<a onload=", "<a href", "<a href=", "<a src='", '<a x="'],
+)
+def test_the_search_for_markup_takes_no_longer_for_text_made_to_slow_it_down(begins: str) -> None:
+    for again in (" ", "\n", "/", "'", "a", "=", "<", "<a ", "<a href=", " onload ", " href= ", " href=' "):
+        image = a_png_that_says(begins + again * (65_000 // len(again)))
+        before = time.process_time()
+        with contextlib.suppress(UnsupportedType):  # some of them do come to hold markup
+            checks.inspect(image, None, max_bytes=LIMIT)
+        assert time.process_time() - before < 0.2  # seconds: some 10 ms on a slow machine
 
 
 def test_an_image_that_is_a_pdf_as_well_is_refused() -> None:

@@ -62,13 +62,14 @@ _UNSAID = {"", "application/octet-stream", "binary/octet-stream"}
 
 _MARKUP = re.compile(
     rb"""<(?:
-        (?:!doctype\s+html | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
+        (?:!doctype\s++html | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
       | \?php\s
       | (?:svg | img)[\s>/][\t\n\r\x20-\x7e]{4}
-      | [a-z](?:[^<>\s"'/]*+[\s"'/]++)*?(?:on[a-z]{4,30}\s*= | (?:href|src|action)\s*=\s*["']?\s*javascript:)
+      | [a-z](?:[^<>\s"'/]*+[\s"'/]++)*?(?:on[a-z]{4,30}+\s*+= | (?:href|src|action)\s*+=\s*+(?:["']\s*+)?javascript:)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+"""Every repetition is possessive or ends at what cannot be in it: two that could share the same spaces would take quadratic time."""
 _PDF_WINDOW = 1024
 _ZIP_END = struct.Struct("<4s4H2LH")  # APPNOTE.TXT 4.3.16; a comment of up to 65,535 bytes may follow
 
