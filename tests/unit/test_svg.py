@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stocktake.errors import UnsupportedType
@@ -172,6 +174,12 @@ def test_a_copy_of_a_large_group_counts_as_all_that_is_in_it() -> None:
     check_svg(a_drawing(group + '<use href="#a"/>' * 900))
     with pytest.raises(UnsupportedType, match="elements again"):
         check_svg(a_drawing(group + '<use href="#a"/>' * 1100))
+
+
+def test_an_id_given_many_times_is_drawn_once_for_each_use() -> None:
+    before = time.process_time()
+    check_svg(a_drawing('<g id="a"/>' * 20_000 + '<use href="#a"/>' * 20_000))
+    assert time.process_time() - before < 2  # seconds: some 0.2 on a slow machine, and 40 were each use to look at each element
 
 
 def test_a_copy_of_itself_is_refused() -> None:

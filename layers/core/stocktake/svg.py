@@ -80,7 +80,7 @@ class _Elements:
         self._sizes: list[int] = []
         self._inner: list[list[int]] = []
         self._uses: list[list[str]] = []
-        self._with_id: dict[str, list[int]] = {}
+        self._with_id: dict[int | str, list[int | str]] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         namespace, _, local = name.rpartition(" ")
@@ -112,18 +112,20 @@ class _Elements:
         """Refuses a drawing that draws more than _MAX_COPIES elements for its `use`s: thirty short lines can ask for 2**30."""
         if not any(self._uses):
             return
-        drawn_by = [[node for name in names for node in self._with_id.get(name, ())] for names in self._uses]
+        parts: dict[int | str, list[int | str]] = {**self._with_id}
+        parts.update((node, [*inner, *self._uses[node]]) for node, inner in enumerate(self._inner))
         try:
-            order = list(
-                TopologicalSorter({node: {*self._inner[node], *drawn_by[node]} for node in range(len(self._sizes))}).static_order()
-            )
+            order = list(TopologicalSorter(parts).static_order())
         except CycleError:
             raise UnsupportedType("the SVG has a use element that draws itself: send it without") from None
         most = sum(self._sizes) + _MAX_COPIES
-        totals = [0] * len(self._sizes)
-        for node in order:
-            # cut off, because the numbers themselves could get as long as the document
-            totals[node] = min(most + 1, self._sizes[node] + sum(totals[part] for part in self._inner[node] + drawn_by[node]))
+        totals: dict[int | str, int] = {}
+        for part in order:
+            inner = [totals[each] for each in parts.get(part, ())]
+            if isinstance(part, str):  # an id: one element is drawn for it, whichever of several the reader finds
+                totals[part] = max(inner, default=0)
+            else:  # cut off, because the numbers themselves could get as long as the document
+                totals[part] = min(most + 1, self._sizes[part] + sum(inner))
         if totals[0] > most:
             _refuse(f"use elements that draw more than {_MAX_COPIES} elements again")
 
