@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -146,6 +148,13 @@ def test_text_behind_the_first_bytes_of_an_image_is_refused(magic: bytes) -> Non
         b"<img src=x onerror=alert(1)>",
         b"<p class='\xe9' onmouseover = alert(1)>",
         b"<a href=' javascript:alert(1)'>",
+        b"<b oncut=alert(1)>",
+        b"<set onend = alert(1)>",
+        b"<meta http-equiv=refresh content='0;url=//x'>",
+        b"<META content='0;url=//x'/http-equiv=refresh>",
+        b"<link rel=stylesheet href=//x>",
+        b"<base target=_top href = '//x'>",
+        b"<form method=post action=//x>",
         b"<?php system('id');",
         "<script>alert(1)</script>".encode("utf-16-le"),
         "<script>alert(1)</script>".encode("utf-16-be"),
@@ -165,6 +174,7 @@ def test_markup_in_the_metadata_of_a_sound_image_is_refused() -> None:
     "text",
     [
         "masterpiece, <lora:detail:0.8>, a <b>bold</b> sky, 3 < 4 > 2, (body:1.2), head on = yes",
+        "<base>, <link to a page>, <meta: rel = 3>, <form follows function>, <metadata rel='x'>, <b one=1 on=2>",
         '{"prompt": "a page of html, with script and an iframe drawn on it", "onset = 4": "<p>", "class_type": "KSampler"}',
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description '
         'rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title><rdf:Alt><rdf:li xml:lang="x-default">a</rdf:li></rdf:Alt>'
@@ -175,6 +185,35 @@ def test_markup_in_the_metadata_of_a_sound_image_is_refused() -> None:
 def test_metadata_that_only_mentions_markup_is_taken(text: str) -> None:
     for body in (a_png_that_says(text), an_image("JPEG", comment=text.encode()), an_image("WEBP", xmp=text.encode())):
         checks.inspect(body, None, max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        "<",
+        "<!doctype",
+        "<html",
+        "<?php",
+        "<svg",
+        "<img ",
+        "<a ",
+        "<a onload",
+        "<a onload=",
+        "<a href",
+        "<a href=",
+        "<a src='",
+        '<a x="',
+        "<meta ",
+        "<form rel",
+    ],
+)
+def test_the_search_for_markup_takes_no_longer_for_text_made_to_slow_it_down(begins: str) -> None:
+    for again in (" ", "\n", "/", "'", "a", "=", "<", "<a ", "<a href=", " onload ", " href= ", " href=' "):
+        image = a_png_that_says(begins + again * (65_000 // len(again)))
+        before = time.process_time()
+        with contextlib.suppress(UnsupportedType):  # some of them do come to hold markup
+            checks.inspect(image, None, max_bytes=LIMIT)
+        assert time.process_time() - before < 0.2  # seconds: some 10 ms on a slow machine
 
 
 def test_an_image_that_is_a_pdf_as_well_is_refused() -> None:

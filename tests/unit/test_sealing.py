@@ -256,13 +256,37 @@ def test_a_ring_stays_in_its_secret_until_something_is_sealed_or_opened_and_is_r
         reads.append(ring_text(k1=encoded(FIRST)))
         return reads[-1]
 
-    sealer = Sealer(RingInSecret(read))
+    sealer = Sealer(RingInSecret(read, lambda: 0))
     clear, nothing_sealed = sealer.seal(METADATA, (), **SUBJECT)
     assert sealer.open(clear, nothing_sealed, **SUBJECT) == METADATA
     assert not reads
     clear, sealed = sealed_by(sealer)
     assert sealer.open(clear, sealed, **SUBJECT) == METADATA
     assert len(reads) == 1
+
+
+def test_a_key_that_came_into_the_ring_later_is_read_from_its_secret_at_most_once_a_minute() -> None:
+    secret = ring_text(k1=encoded(FIRST))
+    time = 1_000_000  # milliseconds
+    reads: list[int] = []
+
+    def read() -> str:
+        reads.append(time)
+        return secret
+
+    warm = Sealer(RingInSecret(read, lambda: time))
+    sealed_by(warm)
+    clear, sealed = sealed_by(Sealer(KeyRing("k2", {"k2": SECOND})))
+    time += 60_000
+    with pytest.raises(SealingError, match="put it back"):
+        warm.open(clear, sealed, **SUBJECT)
+    secret = ring_text(k1=encoded(FIRST), k2=encoded(SECOND))
+    time += 59_999
+    with pytest.raises(SealingError, match="put it back"):
+        warm.open(clear, sealed, **SUBJECT)
+    time += 1
+    assert warm.open(clear, sealed, **SUBJECT) == METADATA
+    assert reads == [1_000_000, 1_060_000, 1_120_000]
 
 
 def test_no_key_is_shown_by_what_holds_it() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stocktake.errors import UnsupportedType
@@ -93,6 +95,100 @@ def test_event_handlers_are_refused(attributes: str) -> None:
 def test_references_to_anything_outside_are_refused(inside: str) -> None:
     with pytest.raises(UnsupportedType, match="reference to something outside"):
         check_svg(a_drawing(inside))
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<style>@import 'https://example.org/a.css';</style>",
+        "<style>@im<!-- -->port 'a.css';</style>",
+        "<style><![CDATA[@IMPORT url(a.css)]]></style>",
+        "<style>@\\69mport 'a.css'</style>",
+        "<style>@font-face { src: url( 'https://example.org/a.woff' ) }</style>",
+        "<STYLE>.a { cursor: image-set('a.png' 1x) }</STYLE>",
+        "<style>.a { fill: \\75\\000072l(//example.org/#a) }</style>",
+        '<path fill="url(https://example.org/#a)"/>',
+        '<path fill="u\\rl(&quot;a.svg#a&quot;)"/>',
+        '<path style="filter:URL(&#10;http://example.org/#a)"/>',
+        '<path mask="url(file:///etc/passwd)"/>',
+        '<path style="fill:url(data:image/svg+xml,x)"/>',
+        '<set attributeName="fill" to="url(//example.org/)"/>',
+    ],
+)
+def test_style_sheets_and_attributes_that_fetch_are_refused(inside: str) -> None:
+    with pytest.raises(UnsupportedType, match="outside of it in its styles"):
+        check_svg(a_drawing(inside))
+
+
+def test_a_base_that_makes_its_own_names_those_of_another_file_is_refused() -> None:
+    with pytest.raises(UnsupportedType, match="reference to something outside"):
+        check_svg(a_drawing('<g xml:base="https://example.org/"><use href="#a"/></g>'))
+
+
+def test_an_element_that_parts_the_text_of_a_style_sheet_is_refused() -> None:
+    with pytest.raises(UnsupportedType, match="within a style sheet"):
+        check_svg(a_drawing("<style>@im<g>x</g>port 'a.css';</style>"))
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<style>.a { fill: url(#a); content: '\\201C' } @media print { .a { mask: url( '#b' ) } }</style>",
+        '<path fill="url(#a) none" style="mask:url(&quot;#b&quot;);fill:url(data:image/png;base64,AAAA)"/>',
+        '<g id="image(1)"/><text>@import url(http://example.org/)</text>',
+        '<a href="https://example.org/?q=url(x)"/>',
+    ],
+)
+def test_styles_that_name_what_is_in_the_drawing_are_taken(inside: str) -> None:
+    check_svg(a_drawing(inside))
+
+
+@pytest.mark.parametrize(
+    "size",
+    ['width="100001"', 'height="1e9px"', 'viewBox="0 0 10 100001"', 'width="9" viewBox="0 0 1 1e6"', f'width="{"9" * 500_000}" height="1"'],
+)
+def test_a_size_that_exhausts_who_draws_it_is_refused(size: str) -> None:
+    with pytest.raises(UnsupportedType, match="over 100000"):
+        check_svg(a_drawing("", size))
+
+
+@pytest.mark.parametrize("size", ['width="100000" height="1.5e3mm"', 'width="297mm" height="210mm" viewBox="0 0 297002 210007"'])
+def test_a_large_drawing_is_taken(size: str) -> None:
+    check_svg(a_drawing('<rect width="1e9"/>', size))
+
+
+def copies_of_copies(levels: int, href: str) -> bytes:
+    return a_drawing('<g id="a0"/>' + "".join(f'<g id="a{n + 1}">{f"<use {href}{n}'/>" * 2}</g>' for n in range(levels)))
+
+
+@pytest.mark.parametrize("href", ["href='#a", "xlink:href=' #%61"])
+def test_copies_of_copies_beyond_a_million_are_refused(href: str) -> None:
+    check_svg(copies_of_copies(15, href))
+    for levels in (20, 20_000):
+        with pytest.raises(UnsupportedType, match="more than 1000000 elements again"):
+            check_svg(copies_of_copies(levels, href))
+
+
+def test_a_copy_of_a_large_group_counts_as_all_that_is_in_it() -> None:
+    group = f'<g id="a"><g id="b">{"<path/>" * 1000}</g></g>'
+    check_svg(a_drawing(group + '<use href="#a"/>' * 900))
+    with pytest.raises(UnsupportedType, match="elements again"):
+        check_svg(a_drawing(group + '<use href="#a"/>' * 1100))
+
+
+def test_an_id_given_many_times_is_drawn_once_for_each_use() -> None:
+    before = time.process_time()
+    check_svg(a_drawing('<g id="a"/>' * 20_000 + '<use href="#a"/>' * 20_000))
+    assert time.process_time() - before < 2  # seconds: some 0.2 on a slow machine, and 40 were each use to look at each element
+
+
+def test_a_copy_of_itself_is_refused() -> None:
+    with pytest.raises(UnsupportedType, match="draws itself"):
+        check_svg(a_drawing('<g id="a"><g><use href="#a"/></g></g>'))
+
+
+def test_a_plot_of_many_markers_is_taken() -> None:
+    check_svg(a_drawing('<defs><path id="m"/></defs>' + '<use xlink:href="#m"/>' * 50_000))
 
 
 @pytest.mark.parametrize("name", ["href", "xlink:href", " HREF "])

@@ -8,7 +8,9 @@ A file can be a valid image and something else at once. Refused are those that a
 
 - markup that runs or loads something, in the first 64 KiB, where the metadata lies: a browser that is told the wrong type runs it. Not
   every tag counts, because metadata is full of them: XMP (`<?xpacket`, `<x:xmpmeta`, `<rdf:li>`), property lists (`<?xml`), prompts
-  (`<lora:name:1>`, `<b>`, JSON). The tags are those that make a page or run by themselves, any tag with an event handler, and `<?php`.
+  (`<lora:name:1>`, `<b>`, JSON). The tags are those that make a page or run by themselves, any tag with an event handler, those that
+  reload, style or send a page (`<meta http-equiv=`, `<link rel=`, `<base href=`, `<form action=`), and `<?php`. Handlers of three letters
+  are named one by one, because any three letters are too often chance.
   `svg` and `img` must go on in text, or compressed bytes would hold them by chance in one of 300,000 files; as it is, of ten million.
   NUL bytes are left out, so UTF-16 hides nothing.
 - a PDF header in the first 1024 bytes: readers accept it there (ISO 32000-1, annex H, note 13).
@@ -62,13 +64,15 @@ _UNSAID = {"", "application/octet-stream", "binary/octet-stream"}
 
 _MARKUP = re.compile(
     rb"""<(?:
-        (?:!doctype\s+html | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
+        (?:!doctype\s++html | html | head | body | script | iframe | object | embed | applet | frameset)[\s>/]
       | \?php\s
       | (?:svg | img)[\s>/][\t\n\r\x20-\x7e]{4}
-      | [a-z](?:[^<>\s"'/]*+[\s"'/]++)*?(?:on[a-z]{4,30}\s*= | (?:href|src|action)\s*=\s*["']?\s*javascript:)
+      | (?:meta | link | base | form)[\s/](?:[^<>\s"'/]*+[\s"'/]++)*?(?:http-equiv | rel | href | action)\s*+=
+      | [a-z](?:[^<>\s"'/]*+[\s"'/]++)*?(?:on(?:cut | end | [a-z]{4,30}+)\s*+= | (?:href|src|action)\s*+=\s*+(?:["']\s*+)?javascript:)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+"""Every repetition is possessive or ends at what cannot be in it: two that could share the same spaces would take quadratic time."""
 _PDF_WINDOW = 1024
 _ZIP_END = struct.Struct("<4s4H2LH")  # APPNOTE.TXT 4.3.16; a comment of up to 65,535 bytes may follow
 

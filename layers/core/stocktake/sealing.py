@@ -23,7 +23,6 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stocktake.errors import ConfigurationError, InvalidRequest, SealingError
@@ -37,6 +36,7 @@ KEY_BYTES = 32
 
 _VERSION = 1
 _NONCE_BYTES = 12
+_READ_AGAIN_MS = 60_000
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 """Shorter than a key in base64: what is shown in errors cannot be one that was put in the wrong place."""
 
@@ -99,24 +99,35 @@ class KeyRing:
 class RingInSecret:
     """A key ring that stays in its secret until something is sealed or opened: most functions never do, and may not read it.
 
+    It is read again for a key that is not in it, because a function that stays warm outlives a rotation, and functions that started later
+    seal with the new key. At most once a minute: what names a key that exists nowhere must not cost a read each time.
+
     Args:
         read: gives the text of the secret.
+        now: the time in milliseconds.
 
     Raises (any method): ConfigurationError when it is no ring, and whatever `read` raises.
     """
 
-    def __init__(self, read: Callable[[], str]) -> None:
+    def __init__(self, read: Callable[[], str], now: Callable[[], int]) -> None:
         self._read = read
-
-    @cached_property
-    def _ring(self) -> KeyRing:
-        return KeyRing.parse(self._read())
+        self._now = now
+        self._ring: KeyRing | None = None
+        self._read_at = 0
 
     def new(self, context: Mapping[str, str]) -> DataKey:
-        return self._ring.new(context)
+        return (self._ring or self._read_anew()).new(context)
 
     def open(self, key_id: str, wrapped: str, context: Mapping[str, str]) -> bytes:
-        return self._ring.open(key_id, wrapped, context)
+        ring = self._ring or self._read_anew()
+        if key_id not in ring.keys and self._now() - self._read_at >= _READ_AGAIN_MS:
+            ring = self._read_anew()
+        return ring.open(key_id, wrapped, context)
+
+    def _read_anew(self) -> KeyRing:
+        self._read_at = self._now()
+        self._ring = KeyRing.parse(self._read())
+        return self._ring
 
 
 def _ring_of(secret_text: str) -> KeyRing | None:

@@ -347,7 +347,7 @@ class Services:
 
             keys = KmsKeys(self._client("kms"), settings.sealing_kms_key)
         elif settings.sealing_secret:
-            keys = RingInSecret(lambda: self._secret(settings.sealing_secret, "the sealing keys"))
+            keys = RingInSecret(lambda: self._secret(settings.sealing_secret, "the sealing keys"), now_ms)
         return Sealer(keys, frozenset(settings.sensitive_fields))
 
     def _aligner(self, source: str) -> Aligner:
