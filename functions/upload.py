@@ -35,6 +35,7 @@ from stocktake.upload_requests import (
     QuotaBody,
     read_details,
     read_scope,
+    refuse_ours,
 )
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def new_object() -> NewObject:
     read_query(NoQuery, api.current_event.query_string_parameters)
     headers = api.current_event.headers
     if (headers.get("content-type") or "").lower().startswith("application/json"):
+        refuse_ours(headers)
         return read_body(Base64ObjectBody, text_body(api)).new_object()
     return NewObject(raw_body(), headers.get("content-type"), read_details(headers))
 

@@ -23,7 +23,7 @@ from stocktake.errors import LedgerError, RangeNotSatisfiable, StocktakeError, S
 from stocktake.ids import now_ms
 from stocktake.model import State
 from stocktake.services import Services
-from stocktake.upload_requests import caller_of
+from stocktake.upload_requests import caller_of, read_scope
 from tests.functions.conftest import (
     BODY,
     EVENTS,
@@ -551,6 +551,65 @@ def test_a_body_where_none_is_read_is_refused(case: str) -> None:
 @pytest.mark.usefixtures("nothing")
 def test_a_body_that_is_no_json_object_is_refused(case: str, body: str, is_base64: bool) -> None:
     assert refused(case, body=body, isBase64Encoded=is_base64) == (400, "invalid-request")
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_batch_of_more_items_than_any_takes_is_refused_before_an_item_is_read() -> None:
+    status, problem, _ = ask("batch", body=json.dumps({"objects": [{}] * 101}))
+    assert (status, "100" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_header_of_ours_that_is_none_is_refused_by_name() -> None:
+    status, problem, _ = ask("put_raw", headers={"stocktake-metdata": "{}"})
+    assert (status, "stocktake-metdata" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_header_of_ours_beside_a_json_body_is_refused_by_name() -> None:
+    status, problem, _ = ask("put_base64_json", headers={"content-type": "application/json", "stocktake-metadata": "{}"})
+    assert (status, "stocktake-metadata" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["%ff.png", "%C3.png", "100%.png", "%zz"])
+@pytest.mark.usefixtures("nothing")
+def test_a_file_name_that_is_not_percent_encoded_text_is_refused(name: str) -> None:
+    assert refused("put_raw", headers={"stocktake-file-name": name}) == (400, "invalid-request")
+
+
+@pytest.mark.parametrize("header", ["stocktake-metadata", "stocktake-options"])
+@pytest.mark.usefixtures("nothing")
+def test_a_header_that_names_a_field_twice_is_refused(header: str) -> None:
+    twice = '{"sensitive": [], "sensitive": ["prompt"]}'
+    status, problem, _ = ask("put_raw", headers={header: twice})
+    assert (status, "'sensitive' twice" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_body_that_names_a_field_twice_is_refused_however_deep() -> None:
+    status, problem, _ = ask("create_project", body='{"project_id": "p2", "metadata": {"a": [{"b": 1, "b": 2}]}}')
+    assert (status, "'b' twice" in problem["detail"]) == (400, True)
+
+
+def test_a_number_of_any_length_is_kept_in_a_body_that_is_read_for_twins(scene: Scene) -> None:
+    status, project, _ = ask("create_project", body='{"project_id": "p2", "metadata": {"a": 1e3, "b": 12345678901234567890}}')
+    assert (status, project["metadata"]) == (201, {"a": 1000.0, "b": 12345678901234567890})
+
+
+@pytest.mark.parametrize("quota", [{"objects": 10**15 + 1}, {"bytes": 10**18 + 1}])
+@pytest.mark.usefixtures("nothing")
+def test_a_quota_over_what_is_counted_is_refused(quota: dict[str, int]) -> None:
+    assert refused("set_quota", body=json.dumps(quota)) == (400, "invalid-request")
+
+
+def test_a_header_of_another_name_and_the_same_value_is_another_request() -> None:
+    def fingerprint(**headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        scope = read_scope(event("upload/put_raw"), {"idempotency-key": "k", **named}, "p1")
+        assert scope is not None
+        return scope.fingerprint
+
+    assert fingerprint(stocktake_metadata="{}") != fingerprint(stocktake_options="{}")
 
 
 @pytest.mark.parametrize("value", ["{", "[]", "NaN", '{"a": ' + "9" * 5000 + "}"])
