@@ -303,6 +303,14 @@ def test_an_upload_goes_by_its_url_and_counts_when_it_is_complete(scene: Scene) 
     assert completed[1]["url"].startswith("https://")
 
 
+def test_a_large_upload_is_warned_of_as_it_begins_and_as_it_is_complete(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.services, "settings", replace(scene.services.settings, warn_upload_bytes=2))
+    _, begun, _ = ask("begin_upload")
+    put_it(begun["request"], base64.b64decode(event("upload/put_raw")["body"]))
+    _, completed, _ = ask("complete_upload", path=f"/uploads/{begun['upload_id']}/complete")
+    assert ["from which on it is large" in warning for warning in begun["warnings"] + completed["warnings"]] == [True, True]
+
+
 def test_an_upload_is_shown_while_it_is_open_and_completed_only_with_its_bytes(scene: Scene) -> None:
     begun = scene.an_upload("begin_upload", UPLOAD_ID)
     status, shown, _ = ask("get_upload")
@@ -501,6 +509,12 @@ def test_who_has_the_bytes_gets_none(scene: Scene) -> None:
     answer = scene.call(upload.handler, "upload/get_content_if_none_match")
     assert (answer["statusCode"], answer["body"], answer["isBase64Encoded"]) == (304, "", False)
     assert (answer["headers"]["ETag"], "Content-Type" in answer["headers"]) == (f'"{record.etag}"', False)
+
+
+def test_a_redirect_that_is_not_needed_is_not_kept_by_caches_either(scene: Scene) -> None:
+    record = scene.an_object()
+    status, _, headers = ask("get_content_redirect", headers={"if-none-match": f'"{record.etag}"'})
+    assert (status, headers["Cache-Control"]) == (304, "no-store")
 
 
 def test_bytes_that_are_others_than_asked_for_are_not_sent(scene: Scene) -> None:
