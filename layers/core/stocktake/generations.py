@@ -35,8 +35,8 @@ from stocktake.sealing import Sealer
 
 KIND = "generation"
 MAX_OUTPUTS = 100
-MAX_METADATA = 300_000
-"""Characters of JSON: sealed they are a third more, and a row of DynamoDB ends at 400 KB."""
+MAX_METADATA = 250_000
+"""Characters of JSON: sealed they are a third more, and a document of `Operations` ends at 350,000 bytes."""
 _ATTEMPTS = 5
 _BEGINNING_MS = 60_000
 
