@@ -36,6 +36,7 @@ from stocktake.upload_requests import (
     QuotaBody,
     read_details,
     read_scope,
+    refuse_ours,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def complete_upload(upload_id: str) -> dict[str, Any]:
     body = asked(CompletionBody)
     late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
     record = services.presigned.complete(read_id(upload_id), body.part_sha256, out_of_time=late)
-    return answers.record(record, services.serving.url(record))
+    return {**answers.record(record, services.serving.url(record)), "warnings": list(services.presigned.warnings(record))}
 
 
 @api.delete("/uploads/<upload_id>")
@@ -218,8 +219,10 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
     read = services.serving.bytes if as_bytes else services.serving.redirect
     served = read(read_id(object_id), api.current_event.headers)
     headers = answers.content_headers(served)
+    if not as_bytes:
+        headers["Cache-Control"] = "no-store"  # where the bytes are is true for a while, and for this caller
     if served.url is not None:
-        return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url, "Cache-Control": "no-store"})
+        return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url})
     if served.content is None:
         return Response(HTTPStatus.NOT_MODIFIED, body="", headers=headers)
     status = HTTPStatus.PARTIAL_CONTENT if served.content.content_range else HTTPStatus.OK
@@ -240,6 +243,7 @@ def new_object() -> NewObject:
     read_query(NoQuery, api.current_event.query_string_parameters)
     headers = api.current_event.headers
     if (headers.get("content-type") or "").lower().startswith("application/json"):
+        refuse_ours(headers)
         return read_body(Base64ObjectBody, text_body(api)).new_object()
     return NewObject(raw_body(), headers.get("content-type"), read_details(headers))
 

@@ -23,7 +23,7 @@ from stocktake.errors import LedgerError, RangeNotSatisfiable, StocktakeError, S
 from stocktake.ids import now_ms
 from stocktake.model import State
 from stocktake.services import Services
-from stocktake.upload_requests import caller_of
+from stocktake.upload_requests import caller_of, read_scope
 from tests.functions.conftest import (
     BODY,
     EVENTS,
@@ -304,6 +304,14 @@ def test_an_upload_goes_by_its_url_and_counts_when_it_is_complete(scene: Scene) 
     assert completed[1]["url"].startswith("https://")
 
 
+def test_a_large_upload_is_warned_of_as_it_begins_and_as_it_is_complete(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.services, "settings", replace(scene.services.settings, warn_upload_bytes=2))
+    _, begun, _ = ask("begin_upload")
+    put_it(begun["request"], base64.b64decode(event("upload/put_raw")["body"]))
+    _, completed, _ = ask("complete_upload", path=f"/uploads/{begun['upload_id']}/complete")
+    assert ["from which on it is large" in warning for warning in begun["warnings"] + completed["warnings"]] == [True, True]
+
+
 def test_an_upload_is_shown_while_it_is_open_and_completed_only_with_its_bytes(scene: Scene) -> None:
     begun = scene.an_upload("begin_upload", UPLOAD_ID)
     status, shown, _ = ask("get_upload")
@@ -530,6 +538,12 @@ def test_who_has_the_bytes_gets_none(scene: Scene) -> None:
     assert (answer["headers"]["ETag"], "Content-Type" in answer["headers"]) == (f'"{record.etag}"', False)
 
 
+def test_a_redirect_that_is_not_needed_is_not_kept_by_caches_either(scene: Scene) -> None:
+    record = scene.an_object()
+    status, _, headers = ask("get_content_redirect", headers={"if-none-match": f'"{record.etag}"'})
+    assert (status, headers["Cache-Control"]) == (304, "no-store")
+
+
 def test_bytes_that_are_others_than_asked_for_are_not_sent(scene: Scene) -> None:
     scene.an_object()
     assert refused("get_content_if_match") == (412, "precondition-failed")
@@ -578,6 +592,65 @@ def test_a_body_where_none_is_read_is_refused(case: str) -> None:
 @pytest.mark.usefixtures("nothing")
 def test_a_body_that_is_no_json_object_is_refused(case: str, body: str, is_base64: bool) -> None:
     assert refused(case, body=body, isBase64Encoded=is_base64) == (400, "invalid-request")
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_batch_of_more_items_than_any_takes_is_refused_before_an_item_is_read() -> None:
+    status, problem, _ = ask("batch", body=json.dumps({"objects": [{}] * 101}))
+    assert (status, "100" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_header_of_ours_that_is_none_is_refused_by_name() -> None:
+    status, problem, _ = ask("put_raw", headers={"stocktake-metdata": "{}"})
+    assert (status, "stocktake-metdata" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_header_of_ours_beside_a_json_body_is_refused_by_name() -> None:
+    status, problem, _ = ask("put_base64_json", headers={"content-type": "application/json", "stocktake-metadata": "{}"})
+    assert (status, "stocktake-metadata" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["%ff.png", "%C3.png", "100%.png", "%zz"])
+@pytest.mark.usefixtures("nothing")
+def test_a_file_name_that_is_not_percent_encoded_text_is_refused(name: str) -> None:
+    assert refused("put_raw", headers={"stocktake-file-name": name}) == (400, "invalid-request")
+
+
+@pytest.mark.parametrize("header", ["stocktake-metadata", "stocktake-options"])
+@pytest.mark.usefixtures("nothing")
+def test_a_header_that_names_a_field_twice_is_refused(header: str) -> None:
+    twice = '{"sensitive": [], "sensitive": ["prompt"]}'
+    status, problem, _ = ask("put_raw", headers={header: twice})
+    assert (status, "'sensitive' twice" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_body_that_names_a_field_twice_is_refused_however_deep() -> None:
+    status, problem, _ = ask("create_project", body='{"project_id": "p2", "metadata": {"a": [{"b": 1, "b": 2}]}}')
+    assert (status, "'b' twice" in problem["detail"]) == (400, True)
+
+
+def test_a_number_of_any_length_is_kept_in_a_body_that_is_read_for_twins(scene: Scene) -> None:
+    status, project, _ = ask("create_project", body='{"project_id": "p2", "metadata": {"a": 1e3, "b": 12345678901234567890}}')
+    assert (status, project["metadata"]) == (201, {"a": 1000.0, "b": 12345678901234567890})
+
+
+@pytest.mark.parametrize("quota", [{"objects": 10**15 + 1}, {"bytes": 10**18 + 1}])
+@pytest.mark.usefixtures("nothing")
+def test_a_quota_over_what_is_counted_is_refused(quota: dict[str, int]) -> None:
+    assert refused("set_quota", body=json.dumps(quota)) == (400, "invalid-request")
+
+
+def test_a_header_of_another_name_and_the_same_value_is_another_request() -> None:
+    def fingerprint(**headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        scope = read_scope(event("upload/put_raw"), {"idempotency-key": "k", **named}, "p1")
+        assert scope is not None
+        return scope.fingerprint
+
+    assert fingerprint(stocktake_metadata="{}") != fingerprint(stocktake_options="{}")
 
 
 @pytest.mark.parametrize("value", ["{", "[]", "NaN", '{"a": ' + "9" * 5000 + "}"])

@@ -22,6 +22,7 @@ from stocktake.errors import (
     RecordChanged,
     StorageDenied,
     StorageUnavailable,
+    TooLarge,
 )
 from stocktake.generations import KIND, Generation
 from stocktake.intents import REMEMBERED_MS
@@ -523,3 +524,11 @@ def test_an_output_whose_project_closes_under_it_is_stored_by_nobody(world: Worl
     with pytest.raises(ProjectClosed):
         put_output(world, job)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_metadata_too_long_for_a_row_is_refused_by_name_and_what_fits_is_kept(world: World) -> None:
+    with pytest.raises(TooLarge, match="metadata of a generation"):
+        a_job(world, prompt="x" * 250_000)
+    longest = "x" * (250_000 - len(json.dumps({"prompt": ""})))
+    assert now(world, a_job(world, prompt=longest)).metadata == {"prompt": longest}
+    world.generations.create("p1", {"prompt": longest}, ("prompt",), 1, world.reserve())

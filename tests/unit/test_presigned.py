@@ -1037,3 +1037,21 @@ def test_late_bytes_of_an_upload_of_ours_are_adopted_by_no_event(world: World) -
     assert send(world, upload, HTML) == 200
     assert world.aligner().align(upload.record.key).outcome is Outcome.LATE
     assert world.ledger.record(upload.record.key) is None
+
+
+@pytest.mark.parametrize("part_bytes", [None, PART * 10_000])
+def test_an_svg_too_large_to_be_read_whole_is_refused_before_its_bytes_are_sent(world: World, part_bytes: int | None) -> None:
+    sha256 = "0" * 64 if part_bytes is None else None
+    with pytest.raises(TooLarge, match="SVG is read whole"):
+        world.presigned.begin(
+            "p1", Announced("image/svg+xml; charset=utf-8", 16 * 1024**2 + 1, sha256, part_bytes, Details()), world.reserve()
+        )
+    world.presigned.begin("p1", Announced("image/svg+xml", 16 * 1024**2, "0" * 64, None, Details()), world.reserve())
+
+
+@pytest.mark.parametrize(("size", "warned"), [(89_999, 0), (90_000, 1)])
+@pytest.mark.parametrize("part_bytes", [None, PART])
+def test_a_large_upload_is_warned_of_either_way(world: World, part_bytes: int | None, size: int, warned: int) -> None:
+    sha256 = "0" * 64 if part_bytes is None else None
+    begun = world.presigned.begin("p1", Announced("image/png", size, sha256, part_bytes, Details()), world.reserve())
+    assert len(begun.warnings) == warned

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -358,12 +359,32 @@ def test_an_answer_says_what_lets_the_reader_ask_for_the_rest_or_again() -> None
         "Last-Modified": "Thu, 01 Jan 1970 00:00:01 GMT",
         "Accept-Ranges": "bytes",
         "Content-Range": "bytes 2-5/10",
-        "Cache-Control": "public, max-age=60",
+        "Cache-Control": "private, max-age=60",
     }
 
 
-def test_a_whole_object_is_answered_without_a_content_range_and_without_a_cache_control_it_was_not_given() -> None:
-    assert not {"Content-Range", "Cache-Control"} & set(served_bytes(a_record(cache_control=None)))
+def test_a_whole_object_is_answered_without_a_content_range() -> None:
+    assert "Content-Range" not in served_bytes(a_record())
+
+
+@pytest.mark.parametrize(
+    ("kept", "answered"),
+    [
+        (None, "private"),
+        ("public, max-age=31536000, immutable", "private, max-age=31536000, immutable"),
+        ("PUBLIC,s-maxage=60 , max-age=5", "private, max-age=5"),
+        ("private, no-cache", "private, no-cache"),
+        ("no-store", "private, no-store"),
+    ],
+)
+def test_what_the_api_itself_answers_is_kept_by_no_cache_that_others_share(kept: str | None, answered: str) -> None:
+    assert served_bytes(a_record(cache_control=kept))["Cache-Control"] == answered
+
+
+def test_a_signed_url_of_what_came_to_be_html_saves_it_also_where_nobody_named_it(world: World) -> None:
+    record = replace(world.upload(), content_type="text/html")
+    answer = world.store.fetch(str(world.serving.url(record)))
+    assert answer.headers["content-disposition"].startswith(f'attachment; filename="{record.object_id}.png";')
 
 
 def test_an_answer_without_bytes_says_how_long_they_keep_and_nothing_of_how_they_are_shown() -> None:
@@ -371,5 +392,5 @@ def test_an_answer_without_bytes_says_how_long_they_keep_and_nothing_of_how_they
         "ETag": '"abc"',
         "Last-Modified": "Thu, 01 Jan 1970 00:00:01 GMT",
         "Accept-Ranges": "bytes",
-        "Cache-Control": "public, max-age=60",
+        "Cache-Control": "private, max-age=60",
     }

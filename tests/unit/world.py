@@ -148,6 +148,7 @@ class World:
             self.aligner(),
             self.rules,
             max_bytes=10**12,
+            warn_bytes=90_000,
             seconds=900,
             multipart_seconds=86_400,
             now=self.clock,

@@ -165,6 +165,11 @@ def announced(declared: str, rules: Rules = _DEFAULT_RULES) -> Inspected:
     return Inspected(content_type, ALLOWED[content_type], None, None)
 
 
+def size_warnings(size: int, warn_bytes: int) -> tuple[str, ...]:
+    """Says that an object is large, where it has `warn_bytes` or more."""
+    return (f"the object has {size} bytes, over the {warn_bytes} from which on it is large",) if size >= warn_bytes else ()
+
+
 def _names(rules: Rules) -> str:
     return ", ".join(name for name in ALLOWED if name in rules.allowed)
 

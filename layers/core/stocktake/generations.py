@@ -20,11 +20,12 @@ A job belongs to one life of its project: from the moment that is closed, the jo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stocktake.errors import Conflict, GenerationNotFound, InvalidRequest, OutputExists, RecordChanged
+from stocktake.errors import Conflict, GenerationNotFound, InvalidRequest, OutputExists, RecordChanged, TooLarge
 from stocktake.intents import Intents, key_of
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operation, Operations
@@ -34,6 +35,8 @@ from stocktake.sealing import Sealer
 
 KIND = "generation"
 MAX_OUTPUTS = 100
+MAX_METADATA = 250_000
+"""Characters of JSON: sealed they are a third more, and a document of `Operations` ends at 350,000 bytes."""
 _ATTEMPTS = 5
 _BEGINNING_MS = 60_000
 
@@ -95,9 +98,12 @@ class Generations:
         Raises:
             ProjectNotFound, ProjectClosed: the project takes none.
             InvalidRequest: the metadata cannot be kept.
+            TooLarge: the metadata is longer than MAX_METADATA.
         """
         if not 1 <= outputs <= MAX_OUTPUTS:
             raise InvalidRequest(f"a generation has 1 to {MAX_OUTPUTS} outputs and this one {outputs}: create several")
+        if len(json.dumps(metadata)) > MAX_METADATA:
+            raise TooLarge(f"the metadata of a generation may have {MAX_METADATA} characters as JSON: keep what is longer elsewhere")
         project = self._intents.open_project(project_id)
         generation_id = reserved.object_id
         clear, sealed = self._sealer.seal(metadata, sensitive, project_id=project.project_id, subject_id=generation_id)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from stocktake import checks
 from stocktake.alignment import Aligner, Outcome
-from stocktake.confirmation import ENDED, UNCHECKED, check_composite, confirm, verify_parts
+from stocktake.confirmation import ENDED, UNCHECKED, WHOLE_BYTES, check_composite, confirm, verify_parts
 from stocktake.errors import (
     ConfirmationFailed,
     InvalidRequest,
@@ -74,6 +74,7 @@ class Upload:
     part_bytes: int | None = None
     part_count: int | None = None
     parts: tuple[Part, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class PresignedUploads:
@@ -81,6 +82,7 @@ class PresignedUploads:
 
     Args:
         max_bytes: the largest object taken.
+        warn_bytes: from where on the caller is warned.
         seconds, multipart_seconds: lives of a URL (for a part too), and of a multipart upload.
     """
 
@@ -96,6 +98,7 @@ class PresignedUploads:
         rules: checks.Rules,
         *,
         max_bytes: int,
+        warn_bytes: int,
         seconds: int,
         multipart_seconds: int,
         now: Callable[[], int],
@@ -109,6 +112,7 @@ class PresignedUploads:
         self._aligner = aligner
         self._rules = rules
         self._max_bytes = max_bytes
+        self._warn_bytes = warn_bytes
         self._seconds = seconds
         self._multipart_seconds = multipart_seconds
         self._now = now
@@ -121,6 +125,8 @@ class PresignedUploads:
             ProjectNotFound, ProjectClosed, QuotaExceeded, OutputExists: the project takes none.
         """
         inspected = checks.announced(announced.content_type, self._rules)
+        if inspected.content_type == "image/svg+xml" and announced.size > WHOLE_BYTES:
+            raise TooLarge(f"an SVG is read whole before it is taken, so it may have {WHOLE_BYTES} bytes and this one has {announced.size}")
         parts = self._check_size(announced)
         details = announced.details
         fingerprint = announced.sha256 or f"{announced.size} bytes in parts of {announced.part_bytes}"
@@ -148,10 +154,16 @@ class PresignedUploads:
         session = self._session(upload_id)
         record = record or self._record(upload_id, session)
         if session is None:
-            return Upload(record, self._request(record))
+            return Upload(record, self._request(record), warnings=self.warnings(record))
         document = session.document
         parts = self._store.list_parts(document["key"], document["upload_id"]) or []
-        return Upload(record, None, document["part_bytes"], _count(record.size, document["part_bytes"]), tuple(parts))
+        return Upload(
+            record, None, document["part_bytes"], _count(record.size, document["part_bytes"]), tuple(parts), self.warnings(record)
+        )
+
+    def warnings(self, record: Record) -> tuple[str, ...]:
+        """Says what the caller should know of an object beside how it stands."""
+        return checks.size_warnings(record.size, self._warn_bytes)
 
     def sign_parts(self, upload_id: str, wanted: Mapping[int, str]) -> dict[int, tuple[int, SignedRequest]]:
         """Signs the PUTs of some parts, each over its length and, where it is kept, its SHA-256; returns size and request by number.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -84,12 +85,26 @@ def read_body[B: Body](model: type[B], body: str | None, *, what: str = "the bod
     """Reads a JSON body into its model; an absent body reads as `{}`.
 
     Raises:
-        InvalidRequest: naming each field that is wrong, absent or unknown.
+        InvalidRequest: naming each field that is wrong, absent, unknown or there twice.
     """
+    text = body or "{}"
     try:
-        return model.model_validate_json(body or "{}")
+        read = model.model_validate_json(text)
     except ValidationError as error:
         raise InvalidRequest(f"{what} cannot be read: {faults_of(model, error)}") from None  # its cause holds what was sent
+    # pydantic keeps the last of two fields of one name and says nothing; numbers need not be read again to see that
+    json.loads(text, object_pairs_hook=distinct, parse_int=str, parse_float=str)
+    return read
+
+
+def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object of its fields, as an `object_pairs_hook`. Raises InvalidRequest when two have one name."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise InvalidRequest(f"the JSON names {twice[:80]!r} twice in one object: which of the two is meant cannot be told; send one")
+    return made
 
 
 def read_query[Q: Query](model: type[Q], query: Mapping[str, str] | None) -> Q:

@@ -149,6 +149,7 @@ class Services:
             self._aligner("event"),
             self._rules,
             max_bytes=settings.max_object_bytes,
+            warn_bytes=settings.warn_upload_bytes,
             seconds=settings.presigned_seconds,
             multipart_seconds=settings.multipart_seconds,
             now=now_ms,

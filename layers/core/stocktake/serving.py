@@ -110,7 +110,7 @@ class Serving:
             return None
         if self._public_base_url:
             return self.public_url(record)
-        saved_as = record.file_name if needs_attachment(record.content_type) else None
+        saved_as = (record.file_name or _name(record)) if needs_attachment(record.content_type) else None
         return self._store.presign_get(record.key, seconds=self._presigned_seconds, file_name=saved_as)
 
     def public_url(self, record: Record) -> str | None:
@@ -177,6 +177,12 @@ class Serving:
             error, why = _UNAVAILABLE[record.state]
             raise error(f"object {object_id} is {record.state.lower()}: {why}")
         return record
+
+
+def _name(record: Record) -> str:
+    """Names a file after its object: only a URL signed over a name saves what was stored without saying so."""
+    _, dot, extension = record.key.rpartition("/")[2].rpartition(".")
+    return f"{record.object_id}{dot}{extension}" if dot else record.object_id
 
 
 _UNAVAILABLE: Mapping[State, tuple[Callable[[str], ObjectUnavailable], str]] = {

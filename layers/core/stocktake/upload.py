@@ -200,9 +200,7 @@ class Uploads:
         return self._uploaded(self._intents.commit(intent, self._store_bytes(intent, new.body)))
 
     def _uploaded(self, record: Record) -> Uploaded:
-        if record.size < self._limits.warn_bytes:
-            return Uploaded(record)
-        return Uploaded(record, (f"the object has {record.size} bytes, over the {self._limits.warn_bytes} from which on it is large",))
+        return Uploaded(record, checks.size_warnings(record.size, self._limits.warn_bytes))
 
     def _store_bytes(self, intent: Record, body: bytes) -> StoredObject:
         assert intent.sha256 is not None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stocktake.serving import Served
     from stocktake.storage import SignedRequest
 
+_OF_SHARED_CACHES = {"public", "private", "s-maxage"}
+
 
 LIST_BYTES = 5_000_000
 """Most bytes of a list: a Lambda answers with at most 6 MB. Source: AWS, "Lambda quotas", request and response of an invocation."""
@@ -95,6 +97,7 @@ def upload(upload: Upload) -> dict[str, Any]:
         "part_bytes": upload.part_bytes,
         "part_count": upload.part_count,
         "parts": [{"number": part.number, "bytes": part.size, "etag": part.etag, "sha256": part.sha256} for part in upload.parts],
+        "warnings": list(upload.warnings),
     }
 
 
@@ -142,13 +145,18 @@ def _image(output: Output, url: Callable[[Record], str | None]) -> dict[str, Any
     }
 
 
+def _private(cache_control: str | None) -> str:
+    """Keeps an object's Cache-Control for the caller's own cache: what authorisation protects is not for one that others share."""
+    said = [directive.strip() for directive in (cache_control or "").split(",")]
+    return ", ".join(["private", *(one for one in said if one and one.partition("=")[0].lower() not in _OF_SHARED_CACHES)])
+
+
 def content_headers(served: Served) -> dict[str, str]:
     """Returns the headers bytes are served with: never sniffed, never run, shown in place only where a browser can do no harm with it."""
     found = served.record
     assert found.etag is not None  # only what is STORED is served
     headers = headers_of(served.asked, etag=found.etag, last_modified=found.updated_at, size=found.size)
-    if found.cache_control:
-        headers["Cache-Control"] = found.cache_control
+    headers["Cache-Control"] = _private(found.cache_control)
     if served.content is not None:
         shown = content_disposition(found.content_type or "application/octet-stream", found.file_name)
         headers |= {

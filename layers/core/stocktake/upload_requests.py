@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -15,9 +16,13 @@ from pydantic import Field, StringConstraints, ValidationError
 from stocktake.errors import InvalidRequest, StocktakeError
 from stocktake.idempotency import Scope, check_key
 from stocktake.model import Announced, Details, NewObject, Quota, SessionPlace
-from stocktake.requests import MAX_ID, Body, Query, RecentQuery, faults_of, read_body
+from stocktake.requests import MAX_ID, Body, Query, RecentQuery, distinct, faults_of, read_body
 
 _OURS = "stocktake-"
+_KNOWN = ("stocktake-metadata", "stocktake-options", "stocktake-file-name")
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MOST_ITEMS = 100
+"""Of a batch, whatever BatchItems says: its MaxValue in the template."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """Lower-case hex."""
@@ -26,8 +31,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class QuotaBody(Body):
     """PUT /projects/{project_id}/quota: the most a project may hold; null or absent for no limit."""
 
-    objects: int | None = Field(default=None, ge=0)
-    bytes: int | None = Field(default=None, ge=0)
+    objects: int | None = Field(default=None, ge=0, le=10**15)
+    bytes: int | None = Field(default=None, ge=0, le=10**18)
 
     def quota(self) -> Quota:
         """Returns it as the flows know it."""
@@ -95,7 +100,7 @@ class Base64ObjectBody(_ObjectBody):
 class BatchBody(Body):
     """POST /projects/{project_id}/objects/batch. The items are read one by one, so that one that is wrong loses no other."""
 
-    objects: list[Any]
+    objects: list[Any] = Field(max_length=_MOST_ITEMS)
 
     def items(self) -> list[NewObject | StocktakeError]:
         """Reads every item: the object, or why it cannot be read."""
@@ -181,17 +186,25 @@ def read_details(headers: Mapping[str, str]) -> Details:
     `Stocktake-Metadata` and `Stocktake-Options`.
 
     Raises:
-        InvalidRequest: naming the header and what is wrong in it.
+        InvalidRequest: naming the header and what is wrong in it, or one of ours that is none of these.
     """
+    unknown = [name for name in _ours(headers) if name not in _KNOWN]
+    if unknown:
+        raise InvalidRequest(f"no header is called {', '.join(unknown)}: known are {', '.join(_KNOWN)}")
     try:
-        metadata = json.loads(headers.get("stocktake-metadata") or "{}")
+        metadata = json.loads(headers.get("stocktake-metadata") or "{}", object_pairs_hook=distinct)
     except ValueError as error:
         raise InvalidRequest(f"the header Stocktake-Metadata is not JSON: {error}") from error
     if not isinstance(metadata, dict):
         raise InvalidRequest("the header Stocktake-Metadata must hold a JSON object")
     options = read_body(OptionsHeader, headers.get("stocktake-options"), what="the header Stocktake-Options")
-    file_name = unquote(headers.get("stocktake-file-name", "")) or None
-    return details_of(options, file_name, headers.get("cache-control"), metadata)
+    return details_of(options, _file_name(headers.get("stocktake-file-name", "")), headers.get("cache-control"), metadata)
+
+
+def refuse_ours(headers: Mapping[str, str]) -> None:
+    """Refuses headers of ours beside a JSON body, which says all that itself. Raises InvalidRequest."""
+    if ours := _ours(headers):
+        raise InvalidRequest(f"a JSON body says what the headers {', '.join(ours)} would: leave them out and put it into the body")
 
 
 def details_of(options: _Options, file_name: str | None, cache_control: str | None, metadata: Mapping[str, Any]) -> Details:
@@ -222,10 +235,8 @@ def read_scope(event: Mapping[str, Any], headers: Mapping[str, str], project: st
     if key is None:
         return None
     context = event["requestContext"]
-    said = [event.get("rawQueryString") or "", event.get("body") or ""]
-    said += [
-        headers.get(name, "") for name in ("content-type", "cache-control", *sorted(name for name in headers if name.startswith(_OURS)))
-    ]
+    named = [(name, headers.get(name, "")) for name in ("content-type", "cache-control", *_ours(headers))]
+    said = [event.get("rawQueryString") or "", event.get("body") or "", named]
     fingerprint = hashlib.sha256(json.dumps(said).encode()).hexdigest()
     route = f"{context['http']['method']} {event['rawPath']}"
     return Scope(caller_of(context.get("authorizer")), route, check_key(key), fingerprint, project)
@@ -241,6 +252,19 @@ def caller_of(authorizer: Mapping[str, Any] | None) -> str:
     if told.get("lambda"):
         return f"lambda:{json.dumps(told['lambda'], sort_keys=True)}"
     return "anonymous"
+
+
+def _ours(headers: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in headers if name.startswith(_OURS))
+
+
+def _file_name(text: str) -> str | None:
+    try:
+        if _NO_ESCAPE.search(text) is None:
+            return unquote(text, errors="strict") or None
+    except UnicodeDecodeError:
+        pass
+    raise InvalidRequest("the header Stocktake-File-Name is not percent-encoded UTF-8: encode the name, a % of its own as %25")
 
 
 def _item(item: Any) -> NewObject | StocktakeError:
