@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,7 +31,11 @@ from stocktake.storage import Content, ObjectVersion, Part, Profile, SignedReque
 from stocktake.storage.memory import Answer
 from stocktake.storage.ordering import stream, verified
 from stocktake.storage.rules import composite_sha256
+from stocktake.storage.s3 import S3Store
 from tests.contract.conftest import VERSIONED, Backend
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 ODD_NAMES = (
@@ -940,6 +944,24 @@ def test_the_probe_of_a_versioned_bucket_leaves_no_versions(store: Store) -> Non
     assert store.profile().versioning
 
     assert list(store.list_versions(".stocktake/")) == []
+
+
+def test_versions_of_a_bucket_that_began_to_keep_them_are_listed_and_removed(ministack: tuple[S3Client, S3Client]) -> None:
+    owner, app = ministack
+    owner.create_bucket(Bucket="contract-later-versioned")
+    passed = [0.0]
+    store = S3Store("contract-later-versioned", client=app, clock=lambda: passed[0])
+    assert not store.profile().versioning
+    owner.put_bucket_versioning(Bucket="contract-later-versioned", VersioningConfiguration={"Status": "Enabled"})
+    a_put(store, "k")
+    store.delete("k")
+
+    passed[0] = 300.0
+    versions = list(store.list_versions("k"))
+
+    assert sorted(version.is_delete_marker for version in versions) == [False, True]
+    assert store.delete_versions(versions).errors == ()
+    assert "Versions" not in owner.list_object_versions(Bucket="contract-later-versioned")
 
 
 @pytest.mark.parametrize("backend", ["memory", "ministack", "seaweedfs"], indirect=True)

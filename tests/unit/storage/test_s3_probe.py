@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape, unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -177,7 +177,46 @@ def test_the_probe_runs_once_and_not_at_all_for_a_known_profile(client: S3Client
 
     assert len(wire.requests) == asked
     assert a_store(client, seconds, UNABLE).profile() == UNABLE
+    assert len(wire.requests) == asked + 1
+    assert "versioning" in wire.requests[-1].query
+
+
+def test_versioning_switched_on_is_known_five_minutes_later(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    small = SmallStore()
+    wire.otherwise = small
+    store = a_store(client, seconds, None)
+    known = store.profile()
+    small.versioning, asked = ENABLED, len(wire.requests)
+
+    seconds.now += 299
+    assert store.profile() == known
     assert len(wire.requests) == asked
+    seconds.now += 1
+    assert store.profile() == replace(known, versioning=True)
+    assert store.profile().versioning
+    assert len(wire.requests) == asked + 1
+
+
+@pytest.mark.parametrize("answer", [refusal(403, "AccessDenied"), refusal(501, "NotImplemented")])
+@pytest.mark.parametrize("known", [ABLE, UNABLE])
+def test_what_is_known_of_versioning_stays_where_it_cannot_be_asked(
+    client: S3Client, wire: Wire, seconds: Clock, known: Profile, answer: Reply
+) -> None:
+    store = a_store(client, seconds, known)
+    wire.answers(answer)
+
+    assert store.profile() == known
+    assert store.profile() == known  # and is not asked for each time
+
+
+def test_versioning_that_the_store_could_not_tell_now_is_asked_again(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    store = a_store(client, seconds, UNABLE)
+    wire.otherwise = lambda request: bare(503)
+    with pytest.raises(StorageUnavailable):
+        store.profile()
+
+    wire.otherwise = lambda request: ENABLED
+    assert store.profile().versioning
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "unknown", "applied after all"])

@@ -358,12 +358,13 @@ def test_versions_are_read_to_the_end_by_both_markers(store: S3Store, wire: Wire
         return Reply(body=f"<ListVersionsResult><{kind}>{row}</{kind}>{more}</ListVersionsResult>".encode())
 
     marker = "<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>"
-    wire.answers(page("k", "v1", "Version", marker), page("k", "v2", "DeleteMarker", "<IsTruncated>false</IsTruncated>"))
+    enabled = Reply(body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+    wire.answers(enabled, page("k", "v1", "Version", marker), page("k", "v2", "DeleteMarker", "<IsTruncated>false</IsTruncated>"))
 
     versions = list(store.list_versions("k"))
 
     assert [(v.version_id, v.size, v.is_delete_marker) for v in versions] == [("v1", 3, False), ("v2", 0, True)]
-    assert (wire.requests[1].query["key-marker"], wire.requests[1].query["version-id-marker"]) == ("k", "v1")
+    assert (wire.requests[2].query["key-marker"], wire.requests[2].query["version-id-marker"]) == ("k", "v1")
 
 
 def test_a_get_that_ends_early_is_unavailable(store: S3Store, wire: Wire) -> None:

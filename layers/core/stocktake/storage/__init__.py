@@ -313,5 +313,8 @@ class Store(Protocol):
         ...
 
     def profile(self) -> Profile:
-        """Says what this store can do; probes once with objects under `.stocktake/probe/`, which it removes."""
+        """Says what this store can do; probes once with objects under `.stocktake/probe/`, which it removes.
+
+        Only `versioning` may change later: whether it was switched on is asked again, at most every five minutes.
+        """
         ...

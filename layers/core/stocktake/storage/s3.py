@@ -16,6 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,18 @@ from stocktake.storage.rules import (
 )
 from stocktake.storage.s3_client import make_client
 from stocktake.storage.s3_multipart import Multipart
-from stocktake.storage.s3_probe import PROBE_PREFIX, Probe
-from stocktake.storage.s3_requests import Absent, ConditionFailed, RangeBeyondEnd, Requests, bare, code_of, hex_of, object_headers
+from stocktake.storage.s3_probe import PROBE_PREFIX, Probe, keeps_versions
+from stocktake.storage.s3_requests import (
+    OF_THE_STORE,
+    Absent,
+    ConditionFailed,
+    RangeBeyondEnd,
+    Requests,
+    bare,
+    code_of,
+    hex_of,
+    object_headers,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,6 +71,7 @@ _DELETE_CHUNK = 1000
 _ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Larger objects need a multipart copy (UploadPartCopy): AWS, CopyObject, "up to 5 GB".
 _MAX_COPY_BYTES = 5 * 1024**3
+_VERSIONING_KNOWN_SECONDS = 300.0
 
 # What XML 1.0 cannot carry, and the line ends that its parsers rewrite (XML 1.0, sections 2.2 and 2.11). Surrogates never get this far.
 _XML_HOSTILE = re.compile("[\x00-\x08\x0a-\x1f\ufffe\uffff]")
@@ -100,6 +112,8 @@ class S3Store:
         """
         self._bucket = bucket
         self._profile = profile
+        self._versioning_asked_at: float | None = None
+        self._clock = clock
         self._new_id = new_id
         self._requests = Requests(bucket, client=client, sleep=sleep, jitter=jitter, clock=clock)
         self._multipart = Multipart(self, self._requests)
@@ -138,7 +152,7 @@ class S3Store:
             **object_headers(content_type, metadata, cache_control, content_disposition),
         }
         if only_if_absent:
-            if self.profile().conditional_put:
+            if self.known_profile().conditional_put:
                 parameters["IfNoneMatch"] = "*"
             elif (found := self.head(key)) is not None:
                 return self._own_write(found, body, sha256, metadata or {}, cause=None)
@@ -256,7 +270,7 @@ class S3Store:
             parameters |= kept | {"MetadataDirective": "REPLACE", "Metadata": encode_metadata(metadata)}
         sent = found.metadata if metadata is None else {name.lower(): value for name, value in metadata.items()}
         if only_if_absent:
-            if self.profile().conditional_copy:
+            if self.known_profile().conditional_copy:
                 parameters["IfNoneMatch"] = "*"
             elif (taken := self.head(target)) is not None:
                 return self._own_copy(found, taken, sent, cause=None)
@@ -296,7 +310,7 @@ class S3Store:
         """
         parameters: dict[str, Any] = {"Key": check_key(key)}
         if if_etag is not None:
-            if self.profile().conditional_delete:
+            if self.known_profile().conditional_delete:
                 parameters["IfMatch"] = f'"{if_etag}"'
             else:
                 found = self.head(key)
@@ -345,7 +359,7 @@ class S3Store:
             "ChecksumSHA256": checksum(sha256),
             **object_headers(content_type, metadata, cache_control, content_disposition),
         }
-        if only_if_absent and self.profile().conditional_put:
+        if only_if_absent and self.known_profile().conditional_put:
             parameters["IfNoneMatch"] = "*"
         return self._requests.signed("put_object", seconds, **parameters)
 
@@ -372,7 +386,7 @@ class S3Store:
             "ContentLength": size,
         }
         announced = checksum(sha256)
-        if self.profile().keeps_parts_sha256:
+        if self.known_profile().keeps_parts_sha256:
             parameters["ChecksumSHA256"] = announced
         return self._requests.signed("upload_part", seconds, **parameters)
 
@@ -499,9 +513,30 @@ class S3Store:
     # Capabilities
 
     def profile(self) -> Profile:
-        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none when a profile was given."""
+        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none of them when a profile was given.
+
+        Whether versions are kept is asked again when that was last asked over 300 s ago, or by another process: it is the one capability
+        that an owner switches on, and a deletion that did not know would only hide what it says is gone.
+        """
+        known, now = self.known_profile(), self._clock()
+        if self._versioning_asked_at is not None and now - self._versioning_asked_at < _VERSIONING_KNOWN_SECONDS:
+            return known
+        try:
+            known = replace(known, versioning=keeps_versions(self._requests))
+        except StorageDenied:
+            pass  # by a token limited to objects
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            pass  # NotImplemented
+        self._profile, self._versioning_asked_at = known, now
+        return known
+
+    def known_profile(self) -> Profile:
+        """Says what this store can do as it was last told, `versioning` perhaps long ago; probes it when nothing is known."""
         if self._profile is None:
             self._profile = Probe(self, self._requests, self._versions).profile(f"{PROBE_PREFIX}{self._new_id()}/")
+            self._versioning_asked_at = self._clock()
         return self._profile
 
 

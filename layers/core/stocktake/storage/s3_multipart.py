@@ -42,7 +42,7 @@ class Multipart:
     ) -> str:
         """Opens an upload. See `Store.begin_multipart_upload`."""
         parameters = object_headers(content_type, metadata, cache_control, content_disposition)
-        if self._store.profile().keeps_parts_sha256:
+        if self._store.known_profile().keeps_parts_sha256:
             parameters["ChecksumAlgorithm"] = "SHA256"
         return str(self._requests.call("create_multipart_upload", Key=key, **parameters)["UploadId"])
 
@@ -89,7 +89,7 @@ class Multipart:
 
     def _put_together(self, key: str, upload_id: str, parts: Sequence[Part], *, only_if_absent: bool) -> None:
         named: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
-        if self._store.profile().keeps_parts_sha256:
+        if self._store.known_profile().keeps_parts_sha256:
             for row, part in zip(named, parts, strict=True):
                 if part.sha256 is not None:
                     row["ChecksumSHA256"] = checksum(part.sha256)

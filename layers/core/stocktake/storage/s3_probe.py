@@ -31,6 +31,7 @@ class Probe:
     def __init__(self, store: S3Store, requests: Requests, versions: Callable[[str], Iterator[ObjectVersion]]) -> None:
         """Takes the store, its requests, and its listing of versions, which must not ask for the profile."""
         self._store = store
+        self._requests = requests
         self._call = requests.call
         self._versions = versions
 
@@ -79,8 +80,7 @@ class Probe:
 
     def _keeps_versions(self, key: str) -> bool:
         try:
-            # Suspended counts: the versions kept before are still there.
-            return self._call("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
+            return keeps_versions(self._requests)
         except StorageDenied:
             # a token limited to objects may not ask; a bucket that keeps versions, or kept them, names one for what is put
             return self._call("put_object", Key=key, Body=b"version").get("VersionId") is not None
@@ -154,6 +154,17 @@ class Probe:
             left += self._store.delete_versions(list(self._versions(folder))).errors
         if left:
             raise StorageError(f"The probe of the store left {left[0].key!r} behind ({left[0].code}): remove what is under {folder!r}.")
+
+
+def keeps_versions(requests: Requests) -> bool:
+    """Asks whether the bucket keeps versions, or kept them once.
+
+    Raises:
+        StorageDenied: a token limited to objects may not ask.
+        StorageError: the store does not know the question, as R2 says with NotImplemented.
+    """
+    # Suspended counts: the versions kept before are still there.
+    return requests.call("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
 
 
 def _is_refused(request: Callable[[], object]) -> bool:
