@@ -60,6 +60,7 @@ def test_a_key_of_up_to_1024_bytes_is_a_key(key: str) -> None:
         ("été 1.png", "_t_ 1.png", "%C3%A9t%C3%A9%201.png"),
         ('a"b\\c/d\r\nSet-Cookie: x', "a_b_c_d__Set-Cookie: x", "a_b_c_d__Set-Cookie%3A%20x"),
         ("100%41.png", "100_41.png", "100%2541.png"),
+        ("a  b   c.png", "a b c.png", "a%20%20b%20%20%20c.png"),
         ("half\ud800.png", "half_.png", "half%3F.png"),
     ],
 )

@@ -106,13 +106,16 @@ def disposition(kind: Literal["inline", "attachment"], file_name: str | None) ->
     """Gives the Content-Disposition that makes a browser show an object or save it, under `file_name` where that is given.
 
     Holds both forms of RFC 6266 section 4.3: a quoted ASCII name for old clients, and the exact name as an RFC 8187 value. Path
-    separators, quotes and control characters become `_`, so that a name can neither leave its folder nor its header.
+    separators, quotes and control characters become `_`, so that a name can neither leave its folder nor its header. The plain form has no
+    two spaces together, because a signature is made over one, and what checks it may not make one of two (AWS, "Signature Version 4
+    signing process", canonical headers).
     """
     if file_name is None:
         return kind
     safe = _UNSAFE_IN_FILE_NAME.sub("_", file_name).encode(errors="replace").decode()
     # A literal % in the plain form is read as an escape by some clients (RFC 6266 appendix D).
     plain = safe.encode("ascii", errors="replace").decode().replace("?", "_").replace("%", "_")
+    plain = re.sub(" +", " ", plain)
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
 
 
