@@ -371,6 +371,11 @@ class TestPolicies:
         }
         assert deleting == {"UploadRole", "UploadTidyRole", "ProjectDeletionWorkerRole", "ReconciliationApiRole", "ReconciliationStepRole"}
 
+    def test_whoever_aborts_an_upload_may_ask_whether_its_parts_are_gone(self) -> None:
+        for statement in (statement for name in ROLES for statement in statements(of(name))):
+            actions = listed(statement["Action"])
+            assert ("s3:AbortMultipartUpload" in actions) <= ("s3:ListMultipartUploadParts" in actions)
+
     def test_of_a_deletions_functions_only_the_one_that_ends_it_forgets_operations(self) -> None:
         forgetting = {
             name

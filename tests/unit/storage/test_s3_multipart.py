@@ -352,3 +352,27 @@ def test_a_store_that_knows_no_condition_here_is_asked_without(store: S3Store, w
     assert complete(store, only_if_absent=True).size == 10
 
     assert ["if-none-match" in request.headers for request in wire.requests if request.method == "POST"] == [True, False]
+
+
+# abort
+
+
+def test_an_upload_is_aborted_again_while_parts_still_arrive(store: S3Store, wire: Wire) -> None:
+    wire.answers(bare(204), listed(row(1)), bare(204), NO_UPLOAD)
+
+    store.abort_multipart_upload("k", "id")
+
+    assert [request.method for request in wire.requests] == ["DELETE", "GET", "DELETE", "GET"]
+
+
+def test_an_aborted_upload_without_parts_is_not_aborted_again(store: S3Store, wire: Wire) -> None:
+    wire.answers(bare(204), listed())
+
+    store.abort_multipart_upload("k", "id")
+
+
+def test_an_upload_whose_parts_stay_is_to_be_aborted_later(store: S3Store, wire: Wire) -> None:
+    wire.answers(*[bare(204), listed(row(1))] * 3)
+
+    with pytest.raises(StorageUnavailable, match="try again"):
+        store.abort_multipart_upload("k", "id")

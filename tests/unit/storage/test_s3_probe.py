@@ -102,6 +102,8 @@ class SmallStore:
             self.checksums[key] = request.headers["x-amz-checksum-sha256"]
             return bare(200, ETag="e")
         if request.method == "GET":
+            if key not in self.uploads:
+                return refusal(404, "NoSuchUpload")
             said = "" if self.parts == "unlisted" else f"<ChecksumSHA256>{self.checksums[key]}</ChecksumSHA256>"
             part = f"<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>7</Size>{said}</Part>"
             return Reply(body=f"<ListPartsResult>{part}<IsTruncated>false</IsTruncated></ListPartsResult>".encode())

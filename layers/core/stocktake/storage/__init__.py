@@ -301,7 +301,10 @@ class Store(Protocol):
         ...
 
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
-        """Ends an upload and frees its parts; an unknown upload is not an error."""
+        """Ends an upload and frees its parts; an unknown upload is not an error.
+
+        Raises StorageUnavailable while parts that were on their way are still kept: abort it again.
+        """
         ...
 
     def list_versions(self, prefix: str = "") -> Iterator[ObjectVersion]:

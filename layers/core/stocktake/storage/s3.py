@@ -72,6 +72,7 @@ _ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Larger objects need a multipart copy (UploadPartCopy): AWS, CopyObject, "up to 5 GB".
 _MAX_COPY_BYTES = 5 * 1024**3
 _VERSIONING_KNOWN_SECONDS = 300.0
+_ABORTS = 3
 
 # What XML 1.0 cannot carry, and the line ends that its parsers rewrite (XML 1.0, sections 2.2 and 2.11). Surrogates never get this far.
 _XML_HOSTILE = re.compile("[\x00-\x08\x0a-\x1f\ufffe\uffff]")
@@ -401,11 +402,19 @@ class S3Store:
         return self._multipart.complete(check_key(key), upload_id, parts, intent, only_if_absent=only_if_absent)
 
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
-        """Ends an upload. See `Store.abort_multipart_upload`."""
-        try:
-            self._requests.call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
-        except Absent as error:
-            self._requests.check_bucket_behind(error)
+        """Ends an upload, and asks for its parts until there are none. See `Store.abort_multipart_upload`.
+
+        Source: AWS, AbortMultipartUpload ("it might be necessary to abort a given multipart upload multiple times", for parts in flight).
+        """
+        for _ in range(_ABORTS):
+            try:
+                self._requests.call("abort_multipart_upload", Key=check_key(key), UploadId=upload_id)
+            except Absent as error:
+                self._requests.check_bucket_behind(error)
+                return
+            if not self.list_parts(key, upload_id):
+                return
+        raise StorageUnavailable(f"Parts of the upload to {key!r} still arrive although it was aborted: try again.")
 
     # Listings
 
