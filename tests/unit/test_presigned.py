@@ -1017,6 +1017,7 @@ def test_an_upload_that_is_being_ended_is_committed_by_no_other_way_in(world: Wo
     world.store.on_call = rival
     world.presigned.abort(upload.record.object_id)
     assert seen and issubclass(seen[0], Conflict)
+    assert ("put", upload.record.key) not in world.store.calls
     assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 

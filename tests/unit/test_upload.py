@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stocktake.errors import (
+    Conflict,
     InvalidKey,
     InvalidRequest,
     LedgerError,
@@ -15,6 +16,7 @@ from stocktake.errors import (
     ProjectClosed,
     ProjectExists,
     ProjectNotFound,
+    RecordChanged,
     StorageDenied,
     StorageUnavailable,
     TooLarge,
@@ -276,3 +278,46 @@ def test_a_ledger_that_does_not_answer_stops_the_upload_before_any_byte(world: W
     with pytest.raises(LedgerError):
         world.upload()
     assert world.bucket_keys() == set()
+
+
+def test_a_project_opened_anew_while_it_was_remembered_takes_uploads_under_its_new_epoch(world: World) -> None:
+    before = world.upload()
+    elsewhere = World(world.store, world.ledger, world.operations, world.clock)
+    elsewhere.delete_project()
+    world.clock.at = before.updated_at  # all of it within the five seconds
+    elsewhere.uploads.create_project("p1", {})
+    after = world.uploads.put("p1", NewObject(an_image(2)), world.reserve()).record
+    assert after.epoch == world.ledger.project("p1").epoch > before.epoch
+
+
+def test_a_project_that_was_closed_while_it_was_remembered_takes_nothing(world: World) -> None:
+    world.upload()
+    World(world.store, world.ledger, world.operations, world.clock).deletions.request("p1")
+    keys = world.bucket_keys()
+    with pytest.raises(ProjectClosed):
+        world.upload(color=2)
+    assert (world.bucket_keys(), world.counts()["STORED"][0]) == (keys, 1)
+
+
+def test_an_intent_that_is_being_ended_is_not_committed(world: World) -> None:
+    real = world.ledger.move
+
+    def ended(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+        if before is not None and before.state is State.PENDING and after is not None:
+            world.ledger.move = real  # type: ignore[method-assign]  # once
+            marked = real(before, replace(before, source="ended"), gated=False)
+            with pytest.raises(RecordChanged, match="being ended"):
+                world.intents.commit(marked, world.store.head(before.key))  # type: ignore[arg-type]  # it is there
+        return real(before, after, gated=gated)
+
+    world.ledger.move = ended  # type: ignore[method-assign]  # a race, injected
+    with pytest.raises(Conflict, match="was ended"):
+        world.upload()
+    assert list(world.counts()) == ["PENDING"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256])
+def test_a_file_name_has_a_length(world: World, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="file_name"):
+        world.upload(file_name=name)
+    assert world.counts() == {}

@@ -128,15 +128,12 @@ class Intents:
                 self._check_quota(project, written, is_ours=is_ours)
             return written
 
-        project = self._remembered(project_id)
         try:
-            return announced_in(project)
+            return announced_in(self._remembered(project_id))
         except ProjectClosed:
             # the gate is asked in the transaction: what was remembered can be old, and never lets anything pass
-            fresh = self.open_project(project_id)
-            if fresh.epoch == project.epoch:
-                raise
-            return announced_in(fresh)
+            self.forget(project_id)
+            return announced_in(self._remembered(project_id))
 
     def _intent(
         self,
