@@ -8,6 +8,8 @@
 SHELL = /bin/sh
 PYTHON = .venv/bin/python
 STACK_PYTHON = .venv-stack/bin/python
+# On as many cores as there are; what shares the local stack runs in one of the processes.
+SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadgroup
 
 # Compiled files go to one place, not between the sources: a build is made again when its sources change, not when a test has run.
 export PYTHONPYCACHEPREFIX = $(CURDIR)/build/pycache
@@ -37,10 +39,10 @@ status: stack-environment  ## what runs, and where
 
 test: dev-environment stack-environment  ## every test, from the cheapest kind to the whole stack; line and branch coverage of the layer at 90 % or more
 	@mkdir -p build
-	@$(PYTHON) -m pytest --cov --cov-report=term
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
 
 test-fast: dev-environment stack-environment  ## every test but those of the deployed stack
-	@$(PYTHON) -m pytest tests/unit tests/contract tests/functions tests/template
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/functions tests/template
 
 check: dev-environment stack-environment  ## formatting, lint, types, the direction of imports, the template
 	@.venv/bin/ruff format --check .

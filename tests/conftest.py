@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from moto import mock_aws
 
+from tests.fast_moto import fast_moto
 from tools.stack import Settings
 from tools.stack.deployment import BUILT
 from tools.stack.lifecycle import build_all
@@ -22,7 +22,10 @@ TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(item.path.relative_to(HERE).parts[0])
+            kind = item.path.relative_to(HERE).parts[0]
+            item.add_marker(kind)
+            if kind in ("contract", "stack"):  # they share servers, which one process of the tests starts
+                item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 @contextmanager
@@ -45,16 +48,16 @@ def built(request: pytest.FixtureRequest) -> Path:
     return BUILT
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class TemplateLoader(yaml.SafeLoader):
     """Reads CloudFormation's short tags as nothing: the key schemas hold none."""
 
 
-_TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
+TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 @pytest.fixture(scope="session")
 def table_definitions() -> dict[str, dict[str, Any]]:
-    resources = yaml.load(TEMPLATE.read_text(), Loader=_TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
     wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     return {
         name: {
@@ -68,7 +71,7 @@ def table_definitions() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as environment, mock_aws():
+    with pytest.MonkeyPatch.context() as environment, fast_moto():
         environment.setenv("AWS_ACCESS_KEY_ID", "testing")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         environment.delenv("AWS_ENDPOINT_URL", raising=False)

@@ -213,7 +213,7 @@ def test_the_search_for_markup_takes_no_longer_for_text_made_to_slow_it_down(beg
         before = time.process_time()
         with contextlib.suppress(UnsupportedType):  # some of them do come to hold markup
             checks.inspect(image, None, max_bytes=LIMIT)
-        assert time.process_time() - before < 0.2  # seconds: some 10 ms on a slow machine
+        assert time.process_time() - before < 2  # seconds: some 10 ms, and 18 s for what once slowed it down
 
 
 def test_an_image_that_is_a_pdf_as_well_is_refused() -> None:

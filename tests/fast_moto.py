@@ -1,0 +1,38 @@
+"""moto as these tests need it: one call at a time, and no search for what is already spelled right. Half the price of a call."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from moto import mock_aws
+from moto.core import responses
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
+
+
+@contextmanager
+def fast_moto() -> Iterator[None]:
+    """Mocks AWS until its end."""
+    lock = threading.RLock()
+    process, pick = BotocoreStubber.process_request, XFormedAttributePicker.__call__
+
+    def process_one(stubber: BotocoreStubber, request: Any) -> Any:
+        with lock:  # moto copies tables while other threads write them
+            return process(stubber, request)
+
+    def pick_one(picker: XFormedAttributePicker, context: AttributePickerContext) -> Any:
+        # DynamoDB's answers are made as they are sent; moto would try six other spellings of every field that is not there
+        if type(context.obj) is dict and not picker.response_transformers and context.service_model.service_name == "dynamodb":
+            return context.obj.get(context.key)
+        return pick(picker, context)
+
+    with pytest.MonkeyPatch.context() as patched, mock_aws():
+        patched.setattr(BotocoreStubber, "process_request", process_one)
+        patched.setattr(XFormedAttributePicker, "__call__", pick_one)
+        patched.setattr(responses, "method_names_from_class", functools.cache(responses.method_names_from_class))
+        yield
