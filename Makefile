@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY = 0
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-fast check bench build format lock clean dev-environment stack-environment
+.PHONY: help demo up down status test test-fast check bench build openapi format lock clean dev-environment stack-environment
 .NOTPARALLEL:
 
 help:  ## what there is
@@ -58,6 +58,9 @@ bench: dev-environment stack-environment  ## measure the hot paths side by side;
 
 build: stack-environment  ## the artefacts that `sam deploy` sends, in .aws-sam/build, smoke-tested
 	@$(STACK_PYTHON) -m tools.stack build
+
+openapi: dev-environment  ## write docs/openapi.json, the contract, as the code has it
+	@$(PYTHON) -m tools.openapi
 
 format: dev-environment  ## put every file into the one format
 	@.venv/bin/ruff check --fix --quiet . || true

@@ -1,9 +1,8 @@
-"""analytics: counts of the ledger beside the bucket's, the deletions under way, and the dashboard that shows them."""
+"""analytics: counts of the ledger beside the bucket's, the deletions under way, the dashboard; and what the API says of itself."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
@@ -12,8 +11,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers, dashboard
 from stocktake.problems import make_api
-from stocktake.requests import RecentQuery, read_query
+from stocktake.requests import NoQuery, RecentQuery, read_id, read_query
 from stocktake.services import services
+
+if TYPE_CHECKING:
+    from stocktake.openapi.served import Served
 
 logger = Logger()
 api = make_api(logger)
@@ -28,7 +30,7 @@ def overall() -> dict[str, Any]:
 @api.get("/projects/<project_id>/analytics")
 def of_project(project_id: str) -> dict[str, Any]:
     """Answers with the counts of one project."""
-    return answers.timed(services.analytics.project(unquote(project_id)))
+    return answers.timed(services.analytics.project(read_id(project_id)))
 
 
 @api.get("/deletions")
@@ -43,6 +45,28 @@ def show_dashboard() -> Response[str]:
     """Answers with the dashboard."""
     page = dashboard.page(services.analytics.overall(), services.analytics.runs(5), services.analytics.deletions(5))
     return Response(200, "text/html; charset=utf-8", page, headers=dashboard.HEADERS)
+
+
+@api.get("/openapi.json")
+def show_document() -> Response[str]:
+    """Answers with the OpenAPI document."""
+    from stocktake.openapi import served  # what no other path needs
+
+    return known_by_tag(served.document_for(api.current_event.headers))
+
+
+@api.get("/docs")
+def show_docs() -> Response[str]:
+    """Answers with the document as a page."""
+    from stocktake.openapi import served
+
+    return known_by_tag(served.page_for(api.current_event.headers))
+
+
+def known_by_tag(answer: Served) -> Response[str]:
+    """Answers with a document about the API."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
+    return Response(answer.status, answer.content_type, answer.body, headers=dict(answer.headers))
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP, clear_state=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response, content_types
@@ -16,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
-from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_query
+from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_id, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -27,7 +26,7 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 @api.delete("/projects/<project_id>")
 def delete_project(project_id: str) -> Response[str]:
     """Closes a project and starts its deletion, or says what that would remove."""
-    flow, project_id = services.project_deletions, unquote(project_id)
+    flow, project_id = services.project_deletions, read_id(project_id)
     query = read_query(DeletionQuery, api.current_event.query_string_parameters)
     body = read_body(DeletionBody, text_body(api))
     if query.dry_run == "true":
@@ -41,13 +40,14 @@ def delete_project(project_id: str) -> Response[str]:
 @api.get("/deletions/<deletion_id>")
 def get_deletion(deletion_id: str) -> dict[str, Any]:
     """Answers with a deletion and its receipt."""
-    flow = services.project_deletions
+    flow, deletion_id = services.project_deletions, read_id(deletion_id)
     return answers.deletion(flow.operation(deletion_id), flow.receipt(deletion_id))
 
 
 @api.post("/deletions/<deletion_id>/verify")
 def verify_deletion(deletion_id: str) -> dict[str, Any]:
     """Lists everything afresh, now."""
+    deletion_id = read_id(deletion_id)
     logger.append_keys(deletion_id=deletion_id)
     read_body(NoBody, text_body(api))
     return answers.timed(services.project_deletions.verify(deletion_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
-from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_query
+from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -37,6 +37,7 @@ def list_runs() -> dict[str, Any]:
 @api.get("/reconciliations/<run_id>")
 def get_run(run_id: str) -> dict[str, Any]:
     """Answers with a run and its repair."""
+    run_id = read_id(run_id)
     return answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
 
 
@@ -44,7 +45,7 @@ def get_run(run_id: str) -> dict[str, Any]:
 def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
     query = read_query(FindingsQuery, api.current_event.query_string_parameters)
-    page, following = services.reconciliations.findings(run_id, query.finding_class, query.limit, query.cursor)
+    page, following = services.reconciliations.findings(read_id(run_id), query.finding_class, query.limit, query.cursor)
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
 
 
@@ -52,7 +53,7 @@ def get_findings(run_id: str) -> dict[str, Any]:
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
     body = read_body(RepairBody, text_body(api))
-    return accepted(answers.timed(services.repairs.request(run_id, body.plan)))
+    return accepted(answers.timed(services.repairs.request(read_id(run_id), body.plan)))
 
 
 @api.get("/quarantine")
@@ -65,7 +66,7 @@ def list_quarantine() -> dict[str, Any]:
 def restore(entry_id: str) -> dict[str, Any]:
     """Puts a quarantined object back."""
     read_body(NoBody, text_body(api))
-    return answers.quarantine_entry(services.quarantine.restore(entry_id))
+    return answers.quarantine_entry(services.quarantine.restore(read_id(entry_id)))
 
 
 def recent_limit() -> int:

@@ -26,6 +26,7 @@ from stocktake.presigned import Upload
 from stocktake.services import Services
 from stocktake.storage import Profile
 from stocktake.upload_requests import NewGenerationBody, NewUploadBody
+from tests.promised import hold_to_document
 from tests.unit.test_edges import ENVIRONMENT
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -87,9 +88,12 @@ class Scene:
         return handler(event(name), context())
 
     def api(self, handler: Callable[..., Any], name: str, **changes: Any) -> tuple[int, Any]:
-        """Invokes a handler of the HTTP API; returns status and decoded body."""
-        answer = handler(sent(name, **changes), context())
+        """Invokes a handler of the HTTP API and holds its answer to the OpenAPI document; returns status and decoded body."""
+        asked = sent(name, **changes)
+        answer = handler(asked, context())
         body = answer.get("body") or ""
+        method = asked["requestContext"]["http"]["method"]
+        hold_to_document(method, asked["rawPath"], answer["statusCode"], answer.get("headers", {}), body)
         is_json = "json" in str(answer.get("headers", {}).get("Content-Type", ""))
         return answer["statusCode"], json.loads(body) if is_json else answer
 

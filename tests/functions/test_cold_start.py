@@ -38,3 +38,4 @@ def test_a_cold_start_imports_no_flow_but_its_own_and_nothing_dear(handler: str)
     modules = imported_by(handler)
     assert {flow for flow in FLOWS - {handler} if f"stocktake.{flow}" in modules} == set()
     assert modules & DEAR == set()
+    assert "stocktake.openapi" not in modules

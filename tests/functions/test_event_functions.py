@@ -253,3 +253,28 @@ def test_every_event_file_is_driven_by_a_test() -> None:
     source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     unused = [path.stem for path in EVENTS.glob("*/*.json") if path.stem not in source]
     assert unused == []
+
+
+def test_the_contract_is_served_and_known_by_its_tag(scene: Scene) -> None:
+    for name, start in (("analytics/openapi", '{"openapi":"3.1.0"'), ("analytics/docs", "<!doctype html>")):
+        answer = scene.call(analytics.handler, name)
+        assert (answer["statusCode"], answer["body"][: len(start)]) == (200, start)
+        status, _ = scene.api(analytics.handler, name, headers={"if-none-match": answer["headers"]["ETag"]})
+        assert status == 304
+    status, problem = scene.api(analytics.handler, "analytics/openapi", queryStringParameters={"format": "yaml"})
+    assert (status, problem["type"]) == (400, "urn:stocktake:problem:invalid-request")
+
+
+def test_an_id_that_is_longer_than_any_is_refused_and_not_asked_of_the_ledger(scene: Scene) -> None:
+    long = "x" * 3000
+    for handler, name, path in (
+        (analytics.handler, "analytics/of_project", f"/projects/{long}/analytics"),
+        (project_deletion.api_handler, "project_deletion/delete_project", f"/projects/{long}"),
+        (project_deletion.api_handler, "project_deletion/get_deletion", f"/deletions/{long}"),
+        (project_deletion.api_handler, "project_deletion/verify_deletion", f"/deletions/{long}/verify"),
+        (reconciliation.api_handler, "reconciliation/get_run", f"/reconciliations/{long}"),
+        (reconciliation.api_handler, "reconciliation/get_findings", f"/reconciliations/{long}/findings"),
+        (reconciliation.api_handler, "reconciliation/apply", f"/reconciliations/{long}/apply"),
+        (reconciliation.api_handler, "reconciliation/restore", f"/quarantine/{long}/restore"),
+    ):
+        assert scene.api(handler, name, path=path)[0] == 400, path

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from stocktake.ledger import Ledger, tables
+from tests.promised import hold_to_document
 from tools.stack import Stack
 from tools.stack.settings import REGION, ROOT
 
@@ -27,15 +28,22 @@ def opened(stack: Stack, **fields: Any) -> str:
 
 
 def call(stack: Stack, method: str, path: str, status: int, **request: Any) -> Any:
-    """Calls the API, insists on the status, and returns the document it answered with."""
-    answer = stack.api.request(method, path, **request)
+    """Calls the API, insists on the status and on what the OpenAPI document says of it, and returns the document it answered with."""
+    answer = asked(stack, method, path, **request)
     assert answer.status_code == status, (method, path, answer.status_code, answer.text)
     return answer.json() if answer.content else None
 
 
+def asked(stack: Stack, method: str, path: str, **request: Any) -> requests.Response:
+    """Calls the API and holds its answer to the OpenAPI document."""
+    answer = stack.api.request(method, path, **request)
+    hold_to_document(method, path, answer.status_code, answer.headers, answer.content)
+    return answer
+
+
 def refused(stack: Stack, method: str, path: str, **request: Any) -> tuple[int, str]:
     """Calls the API and returns the status and the type of the problem it answered with."""
-    answer = stack.api.request(method, path, **request)
+    answer = asked(stack, method, path, **request)
     assert answer.headers["content-type"] == "application/problem+json", (answer.status_code, answer.text)
     return answer.status_code, answer.json()["type"].removeprefix("urn:stocktake:problem:")
 

@@ -81,6 +81,8 @@ PUBLIC_PATHS = {
         "GET /projects/{project_id}/analytics",
         "GET /deletions",
         "GET /dashboard",
+        "GET /openapi.json",
+        "GET /docs",
     },
 }
 

@@ -10,6 +10,7 @@ StocktakeError                        500 internal
 │   ├── IdempotencyMismatch           422 idempotency-mismatch  another body under a key that was used before
 │   └── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
 ├── NotFound                          404 not-found
+│   ├── NoSuchRoute                   404 no-such-route
 │   ├── ProjectNotFound               404 project-not-found
 │   ├── ObjectNotFound                404 object-not-found
 │   ├── UploadNotFound                404 upload-not-found
@@ -122,6 +123,12 @@ class NotFound(StocktakeError):
 
     status = 404
     type = "not-found"
+
+
+class NoSuchRoute(NotFound):
+    """There is nothing at that path."""
+
+    type = "no-such-route"
 
 
 class ProjectNotFound(NotFound):

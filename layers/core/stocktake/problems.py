@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake.errors import InvalidRequest, RangeNotSatisfiable, StocktakeError
+from stocktake.errors import InvalidRequest, NoSuchRoute, RangeNotSatisfiable, StocktakeError
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -50,9 +50,7 @@ def make_api(logger: Logger) -> APIGatewayHttpResolver:
 
     @api.not_found
     def no_route(error: Exception) -> Response[str]:
-        request_id = str(api.current_event.request_context.request_id)
-        document = _document(404, "no-such-route", "there is nothing at this path: the README lists the paths", request_id)
-        return Response(404, PROBLEM_JSON, json.dumps(document))
+        return answer(NoSuchRoute("there is nothing at this path: GET /openapi.json and the README list the paths"))
 
     api.exception_handler(StocktakeError)(answer)
     api.exception_handler(Exception)(answer)

@@ -31,7 +31,9 @@ class Query(BaseModel):
 class DeletionBody(Body):
     """DELETE /projects/{project_id}, all optional."""
 
-    reason: str | None = Field(default=None, max_length=1000)
+    reason: str | None = Field(
+        default=None, max_length=1000, description="Why; kept on the receipt.", examples=["the customer asked for it"]
+    )
 
 
 class NoBody(Body):
@@ -41,7 +43,14 @@ class NoBody(Body):
 class RepairBody(Body):
     """POST /reconciliations/{run_id}/apply: what to do for each class of finding."""
 
-    plan: dict[str, str] = Field(min_length=1)
+    plan: dict[str, str] = Field(
+        min_length=1,
+        description=(
+            "An action by class of finding: missing: mark_missing; mismatch: refresh; unstored: settle; orphan and orphan.none: "
+            "adopt or quarantine. A class that is not named is left alone."
+        ),
+        examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
+    )
 
 
 class NoQuery(Query):
@@ -51,26 +60,28 @@ class NoQuery(Query):
 class DeletionQuery(Query):
     """DELETE /projects/{project_id}: a mistyped dry run must never delete."""
 
-    dry_run: Literal["true", "false"] = "false"
+    dry_run: Literal["true", "false"] = Field(default="false", description="true: say what would be removed, and remove nothing.")
 
 
 class ListQuery(Query):
     """Any list."""
 
-    limit: int = Field(default=100, ge=1, le=500)
-    cursor: str | None = None
+    limit: int = Field(default=100, ge=1, le=500, description="The most entries of the page.")
+    cursor: str | None = Field(default=None, description="From the page before; without, the list begins.")
 
 
 class RecentQuery(Query):
     """The newest of something."""
 
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: int = Field(default=20, ge=1, le=100, description="How many of the newest, at most.")
 
 
 class FindingsQuery(ListQuery):
     """GET /reconciliations/{run_id}/findings."""
 
-    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] | None = Field(default=None, alias="class")
+    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] | None = Field(
+        default=None, alias="class", description="Findings of this class only."
+    )
 
 
 def read_id(text: str) -> str:

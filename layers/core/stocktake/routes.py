@@ -86,4 +86,6 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/projects/{project_id}/analytics", _READ, Owner.PATH),
     Route("GET", "/deletions", _OPERATE, Owner.ALL),
     Route("GET", "/dashboard", _OPERATE, Owner.ALL),
+    Route("GET", "/openapi.json", _READ, Owner.NONE),
+    Route("GET", "/docs", _READ, Owner.NONE),
 )

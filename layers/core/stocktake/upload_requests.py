@@ -24,6 +24,11 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MOST_ITEMS = 100
 """Of a batch, whatever BatchItems says: its MaxValue in the template."""
 
+_METADATA = "Any JSON object; comes back exactly, with its types."
+_SENSITIVE = "Names of fields of the metadata that are sealed."
+_A_GIF = "R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="
+_A_SHA256 = "9f64a747e1b97f131fabb6b447296c9b6f0201e79fb3c5356e6c77e89b6a806a"
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """Lower-case hex."""
 
@@ -31,8 +36,10 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class QuotaBody(Body):
     """PUT /projects/{project_id}/quota: the most a project may hold; null or absent for no limit."""
 
-    objects: int | None = Field(default=None, ge=0, le=10**15)
-    bytes: int | None = Field(default=None, ge=0, le=10**18)
+    objects: int | None = Field(
+        default=None, ge=0, le=10**15, description="The most objects, announced ones included; null for no limit.", examples=[1000]
+    )
+    bytes: int | None = Field(default=None, ge=0, le=10**18, description="The most bytes; null for no limit.", examples=[10_000_000_000])
 
     def quota(self) -> Quota:
         """Returns it as the flows know it."""
@@ -42,30 +49,33 @@ class QuotaBody(Body):
 class NewProjectBody(Body):
     """POST /projects."""
 
-    project_id: str
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    quota: QuotaBody | None = None
+    project_id: str = Field(
+        description="1 to 100 letters, digits or _.~()$@=+-, beginning with a letter or digit, also after a leading proj_.",
+        examples=["proj_sunset"],
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA, examples=[{"customer": "c1"}])
+    quota: QuotaBody | None = Field(default=None, description="The most it may hold; without, DefaultQuotaObjects and DefaultQuotaBytes.")
 
 
 class LayoutBody(Body):
     """The session layout, asked for: `images/{session}/{persona}/...`."""
 
     name: Literal["session"]
-    persona: str
-    session: str | None = None
+    persona: str = Field(description="A folder's name of the key, as a project id is spelled.", examples=["baby-boomer"])
+    session: str | None = Field(default=None, description="The folder above it; null for none.", examples=["s1"])
 
 
 class OutputBody(Body):
     """The generation job an object belongs to, and its number among the job's outputs."""
 
-    generation_id: str = Field(max_length=MAX_ID)
-    output: int = Field(ge=0)
+    generation_id: str = Field(max_length=MAX_ID, examples=["01KAHGENERAT10N00000000000"])
+    output: int = Field(ge=0, description="Counted from 0.", examples=[0])
 
 
 class _Options(Body):
-    sensitive: list[str] = Field(default_factory=list, max_length=100)
-    layout: LayoutBody | None = None
-    generation: OutputBody | None = None
+    sensitive: list[str] = Field(default_factory=list, max_length=100, description=_SENSITIVE)
+    layout: LayoutBody | None = Field(default=None, description="Another layout of the key than the current one.")
+    generation: OutputBody | None = Field(default=None, description="The job it is an output of.")
 
 
 class OptionsHeader(_Options):
@@ -73,9 +83,15 @@ class OptionsHeader(_Options):
 
 
 class _ObjectBody(_Options):
-    file_name: str | None = None
-    cache_control: str | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    file_name: str | None = Field(
+        default=None, description="What a download is called, up to 255 characters; never part of a key.", examples=["sunset at sea.png"]
+    )
+    cache_control: str | None = Field(
+        default=None, description="Of the stored object; 1 to 255 printable ASCII characters.", examples=["public, max-age=86400"]
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description=_METADATA, examples=[{"prompt": "A sunset", "aspectRatio": "16:9", "numberOfImages": 2}]
+    )
 
     def details(self) -> Details:
         """Returns what is said of the object beside its bytes."""
@@ -85,8 +101,8 @@ class _ObjectBody(_Options):
 class Base64ObjectBody(_ObjectBody):
     """POST /projects/{project_id}/objects with `content-type: application/json`, and each item of a batch."""
 
-    content_base64: str
-    content_type: str | None = None
+    content_base64: str = Field(description="The bytes, as standard base64.", examples=[_A_GIF])
+    content_type: str | None = Field(default=None, description="Told from the bytes; one that names another is refused.")
 
     def new_object(self) -> NewObject:
         """Decodes the bytes. Raises InvalidRequest."""
@@ -100,7 +116,11 @@ class Base64ObjectBody(_ObjectBody):
 class BatchBody(Body):
     """POST /projects/{project_id}/objects/batch. The items are read one by one, so that one that is wrong loses no other."""
 
-    objects: list[Any] = Field(max_length=_MOST_ITEMS)
+    objects: list[Any] = Field(
+        max_length=_MOST_ITEMS,
+        description="1 to BatchItems objects, each as one sent alone (Base64ObjectBody).",
+        examples=[[{"content_base64": _A_GIF, "file_name": "dot.gif"}]],
+    )
 
     def items(self) -> list[NewObject | StocktakeError]:
         """Reads every item: the object, or why it cannot be read."""
@@ -110,16 +130,16 @@ class BatchBody(Body):
 class ImportBody(_ObjectBody):
     """POST /projects/{project_id}/imports."""
 
-    url: str
+    url: str = Field(description="A public https address of a host that ImportHosts names.", examples=["https://images.example.com/a.png"])
 
 
 class NewUploadBody(_ObjectBody):
     """POST /projects/{project_id}/uploads: `sha256` for one PUT, or `part_bytes` for parts."""
 
-    content_type: str
-    bytes: int = Field(ge=1)
-    sha256: Sha256 | None = None
-    part_bytes: int | None = Field(default=None, ge=1)
+    content_type: str = Field(description="The type the bytes will have.", examples=["image/png"])
+    bytes: int = Field(ge=1, description="How many there will be.", examples=[118])
+    sha256: Sha256 | None = Field(default=None, description="Of the bytes, for one PUT.", examples=[_A_SHA256])
+    part_bytes: int | None = Field(default=None, ge=1, description="Of each part but the last: 5 MiB to 5 GiB. In place of sha256.")
 
     def announced(self) -> Announced:
         """Returns the object that is to come."""
@@ -129,8 +149,8 @@ class NewUploadBody(_ObjectBody):
 class PartBody(Body):
     """One part to sign."""
 
-    number: int = Field(ge=1)
-    sha256: Sha256
+    number: int = Field(ge=1, description="Counted from 1.", examples=[1])
+    sha256: Sha256 = Field(description="Of the part's bytes.", examples=[_A_SHA256])
 
 
 class PartsBody(Body):
@@ -149,34 +169,38 @@ class PartsBody(Body):
 class CompletionBody(Body):
     """POST /uploads/{upload_id}/complete: for one in parts the SHA-256 of each, in order."""
 
-    part_sha256: list[Sha256] = Field(default_factory=list)
+    part_sha256: list[Sha256] = Field(default_factory=list, description="Of every part, in order. R2 and its like need them.")
 
 
 class NewGenerationBody(Body):
     """POST /projects/{project_id}/generations."""
 
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    sensitive: list[str] = Field(default_factory=list, max_length=100)
-    outputs: int = 1
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description=_METADATA, examples=[{"prompt": "A sunset", "aspectRatio": "16:9", "numberOfImages": 2}]
+    )
+    sensitive: list[str] = Field(default_factory=list, max_length=100, description=_SENSITIVE)
+    outputs: int = Field(default=1, description="How many objects it shall yield, 1 to 100.", examples=[2])
 
 
 class GenerationReportBody(Body):
     """PATCH /generations/{generation_id}: what the worker says of its job."""
 
     status: Literal["running", "completed", "failed"]
-    error: str | None = Field(default=None, max_length=2000)
+    error: str | None = Field(default=None, max_length=2000, description="What went wrong; with completed or failed only.")
 
 
 class GenerationsQuery(RecentQuery):
     """GET /projects/{project_id}/generations."""
 
-    cursor: str | None = None
+    cursor: str | None = Field(default=None, description="From the page before; without, the list begins.")
 
 
 class ContentQuery(Query):
     """GET /objects/{object_id}/content."""
 
-    way: Literal["redirect", "bytes"] = Field(default="redirect", alias="as")
+    way: Literal["redirect", "bytes"] = Field(
+        default="redirect", alias="as", description="bytes: the answer carries them, in place of a redirect to them."
+    )
 
 
 def read_details(headers: Mapping[str, str]) -> Details:

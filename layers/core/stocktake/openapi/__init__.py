@@ -1,0 +1,1 @@
+"""The contract: the OpenAPI document of the HTTP API, and the page that shows it. No cold start imports it."""
