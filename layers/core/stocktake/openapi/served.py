@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from stocktake.conditions import NotModified, evaluate
+from stocktake.openapi import page
 from stocktake.openapi.document import document
-from stocktake.openapi.page import page
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,7 @@ def document_for(headers: Mapping[str, str]) -> Served:
 
 def page_for(headers: Mapping[str, str]) -> Served:
     """Answers a request for the page."""
-    html, policy = _page()
-    more = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    return _answer(headers, "text/html; charset=utf-8", html, more)
+    return _answer(headers, "text/html; charset=utf-8", _page(), page.HEADERS)
 
 
 def _answer(headers: Mapping[str, str], content_type: str, body: str, more: Mapping[str, str] | None = None) -> Served:
@@ -49,5 +47,5 @@ def _document() -> str:
 
 
 @cache
-def _page() -> tuple[str, str]:
-    return page(_document())
+def _page() -> str:
+    return page.page(document())
