@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -33,16 +34,22 @@ def bearer(token: str | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def served(documents: Mapping[str, bytes]) -> Iterator[str]:
-    """Serves documents by path; yields the address, without a slash at its end."""
+def served(documents: Mapping[str, bytes], *, redirects: Mapping[str, str] | None = None, pause: float = 0) -> Iterator[str]:
+    """Serves documents by path; yields the address, without a slash at its end. A pause in seconds comes before every byte."""
 
     class Documents(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = documents.get(self.path.lstrip("/"))
-            self.send_response(404 if body is None else 200)
+            name = self.path.lstrip("/")
+            body, target = documents.get(name), (redirects or {}).get(name)
+            self.send_response(302 if target else 404 if body is None else 200)
             self.send_header("content-length", str(len(body or b"")))
+            if target:
+                self.send_header("location", target)
             self.end_headers()
-            self.wfile.write(body or b"")
+            with suppress(ConnectionError):  # who asked may have had enough
+                for piece in [bytes([byte]) for byte in body or b""] if pause else [body or b""]:
+                    time.sleep(pause)
+                    self.wfile.write(piece)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

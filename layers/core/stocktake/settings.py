@@ -104,7 +104,10 @@ class _Reader:
 
 def is_https_or_loopback(url: str) -> bool:
     """Says whether what comes from a URL can be believed: TLS tells who sent it, and the loopback is this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return False
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
