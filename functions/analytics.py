@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stocktake.openapi.served import Served
 
 logger = Logger()
-api = make_api(logger)
+api = make_api(logger, lambda: services.access)
 
 
 @api.get("/analytics")

@@ -5,7 +5,8 @@ Nothing of it is written twice: a route that no entry describes, or an entry of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,11 +41,19 @@ body over 10 MB, 429 when it is asked too often, 503 when there was no answer wi
 of this API.\
 """
 
-_OF_EVERY = (errors.InvalidRequest, errors.NoSuchRoute, StocktakeError, errors.ConfigurationError, errors.LedgerError)
+_OF_EVERY = (
+    errors.InvalidRequest,
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.NoSuchRoute,
+    StocktakeError,
+    errors.ConfigurationError,
+    errors.LedgerError,
+    errors.KeysUnavailable,
+)
 _OF_ONCE = (errors.IdempotencyMismatch, errors.IdempotencyInProgress)
 
 _GATEWAY = {
-    403: "The gateway's own, where it asks for signatures.",
     404: "The gateway's own, for what is no path of this API.",
     413: "The gateway's own, for a body over 10 MB.",
     429: "The gateway's own: asked too often.",
@@ -77,7 +86,14 @@ _REPLAYED = Header("Idempotency-Replayed", "true where this is the answer to an 
 _RETRY_AFTER = Header(
     "Retry-After", "Seconds after which the same request may succeed.", "5", schema={"type": "string", "pattern": "^[0-9]+$"}
 )
+_CHALLENGE = Header("WWW-Authenticate", "What the token lacks (RFC 6750).", 'Bearer error="invalid_token"', required=True)
 _CONTENT_RANGE = Header("Content-Range", "How many bytes there are.", "bytes */118", required=True)
+_OF_PROBLEMS: tuple[tuple[Header, Callable[[type[StocktakeError]], bool]], ...] = (
+    (_RETRY_AFTER, lambda error: error.retry_after is not None),
+    (_CHALLENGE, lambda error: error is errors.Unauthenticated),
+    (replace(_CHALLENGE, required=False), lambda error: error is errors.Forbidden),
+    (_CONTENT_RANGE, lambda error: error is errors.RangeNotSatisfiable),
+)
 
 
 def document() -> dict[str, Any]:
@@ -126,7 +142,7 @@ def _operation(route: Route, operation: Operation, schemas: Mapping[str, Any]) -
         "tags": [operation.tag],
         "security": [{"bearer": [route.scope.value]}],
         "parameters": _parameters(route, operation, schemas),
-        "responses": {str(status): response for status, response in sorted(_responses(operation, schemas).items())},
+        "responses": {str(status): response for status, response in sorted(_responses(route, operation, schemas).items())},
     }
     if operation.description:
         described["description"] = operation.description
@@ -161,11 +177,14 @@ def _request_body(body: type[BaseModel], raw_types: Iterable[str], schemas: Mapp
     return {"required": bool(schemas[body.__name__].get("required")), "content": content}
 
 
-def _responses(operation: Operation, schemas: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def _responses(route: Route, operation: Operation, schemas: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     responses = {status: _success(answer, operation, schemas) for status, answer in operation.answers.items()}
     problems = by_status((*_OF_EVERY, *operation.problems, *(_OF_ONCE if operation.once else ())))
     for status in sorted(problems.keys() | _GATEWAY.keys()):
         responses[status] = _failure(status, problems.get(status, []))
+    if route.method == "GET":
+        # a browser that comes without a token is given a page to sign in
+        responses[errors.Unauthenticated.status]["content"]["text/html; charset=utf-8"] = {"schema": {"type": "string"}}
     return responses
 
 
@@ -198,10 +217,9 @@ def _failure(status: int, problems: list[type[StocktakeError]]) -> dict[str, Any
         }
     if status in _GATEWAY:
         response["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/GatewayMessage"}}
-    if any(error.retry_after is not None for error in problems):
-        response["headers"] = {_RETRY_AFTER.name: _header(_RETRY_AFTER)}
-    if errors.RangeNotSatisfiable in problems:
-        response["headers"] = {_CONTENT_RANGE.name: _header(_CONTENT_RANGE)}
+    headers = [header for header, says in _OF_PROBLEMS if any(says(error) for error in problems)]
+    if headers:
+        response["headers"] = {header.name: _header(header) for header in headers}
     return response
 
 
