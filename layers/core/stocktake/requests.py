@@ -40,6 +40,16 @@ class NoBody(Body):
     """A request that takes no body."""
 
 
+_ACTIONS: dict[str, Any] = {
+    "missing": {"enum": ["mark_missing"]},
+    "mismatch": {"enum": ["refresh"]},
+    "unstored": {"enum": ["settle"]},
+    "orphan": {"enum": ["quarantine", "adopt"]},
+    "orphan.none": {"enum": ["quarantine", "adopt"]},
+}
+"""For the document alone: `repair` decides, and says more of what is wrong."""
+
+
 class RepairBody(Body):
     """POST /reconciliations/{run_id}/apply: what to do for each class of finding."""
 
@@ -50,6 +60,7 @@ class RepairBody(Body):
             "adopt or quarantine. A class that is not named is left alone."
         ),
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
+        json_schema_extra={"properties": _ACTIONS, "additionalProperties": False},
     )
 
 
@@ -67,7 +78,7 @@ class ListQuery(Query):
     """Any list."""
 
     limit: int = Field(default=100, ge=1, le=500, description="The most entries of the page.")
-    cursor: str | None = Field(default=None, description="From the page before; without, the list begins.")
+    cursor: str | None = Field(default=None, min_length=1, description="From the page before; without, the list begins.")
 
 
 class RecentQuery(Query):

@@ -52,6 +52,7 @@ class NewProjectBody(Body):
     project_id: str = Field(
         description="1 to 100 letters, digits or _.~()$@=+-, beginning with a letter or digit, also after a leading proj_.",
         examples=["proj_sunset"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]*$", "minLength": 1, "maxLength": 100},
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA, examples=[{"customer": "c1"}])
     quota: QuotaBody | None = Field(default=None, description="The most it may hold; without, DefaultQuotaObjects and DefaultQuotaBytes.")
@@ -74,8 +75,8 @@ class OutputBody(Body):
 
 class _Options(Body):
     sensitive: list[str] = Field(default_factory=list, max_length=100, description=_SENSITIVE)
-    layout: LayoutBody | None = Field(default=None, description="Another layout of the key than the current one.")
-    generation: OutputBody | None = Field(default=None, description="The job it is an output of.")
+    layout: LayoutBody | None = Field(default=None, description="Another layout of the key than the current one.", examples=[])
+    generation: OutputBody | None = Field(default=None, description="The job it is an output of.", examples=[])
 
 
 class OptionsHeader(_Options):
@@ -120,6 +121,7 @@ class BatchBody(Body):
         max_length=_MOST_ITEMS,
         description="1 to BatchItems objects, each as one sent alone (Base64ObjectBody).",
         examples=[[{"content_base64": _A_GIF, "file_name": "dot.gif"}]],
+        json_schema_extra={"minItems": 1},
     )
 
     def items(self) -> list[NewObject | StocktakeError]:
@@ -179,7 +181,9 @@ class NewGenerationBody(Body):
         default_factory=dict, description=_METADATA, examples=[{"prompt": "A sunset", "aspectRatio": "16:9", "numberOfImages": 2}]
     )
     sensitive: list[str] = Field(default_factory=list, max_length=100, description=_SENSITIVE)
-    outputs: int = Field(default=1, description="How many objects it shall yield, 1 to 100.", examples=[2])
+    outputs: int = Field(
+        default=1, description="How many objects it shall yield.", examples=[2], json_schema_extra={"minimum": 1, "maximum": 100}
+    )
 
 
 class GenerationReportBody(Body):
@@ -192,7 +196,7 @@ class GenerationReportBody(Body):
 class GenerationsQuery(RecentQuery):
     """GET /projects/{project_id}/generations."""
 
-    cursor: str | None = Field(default=None, description="From the page before; without, the list begins.")
+    cursor: str | None = Field(default=None, min_length=1, description="From the page before; without, the list begins.")
 
 
 class ContentQuery(Query):

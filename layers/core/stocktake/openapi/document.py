@@ -121,7 +121,7 @@ def document() -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**schemas, **{error.__name__: schema_of(error) for error in every_error()}},
+            "schemas": {**_without(schemas, "examples", []), **{error.__name__: schema_of(error) for error in every_error()}},
             "examples": {error.type: example_of(error) for error in every_error()},
             "securitySchemes": {
                 "bearer": {
@@ -256,14 +256,15 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
         "properties": {"message": {"type": ["string", "null"]}},
         "required": ["message"],
     }
-    return {**{name: _tidied(schema) for name, schema in sorted(made["$defs"].items())}, "GatewayMessage": gateway}
+    # a field of an answer that may be left out is never null for it
+    return {**_without(dict(sorted(made["$defs"].items())), "default", None), "GatewayMessage": gateway}
 
 
-def _tidied(schema: Any) -> Any:
-    """Drops the defaults of null: a field of an answer that may be left out is never null for it."""
+def _without(schema: Any, word: str, value: Any) -> Any:
+    """Drops a word that says this value, at any depth."""
     if isinstance(schema, dict):
-        return {word: _tidied(value) for word, value in schema.items() if not (word == "default" and value is None)}
-    return [_tidied(value) for value in schema] if isinstance(schema, list) else schema
+        return {name: _without(said, word, value) for name, said in schema.items() if (name, said) != (word, value)}
+    return [_without(said, word, value) for said in schema] if isinstance(schema, list) else schema
 
 
 def example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
