@@ -61,6 +61,8 @@ _GATEWAY = {
     503: "The gateway's own: no answer in time.",
 }
 
+_OF_MEDIA: Mapping[str, Mapping[str, str]] = {"application/json": {"type": "object"}, "text/html; charset=utf-8": {"type": "string"}}
+
 _ID = {"type": "string", "pattern": "^[0-9A-Za-z-]+$", "minLength": 1, "maxLength": MAX_ID}
 _PATH: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "project_id": (
@@ -195,15 +197,15 @@ def _success(answer: Answer, operation: Operation, schemas: Mapping[str, Any]) -
         response["headers"] = {header.name: _header(header) for header in headers}
     if isinstance(answer.body, tuple):
         response["content"] = {
-            answer.media_type: {
+            "application/json": {
                 "schema": {"oneOf": [_reference(model) for model in answer.body]},
                 "examples": {model.__name__: {"value": example(_reference(model), schemas)} for model in answer.body},
             }
         }
     elif answer.body is not None:
-        response["content"] = {answer.media_type: _json(answer.body, schemas)}
-    elif answer.media_type != "application/json":
-        response["content"] = {answer.media_type: {"schema": {"type": "string"}} if answer.media_type.startswith("text/") else {}}
+        response["content"] = {"application/json": _json(answer.body, schemas)}
+    elif answer.media_type is not None:
+        response["content"] = {answer.media_type: {"schema": _OF_MEDIA.get(answer.media_type, {})}}
     return response
 
 

@@ -57,11 +57,11 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One success: its JSON as a model, or one of several; or a media type of other content; or neither, for an empty body."""
+    """One success: its JSON as a model, or one of several; or other content as its media type; or neither, for an empty body."""
 
     description: str
     body: type[AnswerBody] | tuple[type[AnswerBody], ...] | None = None
-    media_type: str = "application/json"
+    media_type: str | None = None
     headers: tuple[Header, ...] = ()
 
 
