@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY = 0
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-fast check bench build format lock clean dev-environment stack-environment
+.PHONY: help demo up down status token test test-fast check bench build format lock clean dev-environment stack-environment
 .NOTPARALLEL:
 
 help:  ## what there is
@@ -28,7 +28,7 @@ demo: dev-environment stack-environment  ## the whole story on the local stack: 
 	@$(STACK_PYTHON) -m tools.stack up
 	@$(PYTHON) -m tools.demo
 
-up: stack-environment  ## start the local stack, build and deploy what has changed; prints the API's address
+up: stack-environment  ## start the local stack, build and deploy what has changed; prints the API's address and a token
 	@$(STACK_PYTHON) -m tools.stack up
 
 down: stack-environment  ## stop the local stack; what it stored is kept under .local/
@@ -36,6 +36,9 @@ down: stack-environment  ## stop the local stack; what it stored is kept under .
 
 status: stack-environment  ## what runs, and where
 	@$(STACK_PYTHON) -m tools.stack status
+
+token: stack-environment  ## print a token that may everything on the local stack for 12 hours
+	@$(STACK_PYTHON) -m tools.stack token
 
 test: dev-environment stack-environment  ## every test, from the cheapest kind to the whole stack; line and branch coverage of the layer at 90 % or more
 	@mkdir -p build

@@ -30,6 +30,7 @@ from pynamodb.models import Model
 
 from benchmarks.figures import Figure
 from tools.stack import Settings, Stack, down, up
+from tools.stack.access import with_token
 from tools.stack.processes import free_ports
 from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY
 
@@ -50,6 +51,7 @@ def figures() -> list[Figure]:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+            "STOCKTAKE_TOKEN": stack.token,
         }
         # the handler's log goes to standard output, as on Lambda
         command = [sys.executable, "-m", "benchmarks.upload_cpu", result.name]
@@ -130,8 +132,7 @@ def _peer() -> Callable[[], object]:
 
 
 def _event(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((ROOT / "events" / "upload" / f"{name}.json").read_text())
-    return document
+    return with_token(json.loads((ROOT / "events" / "upload" / f"{name}.json").read_text()), os.environ["STOCKTAKE_TOKEN"])
 
 
 def _photograph() -> bytes:

@@ -16,7 +16,7 @@ from stocktake.requests import RecentQuery, read_query
 from stocktake.services import services
 
 logger = Logger()
-api = make_api(logger)
+api = make_api(logger, lambda: services.access)
 
 
 @api.get("/analytics")

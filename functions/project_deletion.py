@@ -15,12 +15,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.problems import make_api, out_of_time, text_body
+from stocktake.problems import caller_of, make_api, out_of_time, text_body
 from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_query
 from stocktake.services import services
 
 logger = Logger()
-api = make_api(logger)
+api = make_api(logger, lambda: services.access)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
@@ -33,7 +33,7 @@ def delete_project(project_id: str) -> Response[str]:
     if query.dry_run == "true":
         return answered(HTTPStatus.OK, flow.dry_run(project_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
     deletion = flow.request(project_id, reason=body.reason)
-    logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id})
+    logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id, "subject": caller_of(api).subject})
     receipt = flow.receipt(deletion.operation_id)  # there already where the deletion was asked for before
     return answered(HTTPStatus.OK if receipt else HTTPStatus.ACCEPTED, answers.deletion(deletion, receipt))
 

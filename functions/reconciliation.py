@@ -18,7 +18,7 @@ from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, r
 from stocktake.services import services
 
 logger = Logger()
-api = make_api(logger)
+api = make_api(logger, lambda: services.access)
 
 
 @api.post("/reconciliations")

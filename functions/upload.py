@@ -18,7 +18,7 @@ from stocktake.answers import timed
 from stocktake.idempotency import Answer, Attempt
 from stocktake.layouts import project_stem
 from stocktake.model import NewObject, Reserved
-from stocktake.problems import make_api, out_of_time, problem_of, text_body
+from stocktake.problems import caller_of, make_api, out_of_time, problem_of, text_body
 from stocktake.requests import Body, ListQuery, NoBody, NoQuery, read_body, read_id, read_query
 from stocktake.services import services
 from stocktake.upload_requests import (
@@ -48,7 +48,7 @@ type Reserve = Callable[..., Reserved]
 _RESERVE_MS = 8000  # what one more object, part or intent may take
 
 logger = Logger()
-api = make_api(logger)
+api = make_api(logger, lambda: services.access)
 
 
 # ---- projects
@@ -263,7 +263,7 @@ def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]
         return Answer(status, json.dumps(document), is_final)
 
     event = api.current_event
-    kept = services.idempotency.once(read_scope(event.raw_event, event.headers, project_stem(project_id)), attempted)
+    kept = services.idempotency.once(read_scope(event.raw_event, event.headers, caller_of(api).name, project_stem(project_id)), attempted)
     headers = {"Idempotency-Replayed": "true"} if kept.replayed else {}
     return Response(kept.status, content_types.APPLICATION_JSON, kept.body, headers=headers)
 

@@ -5,7 +5,7 @@ process that sees the built function, the built layer and the standard library, 
 
     python -m tools.rie UploadFunction events/upload/put_markup.json
 
-builds what has changed and runs that function once with the settings it has in the running local stack (`make up`).
+builds what has changed and runs that function once with the settings it has in the running local stack (`make up`), and with its token.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any, Self
 import yaml
 
 from tools.stack import Settings, Stack, StackError, stack_bin
+from tools.stack.access import with_token
 from tools.stack.deployment import BUILT
 from tools.stack.lifecycle import build_all
 from tools.stack.settings import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
@@ -194,7 +195,8 @@ def main(arguments: list[str]) -> int:
         if options.function not in handlers():
             raise StackError(f"there is no function {options.function}; there are: {', '.join(sorted(handlers()))}")
         with Emulator.of(stack, options.function) as emulator:
-            print(json.dumps(emulator.invoke(json.loads(options.event.read_text())), indent=1, ensure_ascii=False))
+            event = with_token(json.loads(options.event.read_text()), stack.token)
+            print(json.dumps(emulator.invoke(event), indent=1, ensure_ascii=False))
             print(emulator.logs(), file=sys.stderr, end="")
     except (StackError, OSError, ValueError) as error:
         print(f"rie: {error}", file=sys.stderr)

@@ -26,6 +26,7 @@ from stocktake.presigned import Upload
 from stocktake.services import Services
 from stocktake.storage import Profile
 from stocktake.upload_requests import NewGenerationBody, NewUploadBody
+from tests.issuer import URL, bearer, served_keys
 from tests.unit.test_edges import ENVIRONMENT
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -44,8 +45,17 @@ HANDLERS = (analytics, object_events, project_deletion, reconciliation, upload)
 _numbers = itertools.count()
 
 
-def event(name: str) -> dict[str, Any]:
+def stock(name: str) -> dict[str, Any]:
+    """Reads an event file as it is."""
     document: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return document
+
+
+def event(name: str) -> dict[str, Any]:
+    """Reads an event file; one of the HTTP API gets a token that may everything."""
+    document = stock(name)
+    if "rawPath" in document:
+        document["headers"] |= bearer()
     return document
 
 
@@ -140,12 +150,26 @@ def sealing_secret(aws: None) -> str:
     return str(made["ARN"])
 
 
+@pytest.fixture(scope="session")
+def issuing() -> Iterator[dict[str, str]]:
+    """The settings that make a function take the tokens of the tests' issuer, whose keys are served."""
+    with served_keys() as url:
+        yield {"TOKEN_ISSUER": URL, "TOKEN_JWKS_URL": url}
+
+
 @pytest.fixture
-def scene(aws: None, table_definitions: dict[str, dict[str, Any]], sealing_secret: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(
+    aws: None,
+    table_definitions: dict[str, dict[str, Any]],
+    sealing_secret: str,
+    issuing: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Scene]:
     number = next(_numbers)
     dynamodb, sqs, s3 = boto3.client("dynamodb", REGION), boto3.client("sqs", REGION), boto3.client("s3", REGION)
     environment = {
         **ENVIRONMENT,
+        **issuing,
         "AWS_REGION": REGION,
         "STORAGE_BUCKET": "stocktake-data",
         "OPERATIONS_BUCKET": "stocktake-reports",

@@ -19,11 +19,12 @@ import requests
 
 import upload
 from stocktake import errors
+from stocktake.access import Access
 from stocktake.errors import LedgerError, RangeNotSatisfiable, StocktakeError, StorageUnavailable
 from stocktake.ids import now_ms
 from stocktake.model import State
 from stocktake.services import Services
-from stocktake.upload_requests import caller_of, read_scope
+from stocktake.upload_requests import read_scope
 from tests.functions.conftest import (
     BODY,
     EVENTS,
@@ -37,7 +38,9 @@ from tests.functions.conftest import (
     event,
     sent,
 )
+from tests.issuer import bearer, issuer
 from tests.unit.ledger.builders import a_record
+from tests.unit.test_edges import ENVIRONMENT
 from tests.unit.world import an_image
 
 METADATA = {"prompt": "A sunset", "aspectRatio": "16:9", "numberOfImages": 2}
@@ -61,7 +64,10 @@ def refused(name: str, **changes: Any) -> tuple[int, str]:
 
 
 class Untouchable:
-    """A deployment of which nothing may be asked: whatever is, is a 500."""
+    """A deployment of which nothing may be asked but who may: whatever is, is a 500."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
 
     def __getattr__(self, name: str) -> Untouchable:
         return self
@@ -71,8 +77,8 @@ class Untouchable:
 
 
 @pytest.fixture
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "services", Untouchable())
+def nothing(issuing: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "services", Untouchable(Services({**ENVIRONMENT, **issuing}).access))
 
 
 def put_it(request: Mapping[str, Any], body: bytes) -> int:
@@ -471,41 +477,15 @@ def test_a_key_whose_request_is_being_answered_says_when_to_come_again(scene: Sc
     assert (status, problem["type"], headers["Retry-After"]) == (409, "urn:stocktake:problem:idempotency-in-progress", "5")
 
 
-def by(authorizer: Mapping[str, Any] | None) -> dict[str, Any]:
-    request = event("upload/put_idempotent")["requestContext"]
-    return {"requestContext": {**request, "authorizer": authorizer}}
-
-
-IAM = {"iam": {"callerId": "AROAEXAMPLE:ada", "userId": "AROAEXAMPLE:ada"}}
-
-
 def test_a_key_belongs_to_its_caller(scene: Scene) -> None:
-    others = [
-        IAM,
-        None,
-        {"iam": {"callerId": "AROAOTHER:ada", "userId": "AROAOTHER:ada"}},
-        {"jwt": {"claims": {"iss": "https://issuer.example", "sub": "ada"}, "scopes": None}},
-        {"lambda": {"tenant": "t1"}},
-    ]
-    assert len({ask("put_idempotent", **by(other))[1]["object_id"] for other in others}) == len(others)
+    objects = {ask("put_idempotent", headers=bearer(issuer().token(subject=who)))[1]["object_id"] for who in ("ada", "ben")}
+    assert len(objects) == 2
 
 
-def test_a_key_belongs_to_all_sessions_of_a_role() -> None:
-    assert caller_of({"iam": {"callerId": "AROAEXAMPLE:ben"}}) == caller_of(IAM)
-
-
-def test_callers_of_every_kind_are_told_apart() -> None:
-    callers = [
-        None,
-        {"iam": {"callerId": "AIDA1"}},
-        {"iam": {"callerId": "AIDA2"}},
-        {"jwt": {"claims": {"iss": "a", "sub": "1"}}},
-        {"jwt": {"claims": {"iss": "b", "sub": "1"}}},
-        {"jwt": {"claims": {"iss": "a", "sub": "2"}}},
-        {"lambda": {"tenant": "t1"}},
-        {"lambda": {"tenant": "t2"}},
-    ]
-    assert len({caller_of(caller) for caller in callers}) == len(callers)
+def test_a_key_belongs_to_all_tokens_of_its_caller(scene: Scene) -> None:
+    answers = [ask("put_idempotent", headers=bearer(issuer().token(hours=hours))) for hours in (1, 2)]
+    assert answers[0][1] == answers[1][1]
+    assert answers[1][2]["Idempotency-Replayed"] == "true"
 
 
 def test_a_key_belongs_to_its_route(scene: Scene) -> None:
@@ -646,7 +626,7 @@ def test_a_quota_over_what_is_counted_is_refused(quota: dict[str, int]) -> None:
 def test_a_header_of_another_name_and_the_same_value_is_another_request() -> None:
     def fingerprint(**headers: str) -> str:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        scope = read_scope(event("upload/put_raw"), {"idempotency-key": "k", **named}, "p1")
+        scope = read_scope(event("upload/put_raw"), {"idempotency-key": "k", **named}, "jwt:i:ada", "p1")
         assert scope is not None
         return scope.fingerprint
 
@@ -714,15 +694,19 @@ TRY_AGAIN = {
     "StorageUnavailable": 5,
     "LedgerError": 5,
     "MessagingError": 5,
+    "KeysUnavailable": 5,
 }
 
 
 @pytest.mark.parametrize("kind", every_error())
-def test_an_error_is_answered_as_the_tree_of_errors_says(monkeypatch: pytest.MonkeyPatch, kind: type[StocktakeError]) -> None:
+def test_an_error_is_answered_as_the_tree_of_errors_says(
+    issuing: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: type[StocktakeError]
+) -> None:
     def broken(project_id: str) -> None:
         raise kind("what happened: what to do", size=7) if issubclass(kind, RangeNotSatisfiable) else kind("what happened: what to do")
 
-    monkeypatch.setattr(upload, "services", SimpleNamespace(serving=SimpleNamespace(project=broken)))
+    access = Services({**ENVIRONMENT, **issuing}).access
+    monkeypatch.setattr(upload, "services", SimpleNamespace(access=access, serving=SimpleNamespace(project=broken)))
     status, problem, headers = ask("get_project")
     assert (status, problem["type"]) == (TREE[kind.__name__][0], f"urn:stocktake:problem:{TREE[kind.__name__][1]}")
     assert (problem["status"], problem["detail"]) == (status, "what happened: what to do")

@@ -9,6 +9,7 @@ import pytest
 
 from tools.rie import Emulator, handlers
 from tools.stack import Stack
+from tools.stack.access import with_token
 from tools.stack.settings import ROOT
 
 CASES: dict[str, tuple[str, Any]] = {
@@ -24,9 +25,8 @@ CASES: dict[str, tuple[str, Any]] = {
 }
 
 
-def event(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
-    return document
+def event(stack: Stack, name: str) -> dict[str, Any]:
+    return with_token(json.loads((ROOT / "events" / f"{name}.json").read_text()), stack.token)
 
 
 def test_every_function_of_the_template_has_a_case(stack: Stack) -> None:
@@ -37,14 +37,14 @@ def test_every_function_of_the_template_has_a_case(stack: Stack) -> None:
 def test_a_built_function_runs_under_the_lambda_runtime(stack: Stack, function: str) -> None:
     name, is_right = CASES[function]
     with Emulator.of(stack, function) as emulator:
-        answer = emulator.invoke(event(name))
+        answer = emulator.invoke(event(stack, name))
         assert is_right(answer), (answer, emulator.logs())
 
 
 def test_an_upload_runs_whole_under_the_lambda_runtime(stack: Stack) -> None:
     with Emulator.of(stack, "UploadFunction") as emulator:
-        assert emulator.invoke(event("upload/create_project"))["statusCode"] == 201
-        stored = emulator.invoke(event("upload/put_raw"))
+        assert emulator.invoke(event(stack, "upload/create_project"))["statusCode"] == 201
+        stored = emulator.invoke(event(stack, "upload/put_raw"))
         assert stored["statusCode"] == 201, (stored, emulator.logs())
         assert json.loads(stored["body"])["metadata"]["aspectRatio"] == "16:9"
 

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.routes import ROUTES
+
 ROOT = Path(__file__).resolve().parents[2]
+# Nobody but who deploys can know them, and without them there is no API.
+WITHOUT_DEFAULT = ("TokenIssuer", "TokenAudience")
 
 
 class _Loader(yaml.SafeLoader):
@@ -186,12 +190,39 @@ class TestApi:
         answered = re.findall(r'^@api\.(get|post|put|patch|delete)\("([^"]+)"\)', code, re.MULTILINE)
         assert {f"{method.upper()} {path.replace('<', '{').replace('>', '}')}" for method, path in answered} == self.routes()[function]
 
-    def test_every_route_asks_for_authorization_by_the_one_parameter(self) -> None:
+    def test_every_route_leaves_it_to_the_functions_who_may(self) -> None:
         for route in of_type("AWS::ApiGatewayV2::Route").values():
-            assert route["Properties"]["AuthorizationType"] == {"Ref": "ApiAuthorization"}
+            assert route["Properties"]["AuthorizationType"] == "NONE"
 
-    def test_the_api_is_closed_by_default(self) -> None:
-        assert PARAMETERS["ApiAuthorization"]["Default"] == "AWS_IAM"
+    @pytest.mark.parametrize("parameter", WITHOUT_DEFAULT)
+    def test_no_stack_is_deployed_that_names_no_issuer(self, parameter: str) -> None:
+        assert "Default" not in PARAMETERS[parameter]
+        assert re.search(PARAMETERS[parameter]["AllowedPattern"], "") is None
+
+    @pytest.mark.parametrize("parameter", ["TokenIssuer", "TokenJwksUrl"])
+    @pytest.mark.parametrize(
+        ("url", "is_taken"),
+        [
+            ("https://cognito-idp.eu-north-1.amazonaws.com/eu-north-1_Ab12Cd34E", True),
+            ("https://tenant.eu.auth0.com/", True),
+            ("http://127.0.0.1:4566/stocktake-issuer", True),
+            ("http://issuer.example", False),
+            ("http://127.0.0.1.example/", False),
+            ("ftp://issuer.example", False),
+            ("https://issuer.example/ and more", False),
+        ],
+    )
+    def test_an_issuer_is_asked_over_tls_or_on_the_loopback(self, parameter: str, url: str, is_taken: bool) -> None:
+        assert bool(re.search(PARAMETERS[parameter]["AllowedPattern"], url)) is is_taken
+
+    def test_pages_of_no_origin_but_those_named_may_call_the_api(self) -> None:
+        condition, cors, otherwise = of("Api")["CorsConfiguration"]["Fn::If"]
+        assert (condition, otherwise) == ("HasApiOrigins", {"Ref": "AWS::NoValue"})
+        assert cors["AllowOrigins"] == {"Ref": "ApiOrigins"}
+        assert "AllowCredentials" not in cors
+        assert {"authorization", "idempotency-key", "range", "if-none-match", "stocktake-metadata"} <= set(cors["AllowHeaders"])
+        assert {"etag", "content-range", "retry-after", "idempotency-replayed"} <= set(cors["ExposeHeaders"])
+        assert set(cors["AllowMethods"]) == {route.method for route in ROUTES}
 
     def test_api_gateway_may_call_each_function_for_this_api_only(self) -> None:
         allowed = {named(permission["Properties"]["FunctionName"]) for permission in of_type("AWS::Lambda::Permission").values()}
@@ -268,7 +299,15 @@ class TestFunctions:
 
     def test_the_environment_holds_no_secret(self) -> None:
         names = [name for name in GLOBALS["Environment"]["Variables"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
-        assert names == ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]  # the ARNs, by which they are asked for
+        about_tokens = [
+            "TOKEN_ISSUER",
+            "TOKEN_AUDIENCE",
+            "TOKEN_JWKS_URL",
+            "TOKEN_SCOPE_PREFIX",
+            "TOKEN_PROJECTS_CLAIM",
+        ]  # all of it public
+        # and the ARNs, by which secrets are asked for
+        assert names == ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY", *about_tokens]
 
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
@@ -288,6 +327,10 @@ class TestFunctions:
             "AllowedTypes": "image/xxxxxxx," * 14,
             "ImportHosts": "images.of.some.provider.example.com," * 10,
             "SensitiveFields": "participant_name," * 10,
+            "TokenIssuer": "https://" + "i" * 72,
+            "TokenAudience": "a" * 80,
+            "TokenJwksUrl": "https://" + "j" * 92,
+            "TokenScopePrefix": "p" * 40,
         }
         names = {"DeletionQueue": 80, "DeletionBatchQueue": 80, "DeletionDeadLetterQueue": 80}
 
@@ -606,7 +649,10 @@ class TestParameters:
     @pytest.mark.parametrize("name", sorted(PARAMETERS))
     def test_a_parameter_has_type_default_bounds_and_description(self, name: str) -> None:
         parameter = PARAMETERS[name]
-        assert {"Type", "Default", "Description"} <= set(parameter)
+        assert {"Type", "Description"} <= set(parameter)
+        if name in WITHOUT_DEFAULT:
+            assert "Default" not in parameter
+            return
         if "AllowedValues" in parameter:
             assert parameter["Default"] in parameter["AllowedValues"]
         elif parameter["Type"] == "Number":
@@ -621,7 +667,7 @@ class TestParameters:
         assert re.search(r"\b(bytes|[Ss]econds?|[Dd]ays|MB|percent|count)\b", PARAMETERS[name]["Description"])
 
     def test_credentials_come_by_reference_alone(self) -> None:
-        secret = [name for name in PARAMETERS if re.search("Key|Secret|Password|Token|Credential", name)]
+        secret = [name for name in PARAMETERS if re.search("Key|Secret|Password|Credential", name)]
         assert secret == ["StorageCredentialsSecretArn", "StorageKmsKeyArn", "SealingKeysSecretArn", "SealingKmsKeyArn"]
         pattern = PARAMETERS["StorageCredentialsSecretArn"]["AllowedPattern"]
         assert re.search(pattern, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:store/r2-AbC123")
@@ -676,11 +722,6 @@ class TestParameters:
                 assert parameter["MinValue"] <= int(value) <= parameter["MaxValue"], name
             else:
                 assert re.search(parameter["AllowedPattern"], value), name
-
-    @pytest.mark.parametrize("environment", ["dev", "prod"])
-    def test_only_the_local_stack_is_open(self, environment: str) -> None:
-        config = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
-        assert "ApiAuthorization=NONE" not in config["parameter_overrides"]
 
 
 def is_ref(node: Any) -> bool:

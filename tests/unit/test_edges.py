@@ -66,6 +66,11 @@ ENVIRONMENT = {
     "QUARANTINE_DAYS": "30",
     "BREAKER_MAX_ACTIONS": "1000",
     "BREAKER_MAX_PERCENT": "5",
+    "TOKEN_ISSUER": "https://issuer.example/",
+    "TOKEN_AUDIENCE": "stocktake",
+    "TOKEN_JWKS_URL": "",
+    "TOKEN_SCOPE_PREFIX": "",
+    "TOKEN_PROJECTS_CLAIM": "projects",
 }
 
 
@@ -99,6 +104,10 @@ def test_settings_are_read_as_the_template_sets_them() -> None:
         ({"STORAGE_ENDPOINT": "r2.example", "STORAGE_CREDENTIALS_SECRET": "arn"}, "STORAGE_ENDPOINT must begin with https://"),
         ({"STORAGE_ENDPOINT": "https://r2.example"}, "STORAGE_CREDENTIALS_SECRET must name a secret"),
         ({"PUBLIC_BASE_URL": "https://cdn.example/"}, "PUBLIC_BASE_URL must not end with a slash"),
+        ({"TOKEN_ISSUER": ""}, "TOKEN_ISSUER is not set"),
+        ({"TOKEN_AUDIENCE": ""}, "TOKEN_AUDIENCE is not set"),
+        ({"TOKEN_ISSUER": "http://issuer.example"}, "TOKEN_ISSUER must begin with https://"),
+        ({"TOKEN_JWKS_URL": "http://issuer.example/keys"}, "TOKEN_JWKS_URL must begin with https://"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(changes: dict[str, str], complaint: str) -> None:

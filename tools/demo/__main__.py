@@ -446,6 +446,7 @@ def main() -> int:
     else:
         console.print(f"[green]All {checks.passed} numbers are the ones expected[/green], in {time.monotonic() - began:.0f} s.")
     console.print(f"The dashboard: {story.stack.api_url}/dashboard")
+    console.print(f"What to sign in with there: {story.stack.token}", soft_wrap=True)
     return 0 if right else 1
 
 

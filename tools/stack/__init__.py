@@ -8,6 +8,8 @@ lies in a SeaweedFS server instead, reached by endpoint and credentials as Cloud
     python -m tools.stack status    what runs, and where
     python -m tools.stack build     only build, into .aws-sam/build
     python -m tools.stack env       the settings that point aws, sam and boto3 at it, for `eval`
+    python -m tools.stack token     a token that may everything, or: --scope read --scope write --project p1 --hours 1
+    python -m tools.stack event upload/put_raw     an event of events/ with a fresh token, for `sam local invoke UploadFunction -e -`
 
 From Python: `Settings.from_environment()`, `up(settings)`, `Stack.running()`.
 """

@@ -1,24 +1,38 @@
-"""The command line of the local stack: `python -m tools.stack up|down|status|env|build`."""
+"""The command line of the local stack: `python -m tools.stack up|down|status|env|build|token|event`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
+from typing import Any
 
-from tools.stack.access import Stack
+from tools.stack.access import Stack, with_token
 from tools.stack.deployment import sources_digest
-from tools.stack.lifecycle import build_all, deployed_sources, down, up
+from tools.stack.issuer import HOURS, SCOPES
+from tools.stack.lifecycle import build_all, deployed_sources, down, issuer_of, up
 from tools.stack.servers import LocalAws, SeaweedFs
-from tools.stack.settings import Settings, StackError
+from tools.stack.settings import ROOT, Settings, StackError
 
 
 def main(arguments: list[str]) -> int:
     """Does one command; returns the exit status, 1 with one line on standard error when it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m tools.stack", description="The local stack.")
-    parser.add_argument("command", choices=("up", "down", "status", "env", "build"))
-    command = parser.parse_args(arguments).command
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("up", "down", "status", "env", "build"):
+        commands.add_parser(name)
+    asked = commands.add_parser("token", help="print a token for the API")
+    asked.add_argument(
+        "--scope", action="append", choices=SCOPES, help="what it lets its bearer do, each by its own --scope; else everything"
+    )
+    asked.add_argument("--project", action="append", help="a project it is for, each by its own --project; else all")
+    asked.add_argument("--hours", type=float, default=HOURS, help="how long it lives")
+    asked.add_argument("--subject", default="developer", help="whose it is")
+    commands.add_parser("event", help="print an event of events/ with a fresh token").add_argument("name", help="such as upload/put_raw")
+    options = parser.parse_args(arguments)
+    command = options.command
     try:
         settings = Settings.from_environment()
         if command == "up":
@@ -30,6 +44,12 @@ def main(arguments: list[str]) -> int:
                 print(f"export {name}={shlex.quote(value)}")
         elif command == "build":
             build_all(settings)
+        elif command == "token":
+            Stack.running(settings)
+            scopes, projects = options.scope or SCOPES, options.project or "*"
+            print(issuer_of(settings).token(scopes=scopes, projects=projects, hours=options.hours, subject=options.subject))
+        elif command == "event":
+            print(json.dumps(with_token(_event(options.name), issuer_of(settings).token()), indent=1))
         else:
             return _status(settings)
     except StackError as error:
@@ -47,7 +67,16 @@ def _up(settings: Settings) -> None:
     print(f"API        {stack.api_url}/")
     print(f"dashboard  {stack.api_url}/dashboard")
     print(f"bucket     {stack.bucket} at {stack.store_endpoint} ({stack.store})")
-    print(f"up in {time.monotonic() - began:.1f} s")
+    print(f"token      {stack.token}")
+    print(f"up in {time.monotonic() - began:.1f} s; the token may everything for {HOURS} hours, `make token` prints a fresh one")
+
+
+def _event(name: str) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    except OSError:
+        raise StackError(f"there is no events/{name}.json") from None
+    return document
 
 
 def _status(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,24 +25,39 @@ class Api(requests.Session):
     it connects to 127.0.0.1 and says the name in the Host header. Full URLs, such as presigned ones, go where they say.
 
     Args:
+        token: what is sent to paths of the API, and nowhere else; None to send none.
         seconds: the time-out of a call that names none; an HTTP API answers within 30 s.
     """
 
-    def __init__(self, url: str, *, seconds: float = 35) -> None:
+    def __init__(self, url: str, token: str | None = None, *, seconds: float = 35) -> None:
         super().__init__()
         self.url = url.rstrip("/")
+        self._token = token
         self._seconds = seconds
         # A proxy or a .netrc of this machine has no business with the loopback.
         self.trust_env = False
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Calls a path of the API, or any full URL."""
+        if self._token and isinstance(url, str) and url.startswith("/"):
+            kwargs["headers"] = {"Authorization": f"Bearer {self._token}", **(kwargs.get("headers") or {})}
         target = urlsplit(self.url + url if isinstance(url, str) and url.startswith("/") else str(url))
         if (target.hostname or "").endswith(".localhost"):
             kwargs["headers"] = {**(kwargs.get("headers") or {}), "Host": target.netloc}
             target = target._replace(netloc=f"127.0.0.1:{target.port}")
         kwargs.setdefault("timeout", self._seconds)
         return super().request(method, target.geturl(), *args, **kwargs)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Takes the token off a request that follows a redirect: here the bucket lies at the API's own address, which no bucket does."""
+        prepared_request.headers.pop("Authorization", None)
+
+
+def with_token(event: Mapping[str, Any], token: str) -> dict[str, Any]:
+    """Returns an event of the HTTP API with a token in its headers; any other as it is."""
+    if "rawPath" not in event:
+        return dict(event)
+    return {**event, "headers": {**event["headers"], "authorization": f"Bearer {token}"}}
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,7 @@ class Stack:
 
     Attributes:
         api_url: where the HTTP API answers, without a slash at the end.
+        token: what lets its bearer do everything there, for some hours.
         resources: the physical id of every resource, by its name in the template (a queue's is its URL).
         outputs: what the template's Outputs say.
         endpoint: the local AWS.
@@ -57,6 +74,7 @@ class Stack:
     """
 
     api_url: str
+    token: str
     stack_name: str
     resources: dict[str, str]
     outputs: dict[str, str]
@@ -83,8 +101,12 @@ class Stack:
 
     @property
     def api(self) -> Api:
-        """A new session with the API."""
-        return Api(self.api_url)
+        """A new session with the API, with the token that may everything."""
+        return Api(self.api_url, self.token)
+
+    def api_with(self, token: str | None) -> Api:
+        """Makes a session with another token, or with none."""
+        return Api(self.api_url, token)
 
     def aws(self, service: str) -> Any:
         """Makes a boto3 client of the local AWS for any service."""
@@ -121,5 +143,6 @@ class Stack:
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
             "AWS_DEFAULT_REGION": REGION,
             "STOCKTAKE_API": self.api_url,
+            "STOCKTAKE_TOKEN": self.token,
             "STOCKTAKE_BUCKET": self.bucket,
         }

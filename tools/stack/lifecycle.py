@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import urllib.request
 from typing import Any
 
 from tools.stack import deployment, processes
 from tools.stack.access import Stack
+from tools.stack.issuer import AUDIENCE, KEY_SET, Issuer
 from tools.stack.progress import step
 from tools.stack.servers import LocalAws, SeaweedFs
 from tools.stack.settings import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, STORES, Settings
@@ -16,6 +18,7 @@ from tools.stack.settings import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, STORE
 FOREIGN_BUCKET = "stocktake-media"
 SECRET_NAME = "stocktake/storage"
 SEALING_SECRET_NAME = "stocktake/sealing-keys"
+ISSUER_BUCKET = "stocktake-issuer"
 
 
 def up(settings: Settings) -> Stack:
@@ -44,6 +47,8 @@ def up(settings: Settings) -> Stack:
                 # It ended without saving: what was deployed last may be unknown to it.
                 (settings.data / "deployed.json").unlink(missing_ok=True)
             aws.start()
+    issuer = issuer_of(settings)
+    publish(settings, issuer)
     deployed_file = settings.data / "deployed.json"
     deployed = deployment.read_deployed(deployed_file)
     wanted = {
@@ -56,6 +61,7 @@ def up(settings: Settings) -> Stack:
         deployed_file.unlink(missing_ok=True)
         wanted["sources"] = build_all(settings)
         parameters = deployment.local_parameters() | prepare_sealing(settings)
+        parameters |= {"TokenIssuer": issuer.url, "TokenAudience": AUDIENCE}
         if foreign:
             with step("bucket and secret of the foreign store"):
                 parameters |= prepare_foreign(settings, foreign)
@@ -64,7 +70,9 @@ def up(settings: Settings) -> Stack:
             deployment.fit_to_machine(settings)
             deployed = {"wanted": wanted, **deployment.describe(settings)}
         deployed_file.write_text(json.dumps(deployed, indent=1))
-    settings.description.write_text(json.dumps(_description(settings, deployed, foreign), indent=1) + "\n")
+    settings.description.unlink(missing_ok=True)
+    settings.description.touch(mode=0o600)  # it holds a token
+    settings.description.write_text(json.dumps(_description(settings, deployed, foreign, issuer.token()), indent=1) + "\n")
     return Stack.running(settings)
 
 
@@ -137,6 +145,35 @@ def prepare_foreign(settings: Settings, foreign: SeaweedFs) -> dict[str, str]:
     }
 
 
+def issuer_of(settings: Settings) -> Issuer:
+    """Returns the issuer of a stack's tokens.
+
+    Its documents lie in a bucket of the local AWS, where functions fetch them over the loopback as they would fetch those of any issuer: no
+    further server has to run.
+    """
+    return Issuer.kept(f"{settings.endpoint}/{ISSUER_BUCKET}", settings.home / "issuer.pem")
+
+
+def publish(settings: Settings, issuer: Issuer) -> None:
+    """Makes the issuer's documents readable for everyone on this machine, unless they are."""
+    documents = issuer.documents()
+    try:
+        with urllib.request.urlopen(f"{issuer.url}/{KEY_SET}", timeout=5) as answer:  # loopback only
+            if answer.read() == documents[KEY_SET]:
+                return
+    except OSError:
+        pass  # not published yet
+    import boto3
+
+    s3 = boto3.client("s3", **deployment.client_settings(settings))
+    s3.create_bucket(Bucket=ISSUER_BUCKET)
+    s3.delete_public_access_block(Bucket=ISSUER_BUCKET)
+    public = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{ISSUER_BUCKET}/*"}
+    s3.put_bucket_policy(Bucket=ISSUER_BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [public]}))
+    for name, body in documents.items():
+        s3.put_object(Bucket=ISSUER_BUCKET, Key=name, Body=body, ContentType="application/json")
+
+
 def prepare_sealing(settings: Settings) -> dict[str, str]:
     """Makes the secret whose keys seal sensitive metadata in the local AWS; one that is there is kept, for it opens what was sealed.
 
@@ -153,9 +190,10 @@ def prepare_sealing(settings: Settings) -> dict[str, str]:
     return {"SealingKeysSecretArn": arn}
 
 
-def _description(settings: Settings, deployed: dict[str, Any], foreign: SeaweedFs | None) -> dict[str, Any]:
+def _description(settings: Settings, deployed: dict[str, Any], foreign: SeaweedFs | None, token: str) -> dict[str, Any]:
     return {
         "api_url": deployed["api_url"],
+        "token": token,
         "dashboard_url": f"{deployed['api_url']}/dashboard",
         "stack_name": settings.stack_name,
         "endpoint": settings.endpoint,

@@ -9,7 +9,11 @@ StocktakeError                        500 internal
 │   ├── RangeNotSatisfiable           416 range-not-satisfiable
 │   ├── IdempotencyMismatch           422 idempotency-mismatch  another body under a key that was used before
 │   └── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
+├── Unauthenticated                   401 unauthenticated      no token, or one that is not good
+├── Forbidden                         403 forbidden            the token is good and does not allow it
+├── KeysUnavailable                   503 keys-unavailable     the issuer's keys cannot be had, so no token can be verified
 ├── NotFound                          404 not-found
+│   ├── NoSuchRoute                   404 no-such-route
 │   ├── ProjectNotFound               404 project-not-found
 │   ├── ObjectNotFound                404 object-not-found
 │   ├── UploadNotFound                404 upload-not-found
@@ -55,7 +59,7 @@ Where the same request may succeed a little later, `retry_after` says after how 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class StocktakeError(Exception):
@@ -117,11 +121,52 @@ class ImportRefused(InvalidRequest):
     type = "import-refused"
 
 
+class Unauthenticated(StocktakeError):
+    """The request has no token (`is_without`), or one that is not good."""
+
+    status = 401
+    type = "unauthenticated"
+
+    def __init__(self, message: str, *, is_without: bool = False) -> None:
+        super().__init__(message)
+        self.is_without = is_without
+
+
+class Forbidden(StocktakeError):
+    """The token is good and does not allow the request; `scope` is the one it lacks, if that is why."""
+
+    status = 403
+    type = "forbidden"
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
+class KeysUnavailable(StocktakeError):
+    """The keys of the token issuer are not known and could not be fetched."""
+
+    status = 503
+    type = "keys-unavailable"
+    retry_after = 5
+
+
 class NotFound(StocktakeError):
-    """Nothing is recorded under that id."""
+    """Nothing is recorded under that id. What belongs to another project is answered in the same words, which is why they are here."""
 
     status = 404
     type = "not-found"
+
+
+class NoSuchRoute(NotFound):
+    """No route of the API has that method and path."""
+
+    type = "no-such-route"
+
+    @classmethod
+    def of(cls) -> Self:
+        """Makes it for any path."""
+        return cls("there is nothing at this path: the README lists the paths")
 
 
 class ProjectNotFound(NotFound):
@@ -129,11 +174,21 @@ class ProjectNotFound(NotFound):
 
     type = "project-not-found"
 
+    @classmethod
+    def of(cls, project_id: str) -> Self:
+        """Makes it for a project that was never opened."""
+        return cls(f"there is no project {project_id!r}: create it first")
+
 
 class ObjectNotFound(NotFound):
     """No record has that object id."""
 
     type = "object-not-found"
+
+    @classmethod
+    def of(cls, object_id: str) -> Self:
+        """Makes it for an object without record."""
+        return cls(f"there is no object {object_id!r}: it was never stored, or it has been deleted")
 
 
 class UploadNotFound(NotFound):
@@ -141,17 +196,32 @@ class UploadNotFound(NotFound):
 
     type = "upload-not-found"
 
+    @classmethod
+    def of(cls, upload_id: str) -> Self:
+        """Makes it for an upload without record."""
+        return cls(f"there is no upload {upload_id!r}: it was never begun, was aborted, or ended without bytes; begin anew")
+
 
 class GenerationNotFound(NotFound):
     """No generation job has that id."""
 
     type = "generation-not-found"
 
+    @classmethod
+    def of(cls, generation_id: str, where: str = "") -> Self:
+        """Makes it for a job without row; `where` narrows it to a project."""
+        return cls(f"there is no generation {generation_id!r}{where}: use the generation_id that creating it answered with")
+
 
 class OperationNotFound(NotFound):
     """No deletion, reconciliation or quarantine entry has that id."""
 
     type = "operation-not-found"
+
+    @classmethod
+    def of_deletion(cls, deletion_id: str) -> Self:
+        """Makes it for a deletion without row."""
+        return cls(f"there is no deletion {deletion_id!r}: use the deletion_id that DELETE /projects/{{project_id}} answered with")
 
 
 class ObjectDeleted(NotFound):

@@ -133,6 +133,12 @@ class Generations:
         """
         return self._read(self._operation(generation_id), opened=opened)
 
+    def project_of(self, generation_id: str) -> str | None:
+        """Finds the project of a job; None where there is no such job."""
+        operation = self._operations.get(generation_id) if generation_id else None
+        is_job = operation is not None and (operation.kind or "").startswith(f"{KIND}#")
+        return str(operation.document["project_id"]) if operation is not None and is_job else None
+
     def _read(self, operation: Operation, *, opened: bool = False) -> Generation:
         generation_id, document = operation.operation_id, operation.document
         rows = {int(row.part.split("#")[1]): row for row in self._operations.all_parts(generation_id, "output#")}
@@ -272,7 +278,7 @@ class Generations:
             if (project_stem(owner.project_id), owner.epoch) == (project_stem(document["project_id"]), document["epoch"]):
                 return operation
         where = f" in project {project.project_id!r}" if project else ""
-        raise GenerationNotFound(f"there is no generation {generation_id!r}{where}: use the generation_id that creating it answered with")
+        raise GenerationNotFound.of(generation_id, where)
 
 
 def _status(document: Mapping[str, Any], outputs: Collection[Output]) -> str:

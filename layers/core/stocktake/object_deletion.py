@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stocktake.errors import ObjectDeleted, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
+from stocktake.errors import ObjectDeleted, ObjectNotFound, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
 from stocktake.layouts import is_made_for
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import KeyFailure, Record, State
@@ -92,6 +92,14 @@ class ObjectDeletions:
         if trouble is not None:
             raise trouble
         return done
+
+    def project_of(self, object_id: str) -> str | None:
+        """Finds the project of an object, also of one that was deleted; None where there was none."""
+        try:
+            return self._ledger.by_object_id(object_id).project_id
+        except ObjectNotFound:
+            tombstone = self._tombstone(object_id)
+            return None if tombstone is None else str(tombstone.document["project_id"])
 
     def why_deleted(self, object_id: str) -> str | None:
         """Returns why an object was deleted, or is being deleted; None when it was not."""

@@ -45,6 +45,11 @@ class Route:
         """API Gateway's RouteKey."""
         return f"{self.method} {self.path}"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What the places of the path are called."""
+        return frozenset(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
 
 _READ, _WRITE, _OPERATE = Scope.READ, Scope.WRITE, Scope.OPERATE
 

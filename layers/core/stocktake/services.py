@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import boto3
 
+    from stocktake.access import Access
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
     from stocktake.checks import Rules
@@ -112,6 +113,34 @@ class Services:
     def operations(self) -> Operations:
         """What deletions, reconciliations and quarantine remember."""
         return Operations(self._tables)
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may call the API."""
+        from stocktake.access import Access
+        from stocktake.routes import Owner
+        from stocktake.signing_keys import SigningKeys, fetch
+        from stocktake.tokens import Tokens
+
+        settings = self.settings
+        tokens = Tokens(
+            SigningKeys(settings.token_issuer, settings.token_jwks_url, fetch=fetch, now=now_ms),
+            issuer=settings.token_issuer,
+            audience=settings.token_audience,
+            scope_prefix=settings.token_scope_prefix,
+            projects_claim=settings.token_projects_claim,
+            now=now_ms,
+        )
+        # each by the flow of the function that has its routes, and made when it is asked for
+        return Access(
+            tokens,
+            {
+                Owner.OBJECT: lambda object_id: self.object_deletions.project_of(object_id),
+                Owner.UPLOAD: lambda upload_id: self.presigned.project_of(upload_id),
+                Owner.GENERATION: lambda generation_id: self.generations.project_of(generation_id),
+                Owner.DELETION: lambda deletion_id: self.project_deletions.project_of(deletion_id),
+            },
+        )
 
     @cached_property
     def uploads(self) -> Uploads:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from stocktake.errors import ConfigurationError
 
 MAX_OBJECT_BYTES = 5 * 1024**4
 """S3: an object has at most 5 TiB; R2 takes a little less."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Addressing = Literal["auto", "path", "virtual"]
 
@@ -58,6 +61,11 @@ class Settings:
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
+    token_issuer: str
+    token_audience: str
+    token_jwks_url: str
+    token_scope_prefix: str
+    token_projects_claim: str
 
 
 @dataclass(slots=True)
@@ -92,6 +100,15 @@ class _Reader:
             self.complaints.append(f"{name} must be a whole number from {least} to {most}")
             return least
         return int(value) if value else least
+
+
+def is_https_or_loopback(url: str) -> bool:
+    """Says whether what comes from a URL can be believed: TLS tells who sent it, and the loopback is this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return False
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -142,7 +159,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
         breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
         breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),
+        token_issuer=reader.text("TOKEN_ISSUER"),
+        token_audience=reader.text("TOKEN_AUDIENCE"),
+        token_jwks_url=reader.optional("TOKEN_JWKS_URL"),
+        token_scope_prefix=reader.optional("TOKEN_SCOPE_PREFIX"),
+        token_projects_claim=reader.text("TOKEN_PROJECTS_CLAIM"),
     )
+    for name, url in (("TOKEN_ISSUER", settings.token_issuer), ("TOKEN_JWKS_URL", settings.token_jwks_url)):
+        if url and not is_https_or_loopback(url):
+            reader.complaints.append(f"{name} must begin with https:// (or http:// on the loopback)")
     if settings.storage_endpoint and not settings.storage_endpoint.startswith(("https://", "http://")):
         reader.complaints.append("STORAGE_ENDPOINT must begin with https:// (or http:// on a private network)")
     if settings.storage_endpoint and not settings.storage_credentials_secret:

@@ -221,11 +221,12 @@ def details_of(options: _Options, file_name: str | None, cache_control: str | No
     )
 
 
-def read_scope(event: Mapping[str, Any], headers: Mapping[str, str], project: str) -> Scope | None:
+def read_scope(event: Mapping[str, Any], headers: Mapping[str, str], caller: str, project: str) -> Scope | None:
     """Reads the `Idempotency-Key` of a request; None where it has none.
 
     Args:
         event: the HTTP API's event, version 2.0.
+        caller: the name of who sent it.
         project: stem of the project the request is about.
 
     Raises:
@@ -239,19 +240,7 @@ def read_scope(event: Mapping[str, Any], headers: Mapping[str, str], project: st
     said = [event.get("rawQueryString") or "", event.get("body") or "", named]
     fingerprint = hashlib.sha256(json.dumps(said).encode()).hexdigest()
     route = f"{context['http']['method']} {event['rawPath']}"
-    return Scope(caller_of(context.get("authorizer")), route, check_key(key), fingerprint, project)
-
-
-def caller_of(authorizer: Mapping[str, Any] | None) -> str:
-    """Names who sent a request, the same for every session of one role: as the HTTP API's authorizer tells it, or `anonymous`."""
-    told = authorizer or {}
-    if iam := told.get("iam"):
-        return f"iam:{str(iam.get('callerId')).partition(':')[0]}"
-    if jwt := told.get("jwt"):
-        return f"jwt:{jwt['claims'].get('iss')}:{jwt['claims'].get('sub')}"
-    if told.get("lambda"):
-        return f"lambda:{json.dumps(told['lambda'], sort_keys=True)}"
-    return "anonymous"
+    return Scope(caller, route, check_key(key), fingerprint, project)
 
 
 def _ours(headers: Mapping[str, str]) -> list[str]:

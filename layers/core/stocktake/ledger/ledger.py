@@ -154,7 +154,7 @@ class Ledger:
                         return record
                 if wait is not None:
                     self._sleep(wait)
-        raise ObjectNotFound(f"there is no object {object_id!r}: it was never stored, or it has been deleted")
+        raise ObjectNotFound.of(object_id)
 
     @overload
     def move(self, before: Record | None, after: Record, *, gated: bool) -> Record: ...
@@ -331,7 +331,7 @@ class Ledger:
         """Reads a project by any spelling of its id, consistently. Raises ProjectNotFound."""
         row = self._project_row(project_stem(project_id))
         if row is None:
-            raise ProjectNotFound(f"there is no project {project_id!r}: create it first")
+            raise ProjectNotFound.of(project_id)
         return project_of(row)
 
     def has_project(self, project_id: str) -> bool:
@@ -383,7 +383,7 @@ class Ledger:
         projects = self._tables.projects
         row = self._project_row(stem)
         if row is None:
-            raise ProjectNotFound(f"there is no project {project_id!r}: create it first")
+            raise ProjectNotFound.of(project_id)
         actions: list[Action] = [
             projects.quota_objects.set(quota.objects) if quota and quota.objects is not None else projects.quota_objects.remove(),
             projects.quota_bytes.set(quota.bytes) if quota and quota.bytes is not None else projects.quota_bytes.remove(),

@@ -124,10 +124,15 @@ class ProjectDeletions:
         """Reads a deletion. Raises OperationNotFound."""
         operation = self._operations.get(deletion_id)
         if operation is None or operation.kind != KIND:
-            raise OperationNotFound(
-                f"there is no deletion {deletion_id!r}: use the deletion_id that DELETE /projects/{{project_id}} answered with"
-            )
+            raise OperationNotFound.of_deletion(deletion_id)
         return operation
+
+    def project_of(self, deletion_id: str) -> str | None:
+        """Finds the project that a deletion removes; None where there is no such deletion."""
+        try:
+            return str(self.operation(deletion_id).document["project_id"])
+        except OperationNotFound:
+            return None
 
     def receipt(self, deletion_id: str) -> dict[str, Any] | None:
         """Reads the receipt, or None while the deletion is under way."""
