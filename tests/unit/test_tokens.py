@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +20,7 @@ from stocktake.errors import KeysUnavailable, Unauthenticated
 from stocktake.routes import Scope
 from stocktake.signing_keys import KEEP_MS, SigningKeys, fetch
 from stocktake.tokens import LEEWAY_SECONDS, Caller, Tokens
-from tests.issuer import served
+from tests.issuer import by_hand, encoded, served
 
 ISSUER = "https://issuer.example/"
 AUDIENCE = "stocktake"
@@ -91,15 +89,8 @@ def a_token(header: Mapping[str, Any] | None = None, *, key: Any = None, algorit
     return jwt.encode(some_claims(**changes), key or an_ec_key(), algorithm, {"kid": "e1", **(header or {})})
 
 
-def encoded(part: Any) -> str:
-    text = part if isinstance(part, bytes) else json.dumps(part).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def a_forged_token(header: Mapping[str, Any], key: bytes = b"") -> str:
-    """Signs by hand what the library would refuse to: with HMAC, or not at all."""
-    said = f"{encoded(header)}.{encoded(some_claims())}"
-    return f"{said}.{encoded(hmac.new(key, said.encode(), hashlib.sha256).digest()) if key else ''}"
+def a_forged_token(header: Mapping[str, Any], secret: bytes = b"") -> str:
+    return by_hand(header, some_claims(), secret)
 
 
 def public_pem() -> bytes:

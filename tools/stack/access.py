@@ -49,8 +49,9 @@ class Api(requests.Session):
         return super().request(method, target.geturl(), *args, **kwargs)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Takes the token off a request that follows a redirect: here the bucket lies at the API's own address, which no bucket does."""
-        prepared_request.headers.pop("Authorization", None)
+        """Takes token and host name off a request that follows a redirect: only here does a bucket lie at the API's own address."""
+        for name in ("Authorization", "Host"):
+            prepared_request.headers.pop(name, None)
 
 
 def with_token(event: Mapping[str, Any], token: str) -> dict[str, Any]:
