@@ -23,7 +23,7 @@ bearer = "{token}"
 deterministic = true
 # a header that nobody knows is ignored, as HTTP wants it
 allow-extra-parameters = false
-max-examples = 10
+max-examples = 6
 no-shrink = true
 database = "none"
 [phases.stateful]

@@ -39,6 +39,8 @@ def ids(stack: Stack) -> dict[str, list[str]]:
         "deleteObject.object_id": lost,
         "upload_id": [*(upload["upload_id"] for upload in uploads), in_parts["upload_id"]],
         "abortUpload.upload_id": [given_up["upload_id"]],
+        "signParts.upload_id": [in_parts["upload_id"]],
+        "completeUpload.upload_id": [uploads[1]["upload_id"], in_parts["upload_id"]],
         "generation_id": [job],
         "deletion_id": [call(stack, "DELETE", f"/projects/{gone}", 202)["deletion_id"]],
         "run_id": [run],
