@@ -9,6 +9,7 @@ StocktakeError                        500 internal
 │   ├── RangeNotSatisfiable           416 range-not-satisfiable
 │   ├── IdempotencyMismatch           422 idempotency-mismatch  another body under a key that was used before
 │   └── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
+├── BadSignature                      401 bad-signature        a posted event is not signed, or not by our Worker
 ├── NotFound                          404 not-found
 │   ├── ProjectNotFound               404 project-not-found
 │   ├── ObjectNotFound                404 object-not-found
@@ -43,7 +44,7 @@ StocktakeError                        500 internal
 │   ├── ListingOutOfOrder             502 listing-out-of-order
 │   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
 ├── LedgerError                       503 ledger-error
-├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take it
+├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take or give it
 ├── SealingError                      503 sealing-error        sealed metadata cannot be written or opened
 └── ConfigurationError                500 configuration
 ```
@@ -115,6 +116,13 @@ class ImportRefused(InvalidRequest):
     """The URL is none that may be fetched, or what it gave cannot be taken."""
 
     type = "import-refused"
+
+
+class BadSignature(StocktakeError):
+    """The request bears no signature, or none of a secret we share."""
+
+    status = 401
+    type = "bad-signature"
 
 
 class NotFound(StocktakeError):
@@ -338,7 +346,8 @@ class LedgerError(StocktakeError):
 
 
 class MessagingError(StocktakeError):
-    """A queue, the event bus, the state machine or the bucket of reports did not take what was sent; asking again is safe."""
+    """A queue, the event bus, the state machine or the bucket of reports did not take what was sent, or give what it has; asking again is
+    safe."""
 
     status = 503
     type = "messaging-error"
