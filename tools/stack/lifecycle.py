@@ -64,6 +64,7 @@ def up(settings: Settings) -> Stack:
         with step("sam deploy"):
             deployment.deploy(settings, parameters, log=settings.log / "sam-deploy.log")
             deployment.fit_to_machine(settings)
+            deployment.let_batches_be_sent(settings)
             deployed = {"wanted": wanted, **deployment.describe(settings)}
         deployed_file.write_text(json.dumps(deployed, indent=1))
     settings.description.write_text(json.dumps(_description(settings, deployed, foreign), indent=1) + "\n")
