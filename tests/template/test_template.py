@@ -251,6 +251,10 @@ class TestApi:
         assert set(stage["DefaultRouteSettings"]) >= {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
         assert stage["DefaultRouteSettings"]["DetailedMetricsEnabled"] is False  # every route's metrics are paid for one by one
         assert named(stage["AccessLogSettings"]["DestinationArn"]) in LOG_GROUPS
+        dear = set(stage["RouteSettings"])
+        assert {"POST /reconciliations", "POST /reconciliations/{run_id}/apply", "DELETE /projects/{project_id}"} <= dear
+        waited_for = TEMPLATE["Resources"]["ApiStage"]["DependsOn"]  # a stage refuses settings of a route that is not there yet
+        assert {of(route)["RouteKey"] for route in waited_for} == dear
         line = json.loads(stage["AccessLogSettings"]["Format"])
         assert line["route"] == "$context.routeKey"
         assert "$context.path" not in line.values()
