@@ -47,6 +47,9 @@ _MAY_REFUSE = {
     "listObjects": "a cursor that was not given out",
     "listGenerations": "a cursor that was not given out",
     "listFindings": "a cursor that was not given out",
+    "abortUpload": "one that is complete",
+    "createGeneration": "98.0, which is an integer to JSON Schema and none to us",
+    "setQuota": "the same",
     "createProject": "the one name that cannot be told from others, proj",
 }
 

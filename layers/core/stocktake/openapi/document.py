@@ -14,17 +14,24 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from stocktake import __version__, errors
 from stocktake.errors import StocktakeError
-from stocktake.openapi import analytics, project_deletion, reconciliation, upload
+from stocktake.openapi import analytics, object_events, project_deletion, reconciliation, upload
 from stocktake.openapi.operation import Answer, Header, Operation
 from stocktake.openapi.problem import Problem, by_status, every_error, example_of, schema_of
 from stocktake.problems import PROBLEM_JSON
 from stocktake.requests import MAX_ID
 from stocktake.routes import ROUTES, Route
 
-OPERATIONS = (*upload.OPERATIONS, *project_deletion.OPERATIONS, *reconciliation.OPERATIONS, *analytics.OPERATIONS)
+OPERATIONS = (
+    *upload.OPERATIONS,
+    *object_events.OPERATIONS,
+    *project_deletion.OPERATIONS,
+    *reconciliation.OPERATIONS,
+    *analytics.OPERATIONS,
+)
 
 _TAGS = {
     "upload": "Projects, objects, and every way in and out.",
+    "object_events": "What happened in the bucket, told by those who saw it.",
     "project_deletion": "Deleting a project, with a receipt that proves it.",
     "reconciliation": "Bucket and ledger compared; findings, repair, quarantine.",
     "analytics": "Counts, drift, and documents about the API itself.",
@@ -43,14 +50,12 @@ of this API.\
 
 _OF_EVERY = (
     errors.InvalidRequest,
-    errors.Unauthenticated,
-    errors.Forbidden,
     errors.NoSuchRoute,
     StocktakeError,
     errors.ConfigurationError,
     errors.LedgerError,
-    errors.KeysUnavailable,
 )
+_OF_TOKENS = (errors.Unauthenticated, errors.Forbidden, errors.KeysUnavailable)
 _OF_ONCE = (errors.IdempotencyMismatch, errors.IdempotencyInProgress)
 
 _GATEWAY = {
@@ -131,7 +136,13 @@ def document() -> dict[str, Any]:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "A token whose scope holds what the operation names.",
-                }
+                },
+                "signature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "stocktake-signature",
+                    "description": "t=UNIX_SECONDS,v1=HEX: HMAC-SHA256 of the seconds, a dot and the body, under the shared secret.",
+                },
             },
         },
     }
@@ -142,7 +153,7 @@ def _operation(route: Route, operation: Operation, schemas: Mapping[str, Any]) -
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "security": [{"bearer": [route.scope.value]}],
+        "security": [{"bearer": [route.scope.value]} if route.scope else {"signature": []}],
         "parameters": _parameters(route, operation, schemas),
         "responses": {str(status): response for status, response in sorted(_responses(route, operation, schemas).items())},
     }
@@ -181,7 +192,7 @@ def _request_body(body: type[BaseModel], raw_types: Iterable[str], schemas: Mapp
 
 def _responses(route: Route, operation: Operation, schemas: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     responses = {status: _success(answer, operation, schemas) for status, answer in operation.answers.items()}
-    problems = by_status((*_OF_EVERY, *operation.problems, *(_OF_ONCE if operation.once else ())))
+    problems = by_status((*_OF_EVERY, *operation.problems, *(_OF_TOKENS if route.scope else ()), *(_OF_ONCE if operation.once else ())))
     for status in sorted(problems.keys() | _GATEWAY.keys()):
         responses[status] = _failure(status, problems.get(status, []))
     if route.method == "GET":
