@@ -22,7 +22,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Post events of an R2 bucket",
         "object_events",
         {202: Answer("The object events queue has all of them.", Taken)},
-        (errors.BadSignature, errors.TooLarge, errors.MessagingError),
+        (errors.NotFound, errors.BadSignature, errors.TooLarge, errors.MessagingError),
         "For the Worker that reads R2's queue. Signed in place of a token. There only where WebhookSecretArn is set.",
         body=PostedMessages,
     ),
