@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests are handed out to processes by their groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
-from moto.core import responses
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
+from moto.core.utils import method_names_from_class
 
 
 @contextmanager
@@ -27,12 +27,13 @@ def fast_moto() -> Iterator[None]:
 
     def pick_one(picker: XFormedAttributePicker, context: AttributePickerContext) -> Any:
         # DynamoDB's answers are made as they are sent; moto would try six other spellings of every field that is not there
-        if type(context.obj) is dict and not picker.response_transformers and context.service_model.service_name == "dynamodb":
+        is_plain = type(context.obj) is dict and not picker.response_transformers
+        if is_plain and context.service_model and context.service_model.service_name == "dynamodb":
             return context.obj.get(context.key)
         return pick(picker, context)
 
     with pytest.MonkeyPatch.context() as patched, mock_aws():
         patched.setattr(BotocoreStubber, "process_request", process_one)
         patched.setattr(XFormedAttributePicker, "__call__", pick_one)
-        patched.setattr(responses, "method_names_from_class", functools.cache(responses.method_names_from_class))
+        patched.setattr("moto.core.responses.method_names_from_class", functools.cache(method_names_from_class))
         yield

@@ -137,9 +137,13 @@ class Scene:
 
     def queued(self, url_setting: str) -> list[dict[str, Any]]:
         """Takes the messages of a queue."""
+        return [json.loads(body) for body in self.queued_texts(url_setting)]
+
+    def queued_texts(self, url_setting: str) -> list[str]:
+        """Takes the messages of a queue, which need not be JSON."""
         sqs = boto3.client("sqs", REGION)
         messages = sqs.receive_message(QueueUrl=getattr(self.services.settings, url_setting), MaxNumberOfMessages=10).get("Messages", [])
-        return [json.loads(message["Body"]) for message in messages]
+        return [message["Body"] for message in messages]
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +183,7 @@ def scene(
     for name, definition in table_definitions.items():
         environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"
         dynamodb.create_table(TableName=f"{name}-functions-{number}", **definition)
-    for name in ("DELETION_QUEUE_URL", "DELETION_BATCH_QUEUE_URL", "DELETION_DEAD_LETTER_QUEUE_URL"):
+    for name in ("DELETION_QUEUE_URL", "DELETION_BATCH_QUEUE_URL", "DELETION_DEAD_LETTER_QUEUE_URL", "OBJECT_EVENTS_QUEUE_URL"):
         environment[name] = sqs.create_queue(QueueName=f"{name}-{number}")["QueueUrl"]
     boto3.client("events", REGION).create_event_bus(Name=f"bus-{number}")
     environment["EVENT_BUS"] = f"bus-{number}"

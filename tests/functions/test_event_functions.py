@@ -10,12 +10,11 @@ import boto3
 import pytest
 
 import analytics
-import object_events
 import project_deletion
 import reconciliation
 from stocktake.errors import ConfigurationError
 from stocktake.ids import now_ms
-from stocktake.model import ProjectState, State
+from stocktake.model import ProjectState
 from stocktake.services import Services
 from tests.functions.conftest import BODY, DELETION_ID, EVENTS, KEY, REGION, RUN_ID, Scene, context, event
 from tests.unit.test_edges import ENVIRONMENT
@@ -27,49 +26,6 @@ def remove(key: str = KEY) -> None:
 
 def put(key: str, body: bytes = BODY) -> None:
     boto3.client("s3", REGION).put_object(Bucket="stocktake-data", Key=key, Body=body)
-
-
-# object_events
-
-
-@pytest.mark.parametrize(
-    ("case", "key"),
-    [
-        ("s3_created", KEY),
-        ("s3_created_encoded_key", "projects/proj_sunset/scenes/act one+two/media/café.png"),
-        ("eventbridge_created", "projects/proj_sunset/scenes/act one/media/café.png"),
-    ],
-)
-def test_an_object_put_behind_our_back_is_recorded(scene: Scene, case: str, key: str) -> None:
-    put(key)
-    assert scene.call(object_events.handler, f"object_events/{case}") == {"batchItemFailures": []}
-    record = scene.services.ledger.record(key)
-    assert record is not None
-    assert (record.state, record.source) == (State.STORED, "event")
-
-
-@pytest.mark.parametrize("case", ["s3_removed", "eventbridge_deleted"])
-def test_an_object_removed_behind_our_back_is_marked_missing(scene: Scene, case: str) -> None:
-    scene.an_object()
-    remove()
-    scene.call(object_events.handler, f"object_events/{case}")
-    record = scene.services.ledger.record(KEY)
-    assert record is not None
-    assert record.state is State.MISSING
-
-
-def test_the_test_event_is_settled_and_does_nothing(scene: Scene) -> None:
-    assert scene.call(object_events.handler, "object_events/s3_test_event") == {"batchItemFailures": []}
-
-
-def test_one_poisoned_message_comes_back_alone(scene: Scene) -> None:
-    scene.an_object()
-    remove()
-    failed = scene.call(object_events.handler, "object_events/one_of_three_is_poison")
-    assert [item["itemIdentifier"][-1] for item in failed["batchItemFailures"]] == ["1"]
-    record = scene.services.ledger.record(KEY)
-    assert record is not None
-    assert record.state is State.MISSING
 
 
 # project_deletion

@@ -7,7 +7,8 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -112,6 +113,21 @@ def ledger_of(stack: Stack) -> Ledger:
     """Reaches the ledger behind the API's back; the environment holds the credentials."""
     objects, projects, operations = (stack.resources[f"{name}Table"] for name in ("Objects", "Projects", "Operations"))
     return Ledger(tables(objects=objects, projects=projects, operations=operations, region=REGION, host=stack.endpoint))
+
+
+@contextmanager
+def without_events(stack: Stack) -> Iterator[None]:
+    """Keeps the bucket's events from the ledger for a while."""
+    if stack.store != "s3":
+        yield
+        return
+    bucket = stack.bucket_client()
+    kept = bucket.get_bucket_notification_configuration(Bucket=stack.bucket).get("QueueConfigurations", [])
+    bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={})
+    try:
+        yield
+    finally:
+        bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={"QueueConfigurations": kept})
 
 
 def eventually[T](ask: Callable[[], T], good: Callable[[T], bool], seconds: float = 60) -> T:

@@ -16,6 +16,8 @@ CASES: dict[str, tuple[str, Any]] = {
     "UploadFunction": ("upload/put_markup", lambda answer: answer["statusCode"] == 415),
     "UploadTidyFunction": ("upload/tidy", lambda answer: "deletions" in answer),
     "ObjectEventsFunction": ("object_events/s3_test_event", lambda answer: answer == {"batchItemFailures": []}),
+    "ObjectEventsPullFunction": ("object_events/r2_pull", lambda answer: answer.get("errorType") == "MessagingError"),
+    "ObjectEventsWebhookFunction": ("object_events/r2_webhook", lambda answer: answer["statusCode"] == 401),
     "ProjectDeletionApiFunction": ("project_deletion/get_deletion", lambda answer: answer["statusCode"] == 404),
     "ProjectDeletionFanOutFunction": ("project_deletion/discover", lambda answer: len(answer["batchItemFailures"]) == 1),
     "ProjectDeletionWorkerFunction": ("project_deletion/batch", lambda answer: len(answer["batchItemFailures"]) == 1),

@@ -36,6 +36,7 @@ from tests.stack.api import (
     send_parts,
     tidy,
     uploaded,
+    without_events,
 )
 from tests.unit.world import an_image
 from tools.stack import Stack
@@ -446,21 +447,6 @@ def expire(stack: Stack, monkeypatch: pytest.MonkeyPatch, *uploads: dict[str, An
         record = ledger.record(upload["object"]["key"])
         assert record is not None
         ledger.move(record, replace(record, expires_at=record.created_at), gated=False)
-
-
-@contextmanager
-def without_events(stack: Stack) -> Iterator[None]:
-    """Keeps the bucket's events from the ledger for a while."""
-    if stack.store != "s3":
-        yield
-        return
-    bucket = stack.bucket_client()
-    kept = bucket.get_bucket_notification_configuration(Bucket=stack.bucket).get("QueueConfigurations", [])
-    bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={})
-    try:
-        yield
-    finally:
-        bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={"QueueConfigurations": kept})
 
 
 @contextmanager

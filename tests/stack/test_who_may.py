@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from stocktake.routes import ROUTES, Owner, Route, Scope
+from stocktake.routes import BY_TOKEN, Owner, Route, Scope
 from tests.issuer import by_hand
 from tests.stack.api import begun, call, opened, uploaded
 from tests.unit.world import an_image
@@ -89,7 +89,7 @@ def wrong_tokens(issuer: Issuer) -> dict[str, str]:
 
 
 def test_without_a_token_every_route_is_closed(stack: Stack, ids: dict[str, str]) -> None:
-    for route in ROUTES:
+    for route in BY_TOKEN:
         answer = sent(stack, None, route, ids)
         assert told(answer) == (401, "unauthenticated"), route.key
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -98,7 +98,7 @@ def test_without_a_token_every_route_is_closed(stack: Stack, ids: dict[str, str]
 
 def test_with_a_wrong_token_every_route_is_closed(stack: Stack, issuer: Issuer, ids: dict[str, str]) -> None:
     token = wrong_tokens(issuer)["of another key"]
-    for route in ROUTES:
+    for route in BY_TOKEN:
         answer = sent(stack, token, route, ids)
         assert told(answer) == (401, "unauthenticated"), route.key
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -106,7 +106,7 @@ def test_with_a_wrong_token_every_route_is_closed(stack: Stack, issuer: Issuer, 
 
 def test_every_kind_of_wrong_token_is_refused_and_not_quoted(stack: Stack, issuer: Issuer, ids: dict[str, str]) -> None:
     for kind, token in wrong_tokens(issuer).items():
-        answer = sent(stack, token, ROUTES[1], ids)
+        answer = sent(stack, token, BY_TOKEN[1], ids)
         assert told(answer) == (401, "unauthenticated"), kind
         assert not [part for part in token.split(".") if len(part) > 6 and part in answer.text], kind
     basic = stack.api_with(None).get("/analytics", headers={"authorization": "Basic YWRhOmh1bnRlcjI="})
@@ -115,7 +115,8 @@ def test_every_kind_of_wrong_token_is_refused_and_not_quoted(stack: Stack, issue
 
 def test_without_its_scope_a_token_opens_no_route(stack: Stack, issuer: Issuer, ids: dict[str, str]) -> None:
     lacking = {scope: issuer.token(scopes=[other for other in Scope if other is not scope]) for scope in Scope}
-    for route in ROUTES:
+    for route in BY_TOKEN:
+        assert route.scope is not None
         answer = sent(stack, lacking[route.scope], route, ids)
         assert told(answer) == (403, "forbidden"), route.key
         assert f'scope="{route.scope}"' in answer.headers["www-authenticate"]
@@ -124,7 +125,7 @@ def test_without_its_scope_a_token_opens_no_route(stack: Stack, issuer: Issuer, 
 def test_another_projects_token_finds_nothing(stack: Stack, issuer: Issuer, ids: dict[str, str]) -> None:
     token = issuer.token(projects=["other"])
     nobodys = {name: f"{identity[:-1]}~" for name, identity in ids.items()}
-    for route in ROUTES:
+    for route in BY_TOKEN:
         answer = sent(stack, token, route, ids)
         if route.owner in (Owner.ALL, Owner.BODY):
             assert told(answer) == (403, "forbidden"), route.key

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,9 @@ PUBLIC_PATHS = {
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
     },
+    "ObjectEventsWebhookFunction": {
+        "POST /events/r2",
+    },
     "AnalyticsFunction": {
         "GET /analytics",
         "GET /projects/{project_id}/analytics",
@@ -122,7 +126,8 @@ def nodes(value: Any) -> Iterator[Any]:
 
 
 def statements(resource: Any) -> list[dict[str, Any]]:
-    return [statement for node in nodes(resource) if isinstance(node, dict) for statement in node.get("Statement", ())]
+    found = [statement for node in nodes(resource) if isinstance(node, dict) for statement in node.get("Statement", ())]
+    return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in found]
 
 
 def listed(value: Any) -> list[Any]:
@@ -132,6 +137,12 @@ def listed(value: Any) -> list[Any]:
 def timeout(function: str) -> int:
     seconds: int = of(function).get("Timeout", GLOBALS["Timeout"])
     return seconds
+
+
+def own_variables(function: str) -> dict[str, Any]:
+    """Gives the environment that a function has beside that of them all."""
+    variables: dict[str, Any] = of(function).get("Environment", {}).get("Variables", {})
+    return variables
 
 
 def sources(function: str) -> list[dict[str, Any]]:
@@ -154,6 +165,8 @@ def test_every_flow_has_its_functions() -> None:
         "UploadFunction": "upload.handler",
         "UploadTidyFunction": "upload.tidy",
         "ObjectEventsFunction": "object_events.handler",
+        "ObjectEventsPullFunction": "object_events.pull",
+        "ObjectEventsWebhookFunction": "object_events.webhook_handler",
         "ProjectDeletionApiFunction": "project_deletion.api_handler",
         "ProjectDeletionFanOutFunction": "project_deletion.fan_out_handler",
         "ProjectDeletionWorkerFunction": "project_deletion.worker_handler",
@@ -288,9 +301,10 @@ class TestFunctions:
 
     def test_every_setting_the_code_reads_is_set(self) -> None:
         code = (ROOT / "layers" / "core" / "stocktake" / "settings.py").read_text()
-        read = set(re.findall(r'reader\.\w+\("([A-Z_]+)"', code))
+        read = set(re.findall(r'reader\.\w+\("([A-Z0-9_]+)"', code))
         assert len(read) > 15
-        assert read <= set(GLOBALS["Environment"]["Variables"])
+        of_some = {name for function in FUNCTIONS for name in own_variables(function)}
+        assert read <= set(GLOBALS["Environment"]["Variables"]) | of_some
 
     def test_the_bounds_of_the_settings_are_those_of_the_parameters(self) -> None:
         code = (ROOT / "layers" / "core" / "stocktake" / "settings.py").read_text()
@@ -302,7 +316,9 @@ class TestFunctions:
                 assert parameter["MaxValue"] <= int(most), name
 
     def test_the_environment_holds_no_secret(self) -> None:
-        names = [name for name in GLOBALS["Environment"]["Variables"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
+        everywhere = list(GLOBALS["Environment"]["Variables"])
+        named = [*everywhere, *(name for function in FUNCTIONS for name in own_variables(function))]
+        names = [name for name in named if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
         about_tokens = [
             "TOKEN_ISSUER",
             "TOKEN_AUDIENCE",
@@ -311,7 +327,15 @@ class TestFunctions:
             "TOKEN_PROJECTS_CLAIM",
         ]  # all of it public
         # and the ARNs, by which secrets are asked for
-        assert names == ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY", *about_tokens]
+        arns = ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]
+        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET"]
+
+    def test_of_secrets_of_events_a_function_is_told_those_it_needs(self) -> None:
+        told = {function: set(own_variables(function)) for function in FUNCTIONS if own_variables(function)}
+        queue = {"R2_QUEUE_API", "R2_QUEUE_ACCOUNT", "R2_QUEUE_ID", "R2_QUEUE_TOKEN_SECRET"}
+        assert told["ObjectEventsPullFunction"] == {"OBJECT_EVENTS_QUEUE_URL", *queue}
+        assert told["ObjectEventsWebhookFunction"] == {"OBJECT_EVENTS_QUEUE_URL", "WEBHOOK_SECRET"}
+        assert own_variables("ObjectEventsPullFunction")["R2_QUEUE_API"] == API
 
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
@@ -326,6 +350,10 @@ class TestFunctions:
             "StorageCredentialsSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "SealingKeysSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "SealingKmsKeyArn": "",  # one of the two
+            "R2QueueTokenSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
+            "R2QueueAccountId": "a" * 32,
+            "R2QueueId": "a" * 32,
+            "WebhookSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "PublicBaseUrl": "https://" + "m" * 80,
             "DefaultCacheControl": "c" * 200,
             "AllowedTypes": "image/xxxxxxx," * 14,
@@ -336,7 +364,7 @@ class TestFunctions:
             "TokenJwksUrl": "https://" + "j" * 92,
             "TokenScopePrefix": "p" * 40,
         }
-        names = {"DeletionQueue": 80, "DeletionBatchQueue": 80, "DeletionDeadLetterQueue": 80}
+        names = {"DeletionQueue": 80, "DeletionBatchQueue": 80, "DeletionDeadLetterQueue": 80, "ObjectEventsQueue": 80}
 
         def longest(value: Any) -> str:
             if isinstance(value, str):
@@ -354,8 +382,11 @@ class TestFunctions:
                 return "r" * 63 if name in BUCKETS else texts["AWS::StackName"] + "-" + name + "-ABCDEFGHIJKLM"
             return texts[name] if name in texts else str(PARAMETERS[name].get("MaxValue", PARAMETERS[name]["Default"]))
 
-        size = sum(len(name) + len(longest(value)) for name, value in GLOBALS["Environment"]["Variables"].items())
-        assert 2000 < size < 4096
+        def size(variables: dict[str, Any]) -> int:
+            return sum(len(name) + len(longest(value)) for name, value in variables.items())
+
+        assert size(GLOBALS["Environment"]["Variables"]) > 2000
+        assert max(size(GLOBALS["Environment"]["Variables"] | own_variables(function)) for function in FUNCTIONS) < 4096
 
     def test_a_bucket_on_r2_dev_is_public_by_its_name_and_account(self) -> None:
         variables = GLOBALS["Environment"]["Variables"]
@@ -482,6 +513,15 @@ class TestPolicies:
             if writing != ["logs:PutLogEvents"] and writing:
                 assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["settings"]}}
 
+    @pytest.mark.parametrize(
+        ("name", "secret"), [("ObjectEventsPullRole", "R2QueueTokenSecretArn"), ("ObjectEventsWebhookRole", "WebhookSecretArn")]
+    )
+    def test_what_carries_events_reads_its_secret_writes_the_queue_and_nothing_else(self, name: str, secret: str) -> None:
+        granted = [(s["Action"], s["Resource"]) for s in statements(of(name)["Policies"])]
+        logs, *others = granted
+        assert logs[0] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+        assert others == [("sqs:SendMessage", {"Fn::GetAtt": "ObjectEventsQueue.Arn"}), ("secretsmanager:GetSecretValue", {"Ref": secret})]
+
     @pytest.mark.parametrize("name", ["ObjectEventsRole", "AnalyticsRole"])
     def test_flows_without_operations_write_settings_alone(self, name: str) -> None:
         for statement in statements(of(name)):
@@ -534,8 +574,9 @@ class TestQueues:
 
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
-        # what UploadTidyTimer did not start, the next tick does
-        timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name != "UploadTidyTimer"}
+        # what these did not start, the next tick does
+        ticking = ("UploadTidyTimer", "ObjectEventsPullTimer")
+        timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3
         for target in targets:
@@ -579,6 +620,47 @@ class TestEvents:
         invoking = of("UploadTidyFunction")["EventInvokeConfig"]
         assert invoking["MaximumRetryAttempts"] == 0
         assert invoking["MaximumEventAgeInSeconds"] < 60 * int(minutes[1])
+
+    def test_a_call_past_the_queue_that_fails_for_good_ends_in_the_same_dead_letter_queue(self) -> None:
+        assert of("ObjectEventsFunction")["DeadLetterQueue"] == {
+            "Type": "SQS",
+            "TargetArn": {"Fn::GetAtt": "ObjectEventsDeadLetterQueue.Arn"},
+        }
+        assert "EventInvokeConfig" not in of("ObjectEventsFunction")  # Lambda's own two retries
+        sending = [s["Resource"] for s in statements(of("ObjectEventsRole")) if "sqs:SendMessage" in listed(s["Action"])]
+        assert sending == [{"Fn::GetAtt": "ObjectEventsDeadLetterQueue.Arn"}]
+
+    def test_a_topic_that_is_named_reaches_the_queue_and_no_other_does(self) -> None:
+        assert RESOURCES["ObjectEventsSubscription"]["Condition"] == "EventsByTopic"
+        subscription = of("ObjectEventsSubscription")
+        assert (subscription["TopicArn"], named(subscription["Endpoint"])) == ({"Ref": "ObjectEventsTopicArn"}, "ObjectEventsQueue")
+        assert named(subscription["RedrivePolicy"]["deadLetterTargetArn"]) == "ObjectEventsUndeliveredQueue"
+        for policy in ("ObjectEventsQueuePolicy", "ObjectEventsUndeliveredQueuePolicy"):
+            (condition, statement, otherwise) = next(
+                node["Fn::If"] for node in nodes(of(policy)) if isinstance(node, dict) and "EventsByTopic" in node.get("Fn::If", ())
+            )
+            assert (condition, otherwise) == ("EventsByTopic", {"Ref": "AWS::NoValue"})
+            assert statement["Principal"] == {"Service": "sns.amazonaws.com"}
+            assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Ref": "ObjectEventsTopicArn"}}}
+
+    @pytest.mark.parametrize(("part", "condition"), [("ObjectEventsPull", "PullsR2"), ("ObjectEventsWebhook", "TakesWebhook")])
+    def test_what_carries_events_is_there_only_where_it_is_set_up(self, part: str, condition: str) -> None:
+        theirs = [name for name in RESOURCES if name.startswith(part)]
+        assert len(theirs) >= 5
+        assert {RESOURCES[name].get("Condition") for name in theirs} == {condition}
+
+    def test_the_path_of_the_webhook_is_there_only_where_a_secret_is_shared(self) -> None:
+        assert RESOURCES["TakeR2MessagesRoute"]["Condition"] == "TakesWebhook"
+        assert TEMPLATE["Conditions"]["TakesWebhook"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "WebhookSecretArn"}, ""]}]}
+
+    def test_a_pull_leaves_a_lost_start_to_the_next_and_ends_before_its_leases_do(self) -> None:
+        timer = of("ObjectEventsPullTimer")
+        assert (timer["ScheduleExpression"], named(timer["Target"]["Arn"])) == ({"Ref": "R2PullSchedule"}, "ObjectEventsPullFunction")
+        assert timer["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+        assert of("ObjectEventsPullFunction")["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+        assert timeout("ObjectEventsPullFunction") * 1000 <= LEASE_MS
+        (statement,) = statements(of(named(timer["Target"]["RoleArn"]))["Policies"])
+        assert (statement["Action"], statement["Resource"]) == ("lambda:InvokeFunction", {"Fn::GetAtt": "ObjectEventsPullFunction.Arn"})
 
     def test_the_schedule_only_compares(self) -> None:
         assert json.loads(of("ReconciliationTimer")["Target"]["Input"]) == {"action": "compare"}
@@ -672,7 +754,14 @@ class TestParameters:
 
     def test_credentials_come_by_reference_alone(self) -> None:
         secret = [name for name in PARAMETERS if re.search("Key|Secret|Password|Credential", name)]
-        assert secret == ["StorageCredentialsSecretArn", "StorageKmsKeyArn", "SealingKeysSecretArn", "SealingKmsKeyArn"]
+        assert secret == [
+            "StorageCredentialsSecretArn",
+            "StorageKmsKeyArn",
+            "R2QueueTokenSecretArn",
+            "WebhookSecretArn",
+            "SealingKeysSecretArn",
+            "SealingKmsKeyArn",
+        ]
         pattern = PARAMETERS["StorageCredentialsSecretArn"]["AllowedPattern"]
         assert re.search(pattern, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:store/r2-AbC123")
         assert not re.search(pattern, "AKIAIOSFODNN7EXAMPLE")
@@ -686,6 +775,9 @@ class TestParameters:
             ("StorageBucketName", "my.bucket-1", "my/bucket"),
             ("ReconciliationSchedule", "cron(0 3 ? * MON *)", "daily"),
             ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:alarms", "alarms"),
+            ("ObjectEventsTopicArn", "arn:aws:sns:eu-west-1:123456789012:events", "events"),
+            ("R2QueueId", "0123456789abcdef0123456789abcdef", "my-queue"),
+            ("R2PullSchedule", "rate(5 minutes)", "5 minutes"),
             ("StorageRegion", "auto", "EU West"),
         ],
     )
@@ -713,6 +805,10 @@ class TestParameters:
     def test_a_foreign_store_must_be_named_whole(self) -> None:
         asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["ForeignStoreIsWhole"]["Assertions"]) if is_ref(node)}
         assert {"StorageBucketName", "StorageCredentialsSecretArn", "StorageRegion"} <= asked
+
+    def test_a_queue_of_r2_must_be_named_whole(self) -> None:
+        asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["R2QueueIsWhole"]["Assertions"]) if is_ref(node)}
+        assert asked == {"R2QueueAccountId", "R2QueueTokenSecretArn"}
 
     @pytest.mark.parametrize("environment", ["local", "dev", "prod"])
     def test_samconfig_gives_values_the_template_takes(self, environment: str) -> None:

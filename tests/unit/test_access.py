@@ -21,7 +21,7 @@ from stocktake.errors import (
     Unauthenticated,
     UploadNotFound,
 )
-from stocktake.routes import ROUTES, Owner, Route, Scope
+from stocktake.routes import BY_TOKEN, ROUTES, Owner, Route, Scope
 from stocktake.tokens import Caller, Tokens
 
 ALL_SCOPES = frozenset(Scope)
@@ -55,7 +55,7 @@ def admitted(
     ids: dict[str, str] | None = None,
     owner: Callable[[str], str | None] = unasked,
     body: Callable[[], str | None] = unread,
-) -> Caller:
+) -> Caller | None:
     class Told:
         def caller(self, authorization: str | None) -> Caller:
             assert authorization == "Bearer t"
@@ -75,11 +75,11 @@ def named(project_id: Any) -> Callable[[], str]:
     return lambda: json.dumps({"project_id": project_id})
 
 
-every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.key)
+every_route = pytest.mark.parametrize("route", BY_TOKEN, ids=lambda route: route.key)
 
 
 def of(*owners: Owner) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("route", [route for route in ROUTES if route.owner in owners], ids=lambda route: route.key)
+    return pytest.mark.parametrize("route", [route for route in BY_TOKEN if route.owner in owners], ids=lambda route: route.key)
 
 
 @every_route
@@ -90,15 +90,23 @@ def test_no_route_is_open_to_who_has_no_good_token(route: Route) -> None:
 
 @every_route
 def test_a_route_takes_its_own_scope_and_no_other(route: Route) -> None:
-    assert admitted(a_caller(scopes=frozenset({route.scope})), route).subject == "ada"
+    assert route.scope is not None
+    caller = a_caller(scopes=frozenset({route.scope}))
+    assert admitted(caller, route) is caller
     with pytest.raises(Forbidden, match=f"scope {route.scope}") as refused:
         admitted(a_caller(scopes=ALL_SCOPES - {route.scope}), route)
     assert refused.value.scope == route.scope
 
 
+def test_only_what_is_signed_in_place_of_a_token_is_let_through_without_one() -> None:
+    assert [route.key for route in ROUTES if route not in BY_TOKEN] == ["POST /events/r2"]
+    assert admitted(Unauthenticated("no"), next(route for route in ROUTES if route.scope is None)) is None
+
+
 @every_route
 def test_whoever_may_all_projects_costs_no_question(route: Route) -> None:
-    assert admitted(a_caller(), route, owner=unasked, body=unread).projects is None
+    everywhere = a_caller()
+    assert admitted(everywhere, route, owner=unasked, body=unread) is everywhere
 
 
 @of(Owner.PATH)
@@ -160,7 +168,7 @@ def test_a_project_in_the_body_must_be_one_of_the_tokens(route: Route) -> None:
 
 def test_a_token_for_no_project_is_for_none() -> None:
     nobody = Caller("https://issuer.example", "ada", ALL_SCOPES, frozenset())
-    for route in ROUTES:
+    for route in BY_TOKEN:
         if route.owner is not Owner.NONE:
             with pytest.raises((Forbidden, NotFound)):
                 admitted(nobody, route, owner=lambda identity: "x1", body=named("x1"))

@@ -19,6 +19,8 @@ FOREIGN_BUCKET = "stocktake-media"
 SECRET_NAME = "stocktake/storage"
 SEALING_SECRET_NAME = "stocktake/sealing-keys"
 ISSUER_BUCKET = "stocktake-issuer"
+WEBHOOK_SECRET_NAME = "stocktake/webhook"
+R2_QUEUE_SECRET_NAME = "stocktake/r2-queue"
 
 
 def up(settings: Settings) -> Stack:
@@ -60,7 +62,7 @@ def up(settings: Settings) -> Stack:
     if deployed.get("wanted") != wanted or not aws.knows(settings.stack_name):
         deployed_file.unlink(missing_ok=True)
         wanted["sources"] = build_all(settings)
-        parameters = deployment.local_parameters() | prepare_sealing(settings)
+        parameters = deployment.local_parameters() | prepare_secrets(settings)
         parameters |= {"TokenIssuer": issuer.url, "TokenAudience": AUDIENCE}
         if foreign:
             with step("bucket and secret of the foreign store"):
@@ -68,6 +70,7 @@ def up(settings: Settings) -> Stack:
         with step("sam deploy"):
             deployment.deploy(settings, parameters, log=settings.log / "sam-deploy.log")
             deployment.fit_to_machine(settings)
+            deployment.let_batches_be_sent(settings)
             deployed = {"wanted": wanted, **deployment.describe(settings)}
         deployed_file.write_text(json.dumps(deployed, indent=1))
     settings.description.unlink(missing_ok=True)
@@ -174,20 +177,29 @@ def publish(settings: Settings, issuer: Issuer) -> None:
         s3.put_object(Bucket=ISSUER_BUCKET, Key=name, Body=body, ContentType="application/json")
 
 
-def prepare_sealing(settings: Settings) -> dict[str, str]:
-    """Makes the secret whose keys seal sensitive metadata in the local AWS; one that is there is kept, for it opens what was sealed.
+def prepare_secrets(settings: Settings) -> dict[str, str]:
+    """Makes in the local AWS the keys that seal sensitive metadata, what is shared with a Worker of R2's events, and a token of R2's queue
+    that is none. Secrets that are there are kept: what was sealed is to be opened.
 
-    Returns: the template parameter that names it.
+    Returns: the template parameters that name them.
     """
     import boto3
 
     manager = boto3.client("secretsmanager", **deployment.client_settings(settings))
-    ring = {"current": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
-    try:
-        arn = manager.create_secret(Name=SEALING_SECRET_NAME, SecretString=json.dumps(ring))["ARN"]
-    except manager.exceptions.ResourceExistsException:
-        arn = manager.describe_secret(SecretId=SEALING_SECRET_NAME)["ARN"]
-    return {"SealingKeysSecretArn": arn}
+
+    def kept(name: str, document: dict[str, Any]) -> str:
+        try:
+            return str(manager.create_secret(Name=name, SecretString=json.dumps(document))["ARN"])
+        except manager.exceptions.ResourceExistsException:
+            return str(manager.describe_secret(SecretId=name)["ARN"])
+
+    return {
+        "SealingKeysSecretArn": kept(
+            SEALING_SECRET_NAME, {"current": "k1", "keys": {"k1": base64.b64encode(secrets.token_bytes(32)).decode()}}
+        ),
+        "WebhookSecretArn": kept(WEBHOOK_SECRET_NAME, {"current": secrets.token_hex(32)}),
+        "R2QueueTokenSecretArn": kept(R2_QUEUE_SECRET_NAME, {"api_token": "none"}),
+    }
 
 
 def _description(settings: Settings, deployed: dict[str, Any], foreign: SeaweedFs | None, token: str) -> dict[str, Any]:

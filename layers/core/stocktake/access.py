@@ -50,8 +50,8 @@ class Access:
         self._tokens = tokens
         self._project_of = project_of
 
-    def admit(self, authorization: str | None, route_key: str, ids: Mapping[str, str], body: Callable[[], str | None]) -> Caller:
-        """Lets a request through; returns its caller.
+    def admit(self, authorization: str | None, route_key: str, ids: Mapping[str, str], body: Callable[[], str | None]) -> Caller | None:
+        """Lets a request through; returns its caller, None where the route asks for a signature in place of a token.
 
         Args:
             authorization: the header.
@@ -67,11 +67,13 @@ class Access:
             NotFound: there is no such thing, or it is another project's: the two cannot be told apart.
             InvalidRequest: an id is none.
         """
-        caller = self._tokens.caller(authorization)
         route = _BY_KEY.get(route_key)
+        if route is not None and route.scope is None:
+            return None  # its handler checks the signature
+        caller = self._tokens.caller(authorization)
         if route is None or not route.names <= ids.keys():  # the path itself may have been spelled as the table spells it
             raise NoSuchRoute.of()
-        if route.scope not in caller.scopes:
+        if route.scope is None or route.scope not in caller.scopes:
             raise Forbidden(f"the token does not allow this: get one with the scope {route.scope}", scope=route.scope)
         if caller.projects is not None:
             self._check_project(caller, route, ids, body)

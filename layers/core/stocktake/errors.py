@@ -12,6 +12,7 @@ StocktakeError                        500 internal
 ├── Unauthenticated                   401 unauthenticated      no token, or one that is not good
 ├── Forbidden                         403 forbidden            the token is good and does not allow it
 ├── KeysUnavailable                   503 keys-unavailable     the issuer's keys cannot be had, so no token can be verified
+├── BadSignature                      401 bad-signature        a posted event is not signed, or not by our Worker
 ├── NotFound                          404 not-found
 │   ├── NoSuchRoute                   404 no-such-route
 │   ├── ProjectNotFound               404 project-not-found
@@ -47,7 +48,7 @@ StocktakeError                        500 internal
 │   ├── ListingOutOfOrder             502 listing-out-of-order
 │   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
 ├── LedgerError                       503 ledger-error
-├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take it
+├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take or give it
 ├── SealingError                      503 sealing-error        sealed metadata cannot be written or opened
 └── ConfigurationError                500 configuration
 ```
@@ -149,6 +150,13 @@ class KeysUnavailable(StocktakeError):
     status = 503
     type = "keys-unavailable"
     retry_after = 5
+
+
+class BadSignature(StocktakeError):
+    """The request bears no signature, or none of a secret we share."""
+
+    status = 401
+    type = "bad-signature"
 
 
 class NotFound(StocktakeError):
@@ -408,7 +416,8 @@ class LedgerError(StocktakeError):
 
 
 class MessagingError(StocktakeError):
-    """A queue, the event bus, the state machine or the bucket of reports did not take what was sent; asking again is safe."""
+    """A queue, the event bus, the state machine or the bucket of reports did not take what was sent, or give what it has; asking again is
+    safe."""
 
     status = 503
     type = "messaging-error"

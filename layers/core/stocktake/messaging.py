@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
     from mypy_boto3_stepfunctions import SFNClient
+
+_BATCH_MESSAGES = 10
+_BATCH_BYTES = 262_144
+"""Of the bodies of one SendMessageBatch. SQS takes more by now; it has always taken these."""
+_ATTEMPTS = 3
 
 SOURCE = "stocktake"
 PROJECT_DELETION_REQUESTED = "ProjectDeletionRequested"
@@ -43,6 +49,54 @@ class Queue:
         """Puts a message on the queue, to be seen after `delay_seconds` (0 to 900). Raises MessagingError."""
         with _named("a queue did not take a message"):
             self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(message), DelaySeconds=delay_seconds)
+
+    def send_all(self, bodies: Sequence[str]) -> frozenset[int]:
+        """Puts messages on the queue as they are, and again those that it does not take at first.
+
+        Returns:
+            The places of those it has. What keeps one back keeps no other back.
+
+        Raises:
+            MessagingError: the queue took none of them.
+        """
+        taken: set[int] = set()
+        refusal: ClientError | BotoCoreError | None = None
+        for places in _batches(bodies):
+            try:
+                taken |= self._send_batch({place: bodies[place] for place in places})
+            except (ClientError, BotoCoreError) as error:
+                refusal = error
+        if bodies and not taken:
+            with _named("a queue took none of the messages"):
+                if refusal is not None:
+                    raise refusal
+            raise MessagingError("a queue took none of the messages: try again")
+        return frozenset(taken)
+
+    def _send_batch(self, bodies: Mapping[int, str]) -> set[int]:
+        left = dict(bodies)
+        for _ in range(_ATTEMPTS):
+            entries: list[SendMessageBatchRequestEntryTypeDef] = [{"Id": str(place), "MessageBody": body} for place, body in left.items()]
+            for entry in self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Successful", ()):
+                del left[int(entry["Id"])]
+            if not left:
+                break
+        return bodies.keys() - left.keys()
+
+
+def _batches(bodies: Sequence[str]) -> Iterator[list[int]]:
+    """Yields the places of as many messages as go into one request; one that is too large goes alone, so that it fails alone."""
+    batch: list[int] = []
+    size = 0
+    for place, body in enumerate(bodies):
+        length = len(body.encode())
+        if batch and (len(batch) == _BATCH_MESSAGES or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(place)
+        size += length
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)

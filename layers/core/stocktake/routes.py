@@ -33,11 +33,14 @@ class Owner(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. `path` is spelled as API Gateway spells it."""
+    """One method of one path. `path` is spelled as API Gateway spells it.
+
+    `scope` is None where no token is asked for: the request bears a signature of its own, which the handler checks (`webhook`).
+    """
 
     method: str
     path: str
-    scope: Scope
+    scope: Scope | None
     owner: Owner
 
     @property
@@ -74,6 +77,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/objects/{object_id}", _READ, Owner.OBJECT),
     Route("DELETE", "/objects/{object_id}", _WRITE, Owner.OBJECT),
     Route("GET", "/objects/{object_id}/content", _READ, Owner.OBJECT),
+    # object_events
+    Route("POST", "/events/r2", None, Owner.NONE),
     # project_deletion
     Route("DELETE", "/projects/{project_id}", _OPERATE, Owner.PATH),
     Route("GET", "/deletions/{deletion_id}", _READ, Owner.DELETION),
@@ -92,3 +97,6 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/deletions", _OPERATE, Owner.ALL),
     Route("GET", "/dashboard", _OPERATE, Owner.ALL),
 )
+
+BY_TOKEN: tuple[Route, ...] = tuple(route for route in ROUTES if route.scope is not None)
+"""The routes that ask for a token: all but those whose requests are signed."""

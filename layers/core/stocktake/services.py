@@ -16,7 +16,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stocktake.errors import ConfigurationError
+from stocktake.errors import ConfigurationError, NotFound
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
@@ -38,17 +38,19 @@ if TYPE_CHECKING:
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
     from stocktake.intents import Intents
-    from stocktake.messaging import StateMachine
+    from stocktake.messaging import Queue, StateMachine
     from stocktake.object_deletion import ObjectDeletions
     from stocktake.object_events import ObjectEvents
     from stocktake.presigned import PresignedUploads
     from stocktake.project_deletion import ProjectDeletions
     from stocktake.quarantine import Quarantine
+    from stocktake.r2_queue import R2Queue
     from stocktake.reconciliation import Reconciliations
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
     from stocktake.upload import Uploads
+    from stocktake.webhook import Signatures
 
 # an API call has 30 seconds in all, so no single call may take the default minute
 _IMPORT_SECONDS = 15
@@ -230,6 +232,38 @@ class Services:
         return ObjectEvents(self._aligner("event"), bucket=self.settings.storage_bucket)
 
     @cached_property
+    def object_events_queue(self) -> Queue:
+        """Where notifications of other carriers are put. Raises ConfigurationError."""
+        from stocktake.messaging import Queue
+
+        url = self.settings.object_events_queue_url
+        if not url:
+            raise ConfigurationError("OBJECT_EVENTS_QUEUE_URL is not set: this function carries no notifications")
+        return Queue(self._client("sqs"), url)
+
+    @cached_property
+    def r2_queue(self) -> R2Queue:
+        """The queue that R2 sends its events to. Raises ConfigurationError."""
+        from stocktake.r2_queue import API, R2Queue
+
+        settings = self.settings
+        absent = [name for name in ("r2_queue_account", "r2_queue_id", "r2_queue_token_secret") if not getattr(settings, name)]
+        if absent:
+            raise ConfigurationError(f"R2's queue cannot be asked without {', '.join(absent).upper()}: set the stack's R2Queue parameters")
+        token = self._secret_fields(settings.r2_queue_token_secret, "the token of R2's queue", "api_token")[0]
+        return R2Queue(account_id=settings.r2_queue_account, queue_id=settings.r2_queue_id, token=token, api=settings.r2_queue_api or API)
+
+    @cached_property
+    def webhook(self) -> Signatures:
+        """What tells requests of our Worker from others. Raises NotFound where no secret is shared with one."""
+        from stocktake.webhook import Signatures
+
+        secret = self.settings.webhook_secret
+        if not secret:
+            raise NotFound("there is no webhook here: set WebhookSecretArn to the secret that is shared with the Worker")
+        return Signatures(lambda: self._secret(secret, "the webhook"), now_ms)
+
+    @cached_property
     def project_deletions(self) -> ProjectDeletions:
         """The project_deletion flow."""
         from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus, Queue
@@ -393,14 +427,20 @@ class Services:
         secret = self.settings.storage_credentials_secret
         if not secret:
             return None, None
+        access_key_id, secret_access_key = self._secret_fields(secret, "the storage credentials", "access_key_id", "secret_access_key")
+        return access_key_id, secret_access_key
+
+    def _secret_fields(self, secret: str, what: str, *names: str) -> list[str]:
+        """Reads the members of a secret that is a JSON object of texts."""
         try:
-            keys = json.loads(self._secret(secret, "the storage credentials"))
-            return keys["access_key_id"], keys["secret_access_key"]
+            document = json.loads(self._secret(secret, what))
+            return [document[name] for name in names]
         except (ValueError, KeyError, TypeError) as error:
             # the cause is not chained: its text can hold what was in the secret
-            raise ConfigurationError(
-                'the secret of the storage credentials must hold JSON {"access_key_id": "...", "secret_access_key": "..."}'
-            ) from (None if isinstance(error, ValueError) else error)
+            members = ", ".join(f'"{name}": "..."' for name in names)
+            raise ConfigurationError(f"the secret of {what} must hold JSON {{{members}}}") from (
+                None if isinstance(error, ValueError) else error
+            )
 
     def _secret(self, secret: str, what: str) -> str:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +14,8 @@ MAX_OBJECT_BYTES = 5 * 1024**4
 """S3: an object has at most 5 TiB; R2 takes a little less."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_R2_QUEUE_API = re.compile(r"https://api\.cloudflare\.com|http://127\.0\.0\.1:[0-9]{1,5}")
+"""Nothing else is sent the token."""
 
 Addressing = Literal["auto", "path", "virtual"]
 
@@ -37,6 +40,12 @@ class Settings:
     deletion_queue_url: str
     deletion_batch_queue_url: str
     deletion_dead_letter_queue_url: str
+    object_events_queue_url: str
+    r2_queue_api: str
+    r2_queue_account: str
+    r2_queue_id: str
+    r2_queue_token_secret: str
+    webhook_secret: str
     state_machine_arn: str
     max_upload_bytes: int
     max_object_bytes: int
@@ -135,6 +144,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         deletion_queue_url=reader.text("DELETION_QUEUE_URL"),
         deletion_batch_queue_url=reader.text("DELETION_BATCH_QUEUE_URL"),
         deletion_dead_letter_queue_url=reader.text("DELETION_DEAD_LETTER_QUEUE_URL"),
+        object_events_queue_url=reader.optional("OBJECT_EVENTS_QUEUE_URL"),
+        r2_queue_api=reader.optional("R2_QUEUE_API"),
+        r2_queue_account=reader.optional("R2_QUEUE_ACCOUNT"),
+        r2_queue_id=reader.optional("R2_QUEUE_ID"),
+        r2_queue_token_secret=reader.optional("R2_QUEUE_TOKEN_SECRET"),
+        webhook_secret=reader.optional("WEBHOOK_SECRET"),
         state_machine_arn=reader.text("RECONCILIATION_STATE_MACHINE_ARN"),
         max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
         max_object_bytes=reader.number("MAX_OBJECT_BYTES", 1, MAX_OBJECT_BYTES),
@@ -174,6 +189,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("STORAGE_CREDENTIALS_SECRET must name a secret when STORAGE_ENDPOINT is set")
     if settings.sealing_secret and settings.sealing_kms_key:
         reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
+    if settings.r2_queue_api and not _R2_QUEUE_API.fullmatch(settings.r2_queue_api):
+        reader.complaints.append("R2_QUEUE_API must be https://api.cloudflare.com (or http://127.0.0.1:PORT, for a test)")
     if settings.public_base_url.endswith("/"):
         reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
     if reader.complaints:
