@@ -125,11 +125,12 @@ def fetch(url: str) -> bytes:
         raise KeysUnavailable(f"{url} is not https")
     end = time.monotonic() + _SECONDS
     body = b""
+    # without retries urllib3 follows no redirect either
     timeout = urllib3.Timeout(connect=_SECONDS / 2, read=_SECONDS / 2)
     try:
         with (
             urllib3.PoolManager(retries=False, timeout=timeout) as pool,
-            pool.request("GET", url, headers={"accept": "application/json"}, redirect=False, preload_content=False) as answer,
+            pool.request("GET", url, headers={"accept": "application/json"}, preload_content=False) as answer,
         ):
             if answer.status != 200:
                 raise KeysUnavailable(f"{url} answered {answer.status}")
