@@ -137,9 +137,9 @@ def test_a_subscription_that_waits_for_its_confirmation_comes_back_and_says_so_i
 
 def test_a_direct_call_that_cannot_be_settled_raises_so_that_lambda_keeps_it(scene: Scene) -> None:
     poison: list[dict[str, Any]] = [{}, {"Records": [{"eventSource": "aws:kinesis"}]}, {"source": "aws.s3", "detail": {}}]
-    for event in poison:
+    for called_with in poison:
         with pytest.raises(InvalidRequest):
-            object_events.handler(event, context())
+            object_events.handler(called_with, context())
 
 
 # R2, by a webhook
