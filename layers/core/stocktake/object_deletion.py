@@ -94,7 +94,7 @@ class ObjectDeletions:
         return done
 
     def project_of(self, object_id: str) -> str | None:
-        """Finds the project of an object, also of one that was deleted; None where there was none."""
+        """Finds the project of an object or upload, also of one that was deleted or has ended; None where there was none."""
         try:
             return self._ledger.by_object_id(object_id).project_id
         except ObjectNotFound:

@@ -161,14 +161,6 @@ class PresignedUploads:
             record, None, document["part_bytes"], _count(record.size, document["part_bytes"]), tuple(parts), self.warnings(record)
         )
 
-    def project_of(self, upload_id: str) -> str | None:
-        """Finds the project of an upload, also of one that has ended; None where there was none."""
-        session = self._session(upload_id)
-        record = None if session is None else self._ledger.record(session.document["key"])
-        if record is not None and record.object_id == upload_id:
-            return record.project_id
-        return self._deletions.project_of(upload_id)
-
     def warnings(self, record: Record) -> tuple[str, ...]:
         """Says what the caller should know of an object beside how it stands."""
         return checks.size_warnings(record.size, self._warn_bytes)

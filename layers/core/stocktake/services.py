@@ -138,7 +138,7 @@ class Services:
             tokens,
             {
                 Owner.OBJECT: lambda object_id: self.object_deletions.project_of(object_id),
-                Owner.UPLOAD: lambda upload_id: self.presigned.project_of(upload_id),
+                Owner.UPLOAD: lambda upload_id: self.object_deletions.project_of(upload_id),
                 Owner.GENERATION: lambda generation_id: self.generations.project_of(generation_id),
                 Owner.DELETION: lambda deletion_id: self.project_deletions.project_of(deletion_id),
             },

@@ -125,9 +125,13 @@ def fetch(url: str) -> bytes:
         raise KeysUnavailable(f"{url} is not https")
     end = time.monotonic() + _SECONDS
     body = b""
-    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=_SECONDS / 2, read=_SECONDS / 2))
+    # without retries urllib3 follows no redirect either
+    timeout = urllib3.Timeout(connect=_SECONDS / 2, read=_SECONDS / 2)
     try:
-        with pool.request("GET", url, headers={"accept": "application/json"}, redirect=False, preload_content=False) as answer:
+        with (
+            urllib3.PoolManager(retries=False, timeout=timeout) as pool,
+            pool.request("GET", url, headers={"accept": "application/json"}, preload_content=False) as answer,
+        ):
             if answer.status != 200:
                 raise KeysUnavailable(f"{url} answered {answer.status}")
             while piece := answer.read1(16_384, decode_content=False):
