@@ -47,6 +47,7 @@ _MAY_REFUSE = {
     "listObjects": "a cursor that was not given out",
     "listGenerations": "a cursor that was not given out",
     "listFindings": "a cursor that was not given out",
+    "completeUpload": "hashes that are not one a part, bytes that are of no type",
     "abortUpload": "one that is complete",
     "createGeneration": "98.0, which is an integer to JSON Schema and none to us",
     "setQuota": "the same",
