@@ -26,6 +26,9 @@ allow-extra-parameters = false
 max-examples = 6
 no-shrink = true
 database = "none"
+# nothing is left in the tree, and no run depends on the one before
+[cache]
+enabled = false
 [phases.stateful]
 enabled = false
 [phases.coverage]
