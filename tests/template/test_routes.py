@@ -9,6 +9,7 @@ import yaml
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
 import analytics
+import migration
 import project_deletion
 import reconciliation
 import upload
@@ -28,5 +29,5 @@ def handled(api: APIGatewayHttpResolver) -> list[str]:
 
 
 def test_every_route_of_the_table_has_one_handler_and_no_other_has() -> None:
-    taken = [key for api in (upload.api, project_deletion.api, reconciliation.api, analytics.api) for key in handled(api)]
+    taken = [key for api in (upload.api, project_deletion.api, reconciliation.api, migration.api, analytics.api) for key in handled(api)]
     assert Counter(taken) == Counter(route.key for route in ROUTES)

@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
+    from stocktake.importing import Fetcher
     from stocktake.intents import Intents
     from stocktake.messaging import StateMachine
+    from stocktake.migration.exports import Exports
+    from stocktake.migration.steps import Migrations, Send
+    from stocktake.migration.storing import Storing
     from stocktake.object_deletion import ObjectDeletions
     from stocktake.object_events import ObjectEvents
     from stocktake.presigned import PresignedUploads
@@ -52,6 +56,18 @@ if TYPE_CHECKING:
 # an API call has 30 seconds in all, so no single call may take the default minute
 _IMPORT_SECONDS = 15
 """Of the 30 an API call has."""
+_STEP_MS = 300_000
+"""How long a step of a migration may take: the Timeout of its function."""
+_AWS = Profile(
+    conditional_put=True,
+    conditional_copy=True,
+    conditional_delete=True,
+    versioning=False,
+    md5_needed=False,
+    ordered_listing=True,
+    keeps_sha256=True,
+    keeps_parts_sha256=True,
+)
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
@@ -116,7 +132,6 @@ class Services:
     @cached_property
     def uploads(self) -> Uploads:
         """The ways in whose bytes come through a function."""
-        from stocktake.importing import Fetcher
         from stocktake.upload import Limits, Uploads
 
         settings = self.settings
@@ -126,9 +141,15 @@ class Services:
             self._intents,
             self.generations,
             identity=self._identity,
-            fetcher=Fetcher(hosts=settings.import_hosts, max_bytes=settings.max_import_bytes, seconds=_IMPORT_SECONDS),
+            fetcher=self._fetcher,
             rules=self._rules,
-            limits=Limits(settings.max_upload_bytes, settings.warn_upload_bytes, settings.batch_items, settings.batch_workers),
+            limits=Limits(
+                settings.max_upload_bytes,
+                settings.warn_upload_bytes,
+                settings.batch_items,
+                settings.batch_workers,
+                None if settings.enable_storage else settings.max_inline_bytes,
+            ),
             default_quota=_quota(settings.default_quota_objects, settings.default_quota_bytes),
             now=now_ms,
         )
@@ -153,6 +174,7 @@ class Services:
             seconds=settings.presigned_seconds,
             multipart_seconds=settings.multipart_seconds,
             now=now_ms,
+            enabled=settings.enable_storage,
         )
 
     @cached_property
@@ -269,11 +291,96 @@ class Services:
         )
 
     @cached_property
+    def migrations(self) -> Migrations:
+        """The migration flow."""
+        from stocktake.migration.imports import Importer
+        from stocktake.migration.steps import Migrations
+        from stocktake.migration_requests import COLUMNS, read_entry
+
+        settings = self.settings
+        importer = Importer(
+            self.store,
+            self.ledger,
+            self.layouts,
+            self.object_deletions,
+            self._intents,
+            self.uploads,
+            self._storing,
+            self._rules,
+            max_inline_bytes=settings.max_inline_bytes,
+            enabled=settings.enable_storage,
+            now=now_ms,
+        )
+        return Migrations(
+            self._files,
+            self.ledger,
+            self.operations,
+            importer,
+            self._storing,
+            read_entry=read_entry,
+            columns=COLUMNS,
+            send=self._send_step,
+            enabled=settings.enable_storage,
+            batch=settings.migration_batch,
+            workers=settings.batch_workers,
+            seconds=settings.presigned_seconds,
+            lease_ms=_STEP_MS,
+            now=now_ms,
+            new_id=new_id,
+        )
+
+    @cached_property
+    def exports(self) -> Exports:
+        """The way of the ledger out."""
+        from stocktake.migration.exports import Exports
+
+        return Exports(
+            self._files,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            send=self._send_step,
+            seconds=self.settings.presigned_seconds,
+            lease_ms=_STEP_MS,
+            now=now_ms,
+            new_id=new_id,
+        )
+
+    @cached_property
     def analytics(self) -> Analytics:
         """The analytics flow."""
         from stocktake.analytics import Analytics
 
         return Analytics(self.ledger, self.operations, now=now_ms)
+
+    @cached_property
+    def _storing(self) -> Storing:
+        from stocktake.migration.storing import Storing
+
+        return Storing(self.store, self.ledger, self._intents, self.object_deletions, self._fetcher, self._rules, now=now_ms)
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        from stocktake.importing import Fetcher
+
+        settings = self.settings
+        return Fetcher(hosts=settings.import_hosts, max_bytes=settings.max_import_bytes, seconds=_IMPORT_SECONDS)
+
+    @cached_property
+    def _files(self) -> S3Store:
+        """The stack's own bucket as a store: files to import, and exports. It is AWS's, so what it can do need not be tried."""
+        client = make_client(region=self._region, read_seconds=self.settings.storage_read_seconds, session=self._boto3)
+        return S3Store(self.settings.operations_bucket, client=client, profile=_AWS)
+
+    @cached_property
+    def _send_step(self) -> Send:
+        from stocktake.messaging import Queue
+
+        return Queue(self._client("sqs"), self.settings.migration_queue_url).send
+
+    @property
+    def _region(self) -> str:
+        return self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION", "us-east-1")
 
     @cached_property
     def _identity(self) -> Identity:
@@ -294,7 +401,7 @@ class Services:
             objects=settings.objects_table,
             projects=settings.projects_table,
             operations=settings.operations_table,
-            region=self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION", "us-east-1"),
+            region=self._region,
             session=self._session,
         )
 

@@ -45,6 +45,10 @@ class Settings:
     batch_workers: int
     import_hosts: tuple[str, ...]
     max_import_bytes: int
+    enable_storage: bool
+    max_inline_bytes: int
+    migration_batch: int
+    migration_queue_url: str
     default_quota_objects: int
     default_quota_bytes: int
     sensitive_fields: tuple[str, ...]
@@ -85,6 +89,12 @@ class _Reader:
                 return "auto"
         self.complaints.append(f"{name} must be one of auto, path, virtual")
         return "auto"
+
+    def flag(self, name: str) -> bool:
+        value = self.text(name)
+        if value not in ("", "true", "false"):
+            self.complaints.append(f"{name} must be true or false")
+        return value == "true"
 
     def number(self, name: str, least: int, most: int) -> int:
         value = self.text(name)
@@ -129,6 +139,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         batch_workers=reader.number("BATCH_WORKERS", 1, 20),
         import_hosts=reader.words("IMPORT_HOSTS"),
         max_import_bytes=reader.number("MAX_IMPORT_BYTES", 1, 200_000_000),
+        enable_storage=reader.flag("ENABLE_STORAGE"),
+        max_inline_bytes=reader.number("MAX_INLINE_BYTES", 1, 350_000),
+        migration_batch=reader.number("MIGRATION_BATCH", 1, 100),
+        migration_queue_url=reader.text("MIGRATION_QUEUE_URL"),
         default_quota_objects=reader.number("DEFAULT_QUOTA_OBJECTS", 0, 1_000_000_000_000),
         default_quota_bytes=reader.number("DEFAULT_QUOTA_BYTES", 0, 1_000_000_000_000_000_000),
         sensitive_fields=reader.words("SENSITIVE_FIELDS"),
