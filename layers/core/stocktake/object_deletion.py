@@ -130,7 +130,7 @@ class ObjectDeletions:
             "sweep_at": self._sweep_at(record),
             "deleted_at": None,
             "swept_at": None,
-            "bytes": sum(version.size for version in versions) if versions else found.size if found else 0,
+            "bytes": sum(version.size for version in versions) if versions else found.size if found else _held(record),
             "versions": len(versions),
             "multipart_uploads_aborted": len(self._uploads(record.key)),
         }
@@ -201,6 +201,11 @@ class ObjectDeletions:
 
     def _tombstone(self, object_id: str) -> Operation | None:
         return self._operations.get(_tombstone_id(object_id))
+
+
+def _held(record: Record) -> int:
+    """Returns the bytes of a record that lie in the ledger, and go with it."""
+    return record.size if record.state is State.INLINE else 0
 
 
 def _tombstone_id(object_id: str) -> str:

@@ -72,7 +72,9 @@ class OptionsHeader(_Options):
     """The `Stocktake-Options` header of a raw upload."""
 
 
-class _ObjectBody(_Options):
+class ObjectBody(_Options):
+    """What any JSON body says of an object beside its bytes."""
+
     file_name: str | None = None
     cache_control: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -82,7 +84,7 @@ class _ObjectBody(_Options):
         return details_of(self, self.file_name, self.cache_control, self.metadata)
 
 
-class Base64ObjectBody(_ObjectBody):
+class Base64ObjectBody(ObjectBody):
     """POST /projects/{project_id}/objects with `content-type: application/json`, and each item of a batch."""
 
     content_base64: str
@@ -107,13 +109,13 @@ class BatchBody(Body):
         return [_item(item) for item in self.objects]
 
 
-class ImportBody(_ObjectBody):
+class ImportBody(ObjectBody):
     """POST /projects/{project_id}/imports."""
 
     url: str
 
 
-class NewUploadBody(_ObjectBody):
+class NewUploadBody(ObjectBody):
     """POST /projects/{project_id}/uploads: `sha256` for one PUT, or `part_bytes` for parts."""
 
     content_type: str
