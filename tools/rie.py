@@ -60,8 +60,8 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def of(cls, stack: Stack, function: str) -> Self:
-        """Makes the environment that a function has in a running stack: its settings, its limits, and that stack's AWS."""
+    def of(cls, stack: Stack, function: str, **settings: str) -> Self:
+        """Makes the environment that a function has in a running stack: its settings but those given, its limits, and that stack's AWS."""
         configuration = stack.aws("lambda").get_function_configuration(FunctionName=stack.resources[function])
         environment = configuration.get("Environment", {}).get("Variables", {}) | {
             "AWS_ENDPOINT_URL": stack.endpoint,
@@ -70,7 +70,7 @@ class Emulator:
             "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         }
-        return cls(function, environment, timeout=configuration["Timeout"], memory=configuration["MemorySize"])
+        return cls(function, environment | settings, timeout=configuration["Timeout"], memory=configuration["MemorySize"])
 
     def __enter__(self) -> Self:
         site = next((stack_bin().parent / "lib").glob("python3*/site-packages"))

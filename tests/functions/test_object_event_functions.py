@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -14,7 +16,9 @@ from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
 from stocktake.model import State, StoredObject
 from stocktake.notifications import read_notification
 from stocktake.services import Services
-from tests.functions.conftest import BODY, EVENTS, KEY, REGION, Scene, context, event, sent
+from tests.functions.conftest import BODY, EVENTS, KEY, REGION, Scene, context, stock
+from tests.issuer import bearer
+from tests.unit.test_edges import ENVIRONMENT
 
 SPECIAL = "projects/proj_sunset/scenes/act one+two/media/100% café.png"
 CREATED = {
@@ -137,110 +141,142 @@ def test_a_subscription_that_waits_for_its_confirmation_comes_back_and_says_so_i
 
 def test_a_direct_call_that_cannot_be_settled_raises_so_that_lambda_keeps_it(scene: Scene) -> None:
     poison: list[dict[str, Any]] = [{}, {"Records": [{"eventSource": "aws:kinesis"}]}, {"source": "aws.s3", "detail": {}}]
-    for event in poison:
+    for called_with in poison:
         with pytest.raises(InvalidRequest):
-            object_events.handler(event, context())
+            object_events.handler(called_with, context())
 
 
-# R2, by a webhook
+# R2, carried: with a queue and secrets, and nothing else of a deployment
+
+
+@dataclass
+class Carrier:
+    """What carries R2's events: the queue they are put on, and how the functions are called."""
+
+    monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str]
+
+    def set(self, **settings: str) -> None:
+        """Gives the functions these settings, in a new process."""
+        self.environment |= settings
+        self.monkeypatch.setattr(object_events, "services", Services(self.environment))
+
+    def post(self, **changes: Any) -> tuple[int, Any]:
+        """Posts the event file, changed, without any token; returns status and document."""
+        document = stock("object_events/r2_webhook")
+        headers = document["headers"] | changes.pop("headers", {})
+        answer = object_events.webhook_handler({**document, **changes, "headers": headers}, context())
+        return answer["statusCode"], json.loads(answer["body"])
+
+    def waiting(self) -> list[str]:
+        """Takes what is on the queue."""
+        queue = self.environment["OBJECT_EVENTS_QUEUE_URL"]
+        found = boto3.client("sqs", REGION).receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+        return [message["Body"] for message in found.get("Messages", [])]
+
+
+@pytest.fixture(scope="module")
+def shared(aws: None) -> dict[str, str]:
+    """The ARNs of the secrets."""
+    secrets = boto3.client("secretsmanager", REGION)
+    held = {"WEBHOOK_SECRET": {"current": WEBHOOK_SECRET}, "R2_QUEUE_TOKEN_SECRET": {"api_token": "t"}}
+    return {name: secrets.create_secret(Name=name, SecretString=json.dumps(secret))["ARN"] for name, secret in held.items()}
 
 
 @pytest.fixture
-def webhook(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """The scene with the webhook set up, at the time the event file was signed."""
-    secrets = boto3.client("secretsmanager", REGION)
-    try:
-        arn = secrets.create_secret(Name="webhook", SecretString=json.dumps({"current": WEBHOOK_SECRET}))["ARN"]
-    except secrets.exceptions.ResourceExistsException:
-        arn = secrets.describe_secret(SecretId="webhook")["ARN"]
-    scene.services = Services({**scene.environment, "WEBHOOK_SECRET": arn})
-    monkeypatch.setattr(object_events, "services", scene.services)
-    monkeypatch.setattr("stocktake.services.now_ms", lambda: SIGNED_AT_MS)
-    return scene
+def carrier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Carrier]:
+    sqs = boto3.client("sqs", REGION)
+    queue = sqs.create_queue(QueueName="carried")["QueueUrl"]
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    carrier = Carrier(monkeypatch, {**ENVIRONMENT, "AWS_REGION": REGION})
+    carrier.set(OBJECT_EVENTS_QUEUE_URL=queue)
+    yield carrier
+    sqs.delete_queue(QueueUrl=queue)
 
 
-def test_what_the_worker_posts_is_put_on_the_queue_and_then_taken(webhook: Scene) -> None:
-    status, answer = webhook.api(object_events.webhook_handler, "object_events/r2_webhook")
-    assert (status, answer) == (202, {"taken": 2})
-    found = [read_notification(text) for text in webhook.queued_texts("object_events_queue_url")]
+@pytest.fixture
+def webhook(carrier: Carrier, shared: dict[str, str]) -> Carrier:
+    """A carrier with the webhook set up, at the time the event file was signed."""
+    carrier.set(WEBHOOK_SECRET=shared["WEBHOOK_SECRET"])
+    carrier.monkeypatch.setattr("stocktake.services.now_ms", lambda: SIGNED_AT_MS)
+    return carrier
+
+
+def test_what_the_worker_posts_is_put_on_the_queue_and_then_taken(webhook: Carrier) -> None:
+    assert webhook.post() == (202, {"taken": 2})
+    found = [read_notification(text) for text in webhook.waiting()]
     assert {(event.name, event.key) for [event] in found} == {("PutObject", SPECIAL), ("DeleteObject", KEY)}
 
 
-def test_a_body_that_comes_as_base64_is_checked_and_read_as_the_bytes_it_stands_for(webhook: Scene) -> None:
-    body = base64.b64encode(event("object_events/r2_webhook")["body"].encode()).decode()
-    status, answer = webhook.api(object_events.webhook_handler, "object_events/r2_webhook", body=body, isBase64Encoded=True)
-    assert (status, answer) == (202, {"taken": 2})
+def test_a_body_that_comes_as_base64_is_checked_and_read_as_the_bytes_it_stands_for(webhook: Carrier) -> None:
+    body = base64.b64encode(stock("object_events/r2_webhook")["body"].encode()).decode()
+    assert webhook.post(body=body, isBase64Encoded=True) == (202, {"taken": 2})
 
 
-def test_what_is_not_signed_is_refused_and_reaches_no_queue(webhook: Scene) -> None:
+def test_what_is_not_signed_is_refused_and_reaches_no_queue_token_or_not(webhook: Carrier) -> None:
     for signature in ("", f"t={SIGNED_AT_MS // 1000},v1={'0' * 64}"):
-        posted = sent("object_events/r2_webhook", headers={"stocktake-signature": signature})
-        answer = object_events.webhook_handler(posted, context())
-        assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (401, "urn:stocktake:problem:bad-signature")
-    assert webhook.queued_texts("object_events_queue_url") == []
+        for token in ({}, bearer()):
+            status, problem = webhook.post(headers={"stocktake-signature": signature, **token})
+            assert (status, problem["type"]) == (401, "urn:stocktake:problem:bad-signature")
+    assert webhook.waiting() == []
 
 
-def test_the_same_signature_is_of_no_other_body_and_of_no_other_time(webhook: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert webhook.api(object_events.webhook_handler, "object_events/r2_webhook", body='{"messages": []}')[0] == 401
-    monkeypatch.setattr("stocktake.services.now_ms", lambda: SIGNED_AT_MS + 301_000)
-    late = Services(webhook.services._environment)
-    monkeypatch.setattr(object_events, "services", late)
-    assert webhook.api(object_events.webhook_handler, "object_events/r2_webhook")[0] == 401
+def test_the_same_signature_is_of_no_other_body_and_of_no_other_time(webhook: Carrier) -> None:
+    assert webhook.post(body='{"messages": []}')[0] == 401
+    webhook.monkeypatch.setattr("stocktake.services.now_ms", lambda: SIGNED_AT_MS + 301_000)
+    webhook.set()
+    assert webhook.post()[0] == 401
 
 
-def test_without_a_shared_secret_there_is_no_webhook(scene: Scene) -> None:
-    status, problem = scene.api(object_events.webhook_handler, "object_events/r2_webhook")
+def test_without_a_shared_secret_there_is_no_webhook(carrier: Carrier) -> None:
+    status, problem = carrier.post()
     assert (status, problem["type"]) == (404, "urn:stocktake:problem:not-found")
 
 
-def test_a_batch_of_which_the_queue_did_not_take_all_is_asked_for_again(webhook: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.messaging.Queue.send_all", lambda self, bodies: frozenset({0}))
-    status, problem = webhook.api(object_events.webhook_handler, "object_events/r2_webhook")
+def test_a_batch_of_which_the_queue_did_not_take_all_is_asked_for_again(webhook: Carrier) -> None:
+    webhook.monkeypatch.setattr("stocktake.messaging.Queue.send_all", lambda self, bodies: frozenset({0}))
+    status, problem = webhook.post()
     assert (status, problem["type"]) == (503, "urn:stocktake:problem:messaging-error")
 
 
-# R2, by pulling
-
-
 @pytest.fixture
-def pulling(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """The scene with R2's queue set up, its answers those of the event file and then none; gives what it was asked."""
-    secrets = boto3.client("secretsmanager", REGION)
-    try:
-        arn = secrets.create_secret(Name="r2-queue", SecretString='{"api_token": "t"}')["ARN"]
-    except secrets.exceptions.ResourceExistsException:
-        arn = secrets.describe_secret(SecretId="r2-queue")["ARN"]
-    queue = {"R2_QUEUE_ACCOUNT": "a", "R2_QUEUE_ID": "q", "R2_QUEUE_TOKEN_SECRET": arn}
-    scene.services = Services({**scene.environment, **queue})
-    monkeypatch.setattr(object_events, "services", scene.services)
-    replies = [event("object_events/r2_pull_reply"), {"success": True, "result": {"messages": []}}]
+def pulling(carrier: Carrier, shared: dict[str, str]) -> list[tuple[str, Any]]:
+    """R2's queue set up, its answers those of the event file and then none; gives what it was asked."""
+    carrier.set(R2_QUEUE_ACCOUNT="a", R2_QUEUE_ID="q", R2_QUEUE_TOKEN_SECRET=shared["R2_QUEUE_TOKEN_SECRET"])
+    replies = [stock("object_events/r2_pull_reply"), {"success": True, "result": {"messages": []}}]
     asked: list[tuple[str, Any]] = []
 
     def post(self: Any, action: str, document: Any) -> Any:
         asked.append((action, document))
         return replies.pop(0) if action == "pull" else {"success": True}
 
-    monkeypatch.setattr("stocktake.r2_queue.R2Queue._post", post)
+    carrier.monkeypatch.setattr("stocktake.r2_queue.R2Queue._post", post)
     return asked
 
 
-def test_what_r2s_queue_holds_is_carried_into_ours_poison_too_and_then_acknowledged(scene: Scene, pulling: list[tuple[str, Any]]) -> None:
-    assert scene.call(object_events.pull, "object_events/r2_pull") == {"carried": 4, "left": 0}
+def tick() -> dict[str, int]:
+    return object_events.pull(stock("object_events/r2_pull"), context())
+
+
+def test_what_r2s_queue_holds_is_carried_into_ours_poison_too_and_then_acknowledged(
+    carrier: Carrier, pulling: list[tuple[str, Any]]
+) -> None:
+    assert tick() == {"carried": 4, "left": 0}
     assert [action for action, _ in pulling] == ["pull", "ack", "pull"]
     assert [ack["lease_id"][-1] for ack in pulling[1][1]["acks"]] == ["1", "2", "3", "4"]
-    texts = scene.queued_texts("object_events_queue_url")
+    texts = carrier.waiting()
     assert len(texts) == 4
     texts.remove("not a notification")
     assert {event.key for text in texts for event in read_notification(text)} == {KEY, SPECIAL}
 
 
-def test_what_our_queue_does_not_take_stays_in_r2s(scene: Scene, pulling: list[tuple[str, Any]]) -> None:
-    boto3.client("sqs", REGION).delete_queue(QueueUrl=scene.services.settings.object_events_queue_url)
+def test_what_our_queue_does_not_take_stays_in_r2s(carrier: Carrier, pulling: list[tuple[str, Any]]) -> None:
+    carrier.set(OBJECT_EVENTS_QUEUE_URL=carrier.environment["OBJECT_EVENTS_QUEUE_URL"] + "-gone")
     with pytest.raises(MessagingError):
-        scene.call(object_events.pull, "object_events/r2_pull")
+        tick()
     assert [action for action, _ in pulling] == ["pull"]
 
 
-def test_a_pull_that_is_not_set_up_says_what_is_lacking(scene: Scene) -> None:
+def test_a_pull_that_is_not_set_up_says_what_is_lacking(carrier: Carrier) -> None:
     with pytest.raises(ConfigurationError, match="R2_QUEUE_TOKEN_SECRET"):
-        scene.call(object_events.pull, "object_events/r2_pull")
+        tick()

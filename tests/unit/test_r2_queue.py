@@ -30,7 +30,7 @@ class Cloudflare:
                 status, body = theirs.answers.pop(0)
                 self.send_response(status)
                 if status == 307:
-                    self.send_header("Location", "http://127.0.0.1:1/")
+                    self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -92,13 +92,14 @@ def test_a_token_or_queue_that_is_not_right_is_said_to_be_and_the_token_is_not_s
         (200, b"not JSON"),
         (200, b"[]"),
         (200, b'{"success": false, "errors": [{"code": 1}]}'),
+        (200, b'{"success": false, "result": {"messages": []}}'),
         (200, b'{"success": true, "result": {}}'),
         (200, b'{"success": true, "result": null}'),
         (200, b'{"success": true, "result": {"messages": [{"body": "x"}]}}'),
     ],
 )
 def test_any_other_answer_is_a_named_error_that_is_not_asked_again(cloudflare: Cloudflare, status: int, body: bytes) -> None:
-    cloudflare.answers = [(status, body)]
+    cloudflare.answers = [(status, body), (200, messages())]
     with pytest.raises(MessagingError, match="Cloudflare"):
         cloudflare.queue().pull()
     assert len(cloudflare.asked) == 1

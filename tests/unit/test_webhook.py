@@ -144,6 +144,9 @@ def test_what_is_signed_and_no_batch_is_refused(body: str) -> None:
 DRIVER = """
 const worker = (await import("data:text/javascript;base64," + process.argv[1])).default;
 const { messages, env, status } = JSON.parse(process.argv[2]);
+for (const message of messages) {
+  if (message.body === "<undefined>") message.body = undefined;  // JSON cannot say it
+}
 const did = { posted: [], acked: false, retried: null };
 globalThis.fetch = async (url, request) => {
   did.posted.push({ url: String(url), method: request.method, headers: request.headers, body: request.body, redirect: request.redirect });
@@ -174,7 +177,7 @@ def run_worker(status: int, *bodies: Any) -> dict[str, Any]:
 
 def test_what_the_worker_posts_is_what_we_take() -> None:
     event = {"action": "PutObject", "bucket": "data", "object": {"key": "café ✓ 𝄞.png", "size": 3}}
-    did = run_worker(202, event, "poison", None)
+    did = run_worker(202, event, "poison", "<undefined>")
     [posted] = did["posted"]
     assert (posted["url"], posted["method"], posted["redirect"]) == ("https://api.example/events/r2", "POST", "manual")
     header = posted["headers"]["stocktake-signature"]

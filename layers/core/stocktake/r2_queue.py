@@ -32,6 +32,7 @@ class R2Queue:
     def __init__(self, *, account_id: str, queue_id: str, token: str, api: str = API) -> None:
         self._messages = f"{api}/client/v4/accounts/{account_id}/queues/{queue_id}/messages"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "User-Agent": "stocktake"}
+        # retries=False follows no redirect either: the token goes to no other place
         self._pool = urllib3.PoolManager(timeout=_TIMES, retries=False)
 
     def pull(self) -> list[Leased]:
@@ -54,9 +55,7 @@ class R2Queue:
 
     def _post(self, action: str, document: Mapping[str, Any]) -> Any:
         try:
-            response = self._pool.request(
-                "POST", f"{self._messages}/{action}", body=json.dumps(document).encode(), headers=self._headers, redirect=False
-            )
+            response = self._pool.request("POST", f"{self._messages}/{action}", body=json.dumps(document).encode(), headers=self._headers)
             reply = json.loads(response.data) if response.status == 200 else None
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise MessagingError(f"Cloudflare's queue could not be asked to {action} ({type(error).__name__}): try again") from error
