@@ -350,9 +350,6 @@ class TestFunctions:
         assert own_variables("ObjectEventsPullFunction")["R2_QUEUE_API"] == API
 
     def test_a_queue_is_told_to_the_functions_of_its_flow_alone(self) -> None:
-        told = {
-            function: sorted(name for name in own_variables(function) if name.endswith(("_QUEUE_URL", "_ARN"))) for function in FUNCTIONS
-        }
         by_flow = {
             "ObjectEventsPull": ["OBJECT_EVENTS_QUEUE_URL"],
             "ObjectEventsWebhook": ["OBJECT_EVENTS_QUEUE_URL"],
