@@ -254,6 +254,11 @@ def test_an_id_that_comes_with_other_bytes_is_a_conflict_and_changes_nothing(wor
     assert world.counts() == {"STORED": (1, len(an_image(1)))}
 
 
+def test_of_two_forms_of_one_id_in_one_batch_the_first_is_imported(world: World) -> None:
+    migration_id = imported(world, a_line(1, id="a"), a_line(url="https://images.example.com/a.gif", id="a"))
+    assert (problems(world, migration_id), world.counts()) == (["conflict"], {"STORED": (1, len(an_image(1)))})
+
+
 def test_of_two_lines_of_one_id_in_one_batch_the_first_is_imported(world: World) -> None:
     migration_id = imported(world, a_line(1, id="a"), a_line(1, id="a"), a_line(2, id="a"))
     assert totals(world, migration_id)["import"] == {
@@ -613,6 +618,21 @@ def test_a_dry_run_counts_and_writes_nothing_but_itself(world: World) -> None:
     }
     assert [record_of(world, entry.key) for entry in world.ledger.entries()] == before
     assert (world.bucket_keys(), world.ledger.has_project("new")) == ({KEY}, False)
+
+
+def test_a_project_none_of_whose_lines_is_taken_is_no_failure(world: World) -> None:
+    migration_id = imported(world, "{broken", project_id="new", create_projects=True)
+    assert (status(world, migration_id), problems(world, migration_id)) == ("COMPLETE", ["invalid-request"])
+
+
+def test_trouble_that_nobody_foresaw_is_one_lines_and_says_nothing_of_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("stocktake.migration.imports.read_url", broken)
+    migration_id = imported(world, a_line(url=URL), a_line(1))
+    assert (problems(world, migration_id), totals(world, migration_id)["import"]["done"]) == (["internal"], 1)
+    assert "secret" not in str(world.migrations.results(migration_id, None, 10, None))
 
 
 def test_while_storage_is_off_records_are_imported_and_left_in_the_ledger(world: World) -> None:

@@ -69,7 +69,7 @@ class LineBody(ObjectBody):
     content_base64: str | None = None
     data_url: str | None = None
     url: str | None = None
-    key: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1, max_length=1024)
     id: str | None = Field(default=None, min_length=1, max_length=MAX_ID)
     object_id: str | None = Field(default=None, max_length=MAX_ID)
     state: Literal["STORED", "INLINE", "EXTERNAL", "MISSING", "QUARANTINED"] | None = None

@@ -14,7 +14,7 @@ who may write it again: what lies there once the record is gone is another objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stocktake.errors import ObjectDeleted, ObjectNotFound, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
@@ -105,6 +105,11 @@ class ObjectDeletions:
         """Returns why an object was deleted, or is being deleted; None when it was not."""
         tombstone = self._tombstone(object_id)
         return None if tombstone is None else str(tombstone.document["why"])
+
+    def deleted(self, object_ids: Sequence[str]) -> set[str]:
+        """Says which of these objects were deleted, or are being deleted."""
+        known = self._operations.known([_tombstone_id(object_id) for object_id in object_ids])
+        return {object_id for object_id in object_ids if _tombstone_id(object_id) in known}
 
     def check_not_deleted(self, object_id: str) -> None:
         """Makes sure that no such object was deleted. Raises ObjectDeleted, with the reason."""

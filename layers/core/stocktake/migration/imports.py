@@ -11,7 +11,7 @@ same life of a project, so the line that comes again finds its record. What has 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from stocktake.errors import (
     ProjectExists,
     ProjectNotFound,
     RecordChanged,
+    StocktakeError,
     TooLarge,
 )
 from stocktake.ids import derived_id, id_of_time, time_of_id
@@ -146,35 +147,40 @@ class Importer:
             record = replace(record, sealed=entry.sealed)
         return replace(intended, record=record, is_known_by_name=entry.id is not None or entry.object_id is not None)
 
+    def obstacles(self, wanted: Sequence[Intended]) -> tuple[dict[str, Record], dict[str, StocktakeError]]:
+        """Reads what stands in the way of records, all at once.
+
+        Returns:
+            What is recorded under their keys, by key; and by object id why one must not be written: it was deleted by request, or is
+            recorded in another form, under a key of another extension.
+        """
+        recorded = self._ledger.records([intended.record.key for intended in wanted])
+        new = [intended.record for intended in wanted if intended.record.key not in recorded]
+        named = [intended.record for intended in wanted if intended.is_known_by_name and intended.record.key not in recorded]
+        others = {key: record for record in named if record.state is not State.STORED for key in _other_forms(record.key)}
+        reasons: dict[str, StocktakeError] = {}
+        for key in self._ledger.records(list(others)):
+            object_id = others[key].object_id
+            reasons[object_id] = Conflict(f"this id is of object {object_id}, recorded under {key!r}: give the line another id")
+        for object_id in self._deletions.deleted([record.object_id for record in new]):
+            reasons[object_id] = ObjectDeleted(f"object {object_id} of this line was deleted by request: give the line another id")
+        return recorded, reasons
+
     def write(self, intended: Intended) -> Record:
         """Writes the record, with its bytes; finding what this very batch had written before it was killed is as good.
 
         Raises:
             ProjectClosed, QuotaExceeded: its project does not take it; what was written is gone again.
-            ObjectDeleted: the object of this identity was deleted by request.
-            Conflict: its key or its identity is another object's.
+            Conflict: its key is another object's.
             StorageError: the bucket did not take it.
         """
         record = intended.record
-        if intended.is_known_by_name:
-            self._deletions.check_not_deleted(record.object_id)
-            elsewhere = self._ledger.find_object(record.object_id)
-            if elsewhere is not None and elsewhere.key != record.key:
-                raise Conflict(
-                    f"object {record.object_id} of this id is recorded already, under {elsewhere.key!r}: give the line another id"
-                )
         if intended.is_large:
             return self._write_large(intended)
         try:
             written = self._ledger.move(None, record, gated=True, content=intended.body)
         except RecordChanged:
             written = self._found(record)
-        if intended.is_known_by_name:
-            try:
-                self._deletions.check_not_deleted(record.object_id)
-            except ObjectDeleted:
-                self._intents.withdraw(written)
-                raise
         self._intents.check_quota(self._intents.remembered(record.project_id), written, is_ours=True)
         return written
 
@@ -296,6 +302,12 @@ def differs(found: Record, record: Record) -> bool:
     if found.object_id != record.object_id:
         return True
     return found.sha256 is not None and record.sha256 is not None and found.sha256 != record.sha256
+
+
+def _other_forms(key: str) -> set[str]:
+    """Returns the keys under which the object of this key would lie, were it of another type."""
+    stem = key.rpartition(".")[0]
+    return {f"{stem}.{extension}" for extension in (*checks.ALLOWED.values(), _ANY_EXTENSION)} - {key}
 
 
 def _check_sha256(entry: Entry, known: str | None) -> None:

@@ -40,7 +40,8 @@ ENTRIES_AT_ONCE = 5000
 """Records that are passed over before the place is kept: a ledger may hold millions that are stored already."""
 ROUNDS = 5
 """Records that one worker moves in a batch: each may wait 15 s for a foreign host, and a batch has to end within a step."""
-_WHY_CHARACTERS = 300
+_WHY_CHARACTERS = 200
+"""With ids and keys of any length, the results of a whole batch have to fit into one row."""
 _RESULT_ROWS = 100
 _TRANSIENT = (LedgerError, MessagingError, StorageUnavailable)
 """What SQS tries again; anything else that ends a step ends the migration, with its reason."""
@@ -319,9 +320,8 @@ class Migrations:
                 batch, ahead = _take(lines, ahead, operation.document["batch"], end)
                 if not batch:
                     return True
-                asked = self._asked(operation, batch, pool)
+                asked, there = self._look(self._asked(operation, batch, pool))
                 if redo is None:
-                    there = self._there(asked)
                     begin = (batch[0].offset, batch[0].number - 1)
                     after = batch[-1].after
                     document = {"begin": begin, "end": (after.offset, after.lines), "there": there}
@@ -351,21 +351,35 @@ class Migrations:
                 return _Asked(entry, self._importer.intended(entry, project, operation.operation_id, line.offset))
             except LedgerError:
                 raise
-            except StocktakeError as error:
+            except Exception as error:  # one line's trouble, foreseen or not, must not stop the others
                 return _Asked(entry, error)
 
         return list(pool.map(ask, batch))
 
-    def _there(self, asked: Sequence[_Asked]) -> list[int]:
-        """Says which lines of a batch are recorded before anything of it is acted on, by their place in it; a twin in it comes second."""
-        wanted = [item.came_of.record.key if isinstance(item.came_of, Intended) else None for item in asked]
-        records = self._ledger.records([key for key in wanted if key is not None])
-        there, seen = [], set()
-        for number, key in enumerate(wanted):
-            if key is not None and (key in seen or (key in records and records[key].state is not State.PENDING)):
-                there.append(number)
-            seen.add(key)
-        return there
+    def _look(self, asked: Sequence[_Asked]) -> tuple[list[_Asked], list[int]]:
+        """Looks at what stands in the way of a batch before anything of it is acted on.
+
+        Returns:
+            The batch, with the reasons of what must not be written; and which of it is recorded, by its place: of twins in it the second is
+            taken for that, too.
+        """
+        recorded, reasons = self._importer.obstacles([item.came_of for item in asked if isinstance(item.came_of, Intended)])
+        looked: list[_Asked] = []
+        there: list[int] = []
+        seen: dict[str, str] = {}
+        for number, item in enumerate(asked):
+            if isinstance(item.came_of, Intended):
+                record = item.came_of.record
+                is_twin = record.object_id in seen
+                first = seen.setdefault(record.object_id, record.key)
+                if record.object_id in reasons:
+                    item = _Asked(item.entry, reasons[record.object_id])
+                elif first != record.key:
+                    item = _Asked(item.entry, Conflict(f"a line before this one has the same id, under {first!r}: give this one another"))
+                elif is_twin or (record.key in recorded and recorded[record.key].state is not State.PENDING):
+                    there.append(number)
+            looked.append(item)
+        return looked, there
 
     def _take_lines(
         self, operation: Operation, pool: ThreadPoolExecutor, batch: Sequence[Line], asked: Sequence[_Asked], there: frozenset[int]
@@ -394,7 +408,7 @@ class Migrations:
             written = record if operation.document["dry_run"] else self._importer.write(intended)
         except LedgerError:
             raise
-        except StocktakeError as error:
+        except Exception as error:  # as above
             return {**result, "outcome": "failed", **_why(error)}
         return {**result, "outcome": "done", "bytes": written.size}
 
@@ -439,16 +453,16 @@ class Migrations:
 
     def _move(self, operation: Operation, pool: ThreadPoolExecutor, number: int, document: Mapping[str, Any]) -> None:
         is_dry = operation.document["dry_run"]
-        held = self._ledger.records(document["keys"]) if is_dry else {}
+        held = self._ledger.records(document["keys"])
 
         def move(key: str) -> dict[str, Any]:
             try:
-                record = held[key] if is_dry else self._storing.store(key)
+                record = held[key] if is_dry else self._storing.store(key, held.get(key))
             except (KeyError, ObjectNotFound):
                 return {"key": key, "outcome": "skipped", "why": "it was deleted meanwhile"}
             except LedgerError:
                 raise
-            except StocktakeError as error:
+            except Exception as error:  # one record's trouble, foreseen or not, must not stop the others
                 return {"key": key, "outcome": "failed", **_why(error)}
             kind = {"kind": record.state.lower()} if is_dry else {}
             return {"key": key, "object_id": record.object_id, "outcome": "done", "bytes": record.size, **kind}
@@ -486,6 +500,8 @@ class Migrations:
             raise Conflict("the file that was put is not the one that was announced: begin a new migration")
 
     def _expected(self, project_id: str | None) -> int:
+        if project_id is not None and not self._ledger.has_project(project_id):
+            return 0  # none of its lines was taken, so it was not opened
         counts = (tallies for _, _, tallies in self._ledger.all_counts()) if project_id is None else [self._ledger.counts(project_id)]
         return sum(tallies[state].objects for tallies in counts for state in UNSTORED)
 
@@ -543,7 +559,7 @@ class _Asked:
     """A line's entry, and the record it asks for or why it gets none."""
 
     entry: Entry | None
-    came_of: Intended | StocktakeError
+    came_of: Intended | Exception
 
 
 class _OfAnother(StocktakeError):
@@ -567,7 +583,9 @@ def _take(lines: Iterator[Line], ahead: Line | None, most: int, end: Place | Non
     return batch, line
 
 
-def _why(error: StocktakeError) -> dict[str, str]:
+def _why(error: Exception) -> dict[str, str]:
+    if not isinstance(error, StocktakeError):
+        return {"problem": "urn:stocktake:problem:internal", "why": f"something went wrong on our side ({type(error).__name__})"}
     return {"problem": f"urn:stocktake:problem:{error.type}", "why": str(error)[:_WHY_CHARACTERS]}
 
 

@@ -57,8 +57,11 @@ class Storing:
         self._rules = rules
         self._now = now
 
-    def store(self, key: str) -> Record:
+    def store(self, key: str, read: Record | None = None) -> Record:
         """Makes the record of `key` STORED, and returns it; one that is STORED already is returned as it is.
+
+        Args:
+            read: the record as it was read a moment ago, where it was.
 
         Raises:
             ObjectNotFound: there is no such record (any more).
@@ -68,7 +71,7 @@ class Storing:
             StorageError: the bucket did not take or confirm the bytes. The record, and its bytes, are as they were whatever is raised.
         """
         for _ in range(_ATTEMPTS):
-            record = self._ledger.record(key)
+            record, read = read or self._ledger.record(key), None
             if record is None:
                 raise ObjectNotFound(f"the record of {key!r} is gone: it was deleted meanwhile")
             if record.state is State.STORED:
@@ -112,9 +115,11 @@ class Storing:
         return self._stored(self._touched(record), body)
 
     def _external(self, record: Record) -> Record:
-        assert record.original_url is not None
-        project = self._intents.open_project(record.project_id)
-        body, declared = self._put_before(record), record.content_type
+        if record.original_url is None:
+            raise InvalidRequest(f"object {record.object_id} is external and no URL is recorded: import it anew")
+        project = self._intents.remembered(record.project_id)
+        # only what was touched can have been put
+        body, declared = self._put_before(record) if record.version > 1 else None, record.content_type
         if body is None:
             fetched = self._fetcher.fetch(record.original_url)
             body, declared = fetched.body, declared or fetched.content_type
