@@ -219,7 +219,7 @@ def get_content(object_id: str) -> Response[bytes] | Response[str]:
     read = services.serving.bytes if as_bytes else services.serving.redirect
     served = read(read_id(object_id), api.current_event.headers)
     headers = answers.content_headers(served)
-    if not as_bytes:
+    if not as_bytes and served.content is None:
         headers["Cache-Control"] = "no-store"  # where the bytes are is true for a while, and for this caller
     if served.url is not None:
         return Response(HTTPStatus.FOUND, body="", headers={**headers, "Location": served.url})

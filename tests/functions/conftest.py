@@ -15,6 +15,7 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import analytics
+import migration
 import object_events
 import project_deletion
 import reconciliation
@@ -37,11 +38,13 @@ UPLOAD_ID = "01KAHXVP0AD000000000000000"
 UPLOAD_IN_PARTS_ID = "01KAHPARTS0000000000000000"
 GENERATION_ID = "01KAHGENERAT10N00000000000"
 DELETION_ID = "01KAHDELETE000000000000000"
+MIGRATION_ID = "01KAHM1GRAT10N000000000000"
+EXPORT_ID = "01KAHEXP0RT000000000000000"
 RUN_ID = "01KAHRECNC0000000000000000"
 KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
 BODY = b"the bytes of an image"
 BUCKETS = ("stocktake-data", "stocktake-reports")
-HANDLERS = (analytics, object_events, project_deletion, reconciliation, upload)
+HANDLERS = (analytics, migration, object_events, project_deletion, reconciliation, upload)
 
 _numbers = itertools.count()
 
@@ -187,7 +190,14 @@ def scene(
     for name, definition in table_definitions.items():
         environment[f"{name.upper()}_TABLE"] = f"{name}-functions-{number}"
         dynamodb.create_table(TableName=f"{name}-functions-{number}", **definition)
-    for name in ("DELETION_QUEUE_URL", "DELETION_BATCH_QUEUE_URL", "DELETION_DEAD_LETTER_QUEUE_URL", "OBJECT_EVENTS_QUEUE_URL"):
+    queues = (
+        "DELETION_QUEUE_URL",
+        "DELETION_BATCH_QUEUE_URL",
+        "DELETION_DEAD_LETTER_QUEUE_URL",
+        "OBJECT_EVENTS_QUEUE_URL",
+        "MIGRATION_QUEUE_URL",
+    )
+    for name in queues:
         environment[name] = sqs.create_queue(QueueName=f"{name}-{number}")["QueueUrl"]
     boto3.client("events", REGION).create_event_bus(Name=f"bus-{number}")
     environment["EVENT_BUS"] = f"bus-{number}"

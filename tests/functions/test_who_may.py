@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import analytics
+import migration
 import project_deletion
 import reconciliation
 import upload
@@ -28,6 +29,7 @@ HANDLERS = {
         (upload, upload.handler),
         (project_deletion, project_deletion.api_handler),
         (reconciliation, reconciliation.api_handler),
+        (migration, migration.api_handler),
         (analytics, analytics.handler),
     )
     for key in handled(module.api)
@@ -40,6 +42,8 @@ IDS = {
     "deletion_id": DELETION_ID,
     "run_id": "01KAHRUN000000000000000000",
     "entry_id": "01KAHENTRY0000000000000000",
+    "migration_id": "01KAHMIGRAT10N000000000000",
+    "export_id": "01KAHEXP0RT000000000000000",
 }
 EVERY_SCOPE = tuple(scope.value for scope in Scope)
 
@@ -73,7 +77,7 @@ def closed(issuing: dict[str, str]) -> Closed:
 
 @pytest.fixture
 def nothing_asked(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (upload, project_deletion, reconciliation, analytics):
+    for module in (upload, project_deletion, reconciliation, migration, analytics):
         monkeypatch.setattr(module, "services", closed)
 
 

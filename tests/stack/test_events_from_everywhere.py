@@ -77,6 +77,13 @@ def impatient(stack: Stack) -> Iterator[None]:
         sqs.set_queue_attributes(QueueUrl=queue, Attributes={name: kept[name] for name in names})
 
 
+def waiting(stack: Stack, queue: str) -> int:
+    """Counts what is on a queue, or received and not yet done with."""
+    names: list[Any] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = stack.aws("sqs").get_queue_attributes(QueueUrl=stack.resources[queue], AttributeNames=names)["Attributes"]
+    return sum(int(found[name]) for name in names)
+
+
 def send(stack: Stack, bodies: Sequence[str]) -> None:
     for batch in itertools.batched(bodies, 10, strict=False):
         entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
@@ -153,21 +160,35 @@ def test_a_storm_of_every_shape_by_every_carrier_ends_with_ledger_equal_to_bucke
         cloudflare.server.shutdown()
         cloudflare.server.server_close()
 
-        def waiting(queue: str) -> int:
-            names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-            found = sqs.get_queue_attributes(QueueUrl=stack.resources[queue], AttributeNames=names)["Attributes"]
-            return sum(int(found[name]) for name in names)
-
-        eventually(lambda: waiting("ObjectEventsQueue"), lambda left: left == 0)
+        eventually(lambda: waiting(stack, "ObjectEventsQueue"), lambda left: left == 0)
     dead = sqs.receive_message(QueueUrl=stack.resources["ObjectEventsDeadLetterQueue"], MaxNumberOfMessages=10, VisibilityTimeout=0)
     assert [message["Body"] for message in dead.get("Messages", [])] == [POISON] * 3
-    assert waiting("ObjectEventsDeadLetterQueue") == 3
+    assert waiting(stack, "ObjectEventsDeadLetterQueue") == 3
     sqs.purge_queue(QueueUrl=stack.resources["ObjectEventsDeadLetterQueue"])
     entries = [entry for entry in ledger_of(stack).entries() if entry.key.startswith(f"projects/{project}/")]
     listed = bucket.list_objects_v2(Bucket=stack.bucket, Prefix=f"projects/{project}/")["Contents"]
     assert {entry.key: entry.size for entry in entries if entry.state is State.STORED} == {row["Key"]: row["Size"] for row in listed}
     assert {entry.state for entry in entries} <= {State.STORED, State.MISSING}
     assert len(listed) == KEYS - len(keys[::3])
+
+
+def test_what_calls_the_function_past_the_queue_is_settled_too_and_fails_when_it_cannot_be(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # that Lambda puts what failed three times into the dead-letter queue is in the template; the local AWS does not read it there
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    key, ledger, functions = f"projects/{opened(stack)}/scenes/s/media/a.png", ledger_of(stack), stack.aws("lambda")
+
+    def call(notification: Any, how: str) -> Any:
+        payload = json.dumps(notification).encode()
+        return functions.invoke(FunctionName=stack.resources["ObjectEventsFunction"], InvocationType=how, Payload=payload)
+
+    with without_events(stack):
+        stack.bucket_client().put_object(Bucket=stack.bucket, Key=key, Body=b"stranger")
+        call(SHAPES["S3 by SNS to a function"](stack.bucket, key, False, None), "Event")
+        eventually(lambda: ledger.record(key), lambda record: record is not None)
+    assert "FunctionError" in call({"what": POISON}, "RequestResponse")
 
 
 def test_what_is_posted_without_a_signature_is_refused(stack: Stack) -> None:

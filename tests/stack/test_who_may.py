@@ -42,6 +42,8 @@ def ids(stack: Stack) -> dict[str, str]:
         "deletion_id": deletion["deletion_id"],
         "run_id": "01KAHRUN000000000000000000",
         "entry_id": "01KAHENTRY0000000000000000",
+        "migration_id": "01KAHMIGRAT10N000000000000",
+        "export_id": "01KAHEXP0RT000000000000000",
     }
 
 

@@ -9,6 +9,7 @@ import yaml
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
 import analytics
+import migration
 import object_events
 import project_deletion
 import reconciliation
@@ -29,7 +30,6 @@ def handled(api: APIGatewayHttpResolver) -> list[str]:
 
 
 def test_every_route_of_the_table_has_one_handler_and_no_other_has() -> None:
-    taken = [
-        key for api in (upload.api, object_events.api, project_deletion.api, reconciliation.api, analytics.api) for key in handled(api)
-    ]
+    modules = (upload, object_events, project_deletion, reconciliation, migration, analytics)
+    taken = [key for module in modules for key in handled(module.api)]
     assert Counter(taken) == Counter(route.key for route in ROUTES)

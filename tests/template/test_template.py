@@ -84,6 +84,16 @@ PUBLIC_PATHS = {
     "ObjectEventsWebhookFunction": {
         "POST /events/r2",
     },
+    "MigrationApiFunction": {
+        "POST /migrations",
+        "GET /migrations",
+        "GET /migrations/{migration_id}",
+        "POST /migrations/{migration_id}/start",
+        "POST /migrations/{migration_id}/stop",
+        "GET /migrations/{migration_id}/results",
+        "POST /exports",
+        "GET /exports/{export_id}",
+    },
     "AnalyticsFunction": {
         "GET /analytics",
         "GET /projects/{project_id}/analytics",
@@ -174,6 +184,8 @@ def test_every_flow_has_its_functions() -> None:
         "ProjectDeletionWorkerFunction": "project_deletion.worker_handler",
         "ReconciliationApiFunction": "reconciliation.api_handler",
         "ReconciliationStepFunction": "reconciliation.step_handler",
+        "MigrationApiFunction": "migration.api_handler",
+        "MigrationStepFunction": "migration.step_handler",
         "AnalyticsFunction": "analytics.handler",
     }
 
@@ -290,7 +302,7 @@ class TestFunctions:
 
     def test_a_chain_that_goes_round_by_a_queue_is_allowed_and_watched(self) -> None:
         # Lambda drops the messages of a function that is the 16th of a chain. Source: its guide, "recursive loop detection".
-        looping = {"ProjectDeletionFanOutFunction", "ProjectDeletionWorkerFunction"}
+        looping = {"ProjectDeletionFanOutFunction", "ProjectDeletionWorkerFunction", "MigrationStepFunction"}
         assert {function for function in FUNCTIONS if of(function).get("RecursiveLoop") == "Allow"} == looping
         assert alarms_on("AWS/Lambda", "RecursiveInvocationsDropped", "FunctionName") == looping
 
@@ -339,6 +351,18 @@ class TestFunctions:
         assert told["ObjectEventsWebhookFunction"] == {"OBJECT_EVENTS_QUEUE_URL", "WEBHOOK_SECRET"}
         assert own_variables("ObjectEventsPullFunction")["R2_QUEUE_API"] == API
 
+    def test_a_queue_is_told_to_the_functions_of_its_flow_alone(self) -> None:
+        by_flow = {
+            "ObjectEventsPull": ["OBJECT_EVENTS_QUEUE_URL"],
+            "ObjectEventsWebhook": ["OBJECT_EVENTS_QUEUE_URL"],
+            "ProjectDeletion": ["DELETION_BATCH_QUEUE_URL", "DELETION_DEAD_LETTER_QUEUE_URL", "DELETION_QUEUE_URL"],
+            "Reconciliation": ["RECONCILIATION_STATE_MACHINE_ARN"],
+            "Migration": ["MIGRATION_QUEUE_URL"],
+        }
+        for function in FUNCTIONS:
+            names = sorted(name for name in own_variables(function) if name.endswith(("_QUEUE_URL", "_ARN")))
+            assert names == next((own for flow, own in by_flow.items() if function.startswith(flow)), []), function
+
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
         texts = {
@@ -366,7 +390,13 @@ class TestFunctions:
             "TokenJwksUrl": "https://" + "j" * 92,
             "TokenScopePrefix": "p" * 40,
         }
-        names = {"DeletionQueue": 80, "DeletionBatchQueue": 80, "DeletionDeadLetterQueue": 80, "ObjectEventsQueue": 80}
+        names = {
+            "MigrationQueue": 80,
+            "DeletionQueue": 80,
+            "DeletionBatchQueue": 80,
+            "DeletionDeadLetterQueue": 80,
+            "ObjectEventsQueue": 80,
+        }
 
         def longest(value: Any) -> str:
             if isinstance(value, str):
@@ -449,7 +479,14 @@ class TestPolicies:
             for statement in statements(of(name))
             if "s3:DeleteObject" in listed(statement["Action"]) and "${Bucket}/*" in json.dumps(statement["Resource"])
         }
-        assert deleting == {"UploadRole", "UploadTidyRole", "ProjectDeletionWorkerRole", "ReconciliationApiRole", "ReconciliationStepRole"}
+        assert deleting == {
+            "UploadRole",
+            "UploadTidyRole",
+            "ProjectDeletionWorkerRole",
+            "ReconciliationApiRole",
+            "ReconciliationStepRole",
+            "MigrationStepRole",
+        }
 
     def test_whoever_aborts_an_upload_may_ask_whether_its_parts_are_gone(self) -> None:
         for statement in (statement for name in ROLES for statement in statements(of(name))):
@@ -476,13 +513,18 @@ class TestPolicies:
                 pairs |= {(action, "".join(filter(None, where.groups()))) for action in listed(statement["Action"])}
         return pairs
 
-    def test_only_uploads_open_what_is_sealed_and_only_where_sealing_is_set_up(self) -> None:
+    def test_uploads_and_imports_alone_seal_and_only_uploads_ask_kms_to_open(self) -> None:
         sealing = {name for name in ROLES if "Sealing" in json.dumps(of(name))}
-        assert sealing == {"UploadRole"}
-        policies = {row["Fn::If"][0]: row["Fn::If"] for row in of("UploadRole")["Policies"] if "Fn::If" in row}
+        assert sealing == {"UploadRole", "MigrationStepRole"}
+
+    @pytest.mark.parametrize(
+        ("role", "by_kms"), [("UploadRole", {"kms:GenerateDataKey", "kms:Decrypt"}), ("MigrationStepRole", {"kms:GenerateDataKey"})]
+    )
+    def test_keys_that_seal_are_granted_only_where_sealing_is_set_up(self, role: str, by_kms: set[str]) -> None:
+        policies = {row["Fn::If"][0]: row["Fn::If"] for row in of(role)["Policies"] if "Fn::If" in row}
         for condition, actions, parameter in (
             ("SealsBySecret", {"secretsmanager:GetSecretValue"}, "SealingKeysSecretArn"),
-            ("SealsByKms", {"kms:GenerateDataKey", "kms:Decrypt"}, "SealingKmsKeyArn"),
+            ("SealsByKms", by_kms, "SealingKmsKeyArn"),
         ):
             _, policy, otherwise = policies[condition]
             (statement,) = statements(policy)

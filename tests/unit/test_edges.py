@@ -59,6 +59,10 @@ ENVIRONMENT = {
     "BATCH_WORKERS": "5",
     "IMPORT_HOSTS": "",
     "MAX_IMPORT_BYTES": "25000000",
+    "ENABLE_STORAGE": "true",
+    "MAX_INLINE_BYTES": "256000",
+    "MIGRATION_BATCH": "10",
+    "MIGRATION_QUEUE_URL": "https://sqs/migration",
     "DEFAULT_QUOTA_OBJECTS": "0",
     "DEFAULT_QUOTA_BYTES": "0",
     "SENSITIVE_FIELDS": "",
@@ -105,6 +109,7 @@ def test_settings_are_read_as_the_template_sets_them() -> None:
     [
         ({"STORAGE_BUCKET": ""}, "STORAGE_BUCKET is not set"),
         ({"STORAGE_ADDRESSING": "sideways"}, "STORAGE_ADDRESSING must be one of"),
+        ({"ENABLE_STORAGE": "off"}, "ENABLE_STORAGE must be true or false"),
         ({"GRACE_SECONDS": "9"}, "GRACE_SECONDS must be a whole number from 10"),
         ({"GRACE_SECONDS": "a day"}, "GRACE_SECONDS must be a whole number"),
         ({"STORAGE_ENDPOINT": "r2.example", "STORAGE_CREDENTIALS_SECRET": "arn"}, "STORAGE_ENDPOINT must begin with https://"),

@@ -152,11 +152,11 @@ def test_an_object_that_returns_while_it_is_being_marked_missing_is_not_lost(wor
     world.store.delete(record.key)
     real = world.ledger.move
 
-    def returns(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def returns(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         world.ledger.move = real  # type: ignore[method-assign]  # once
         world.plant(record.key, body=body)
         world.aligner().align(record.key)  # its own event finds record and bucket equal, and writes nothing
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = returns  # type: ignore[method-assign]  # a race, injected
     assert world.aligner().align(record.key).outcome is Outcome.RETURNED

@@ -318,10 +318,10 @@ def test_a_refusal_whose_withdrawal_fails_leaves_an_intent_that_ends_by_itself(w
     limit(world, objects=0)
     real = world.ledger.move
 
-    def broken(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def broken(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         if after is None:
             raise StocktakeError("no answer")
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = broken  # type: ignore[method-assign]  # a fault, injected
     with pytest.raises(StocktakeError):

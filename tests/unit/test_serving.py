@@ -78,12 +78,10 @@ def adopted(world: World, key: str, body: bytes, content_type: str = "video/mp4"
 def test_each_state_that_has_no_bytes_to_serve_is_answered_by_its_own_type_and_what_to_do(world: World) -> None:
     expected = {
         State.PENDING: (ObjectPending, "try again"),
-        State.INLINE: (ObjectUnavailable, "in the ledger"),
-        State.EXTERNAL: (ObjectUnavailable, "foreign URL"),
         State.MISSING: (ObjectMissing, "upload it again"),
         State.QUARANTINED: (ObjectQuarantined, "restore it"),
     }
-    assert {*expected, State.STORED} == set(State)
+    assert {*expected, State.STORED, State.INLINE, State.EXTERNAL} == set(State)
     for state, (error, advice) in expected.items():
         record = world.record(f"projects/p1/{state}.png", state)
         for read in (world.serving.redirect, world.serving.bytes):

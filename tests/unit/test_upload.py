@@ -179,11 +179,11 @@ def test_a_put_whose_end_is_not_known_leaves_its_intent(world: World) -> None:
 def test_an_upload_whose_own_event_committed_it_first_succeeds_once(world: World) -> None:
     real = world.ledger.move
 
-    def rival(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def rival(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         if before is not None and before.state is State.PENDING:
             world.ledger.move = real  # type: ignore[method-assign]  # once
             world.aligner().align(before.key)
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = rival  # type: ignore[method-assign]  # a race, injected
     record = world.upload()
@@ -194,11 +194,11 @@ def test_an_upload_whose_own_event_committed_it_first_succeeds_once(world: World
 def test_an_upload_slower_than_its_intent_lives_is_recorded_all_the_same(world: World) -> None:
     real = world.ledger.move
 
-    def forgotten(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def forgotten(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         if before is not None and before.state is State.PENDING and after is not None:
             world.ledger.move = real  # type: ignore[method-assign]  # once
             real(before, None, gated=False)
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = forgotten  # type: ignore[method-assign]  # a race, injected
     assert world.upload().state is State.STORED
@@ -224,12 +224,12 @@ def test_an_upload_that_lost_its_record_to_a_retry_leaves_the_retry_its_bytes(wo
     real, reserved = world.ledger.move, world.reserve()
     new = NewObject(an_image())
 
-    def overtaken(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def overtaken(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         if before is not None and before.state is State.PENDING and after is not None:
             world.ledger.move = real  # type: ignore[method-assign]  # once
             real(before, None, gated=False)
             world.uploads.put("p1", new, replace(reserved, is_retry=True))
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = overtaken  # type: ignore[method-assign]  # a race, injected
     record = world.uploads.put("p1", new, reserved).record
@@ -250,9 +250,9 @@ def test_an_upload_killed_at_any_call_leaves_what_reconciliation_settles(world: 
     world.store.on_call = kill
     real = world.ledger.move
 
-    def killed_move(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def killed_move(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         kill("move", None)
-        moved = real(before, after, gated=gated)
+        moved = real(before, after, gated=gated, content=content)
         kill("moved", None)
         return moved
 
@@ -302,13 +302,13 @@ def test_a_project_that_was_closed_while_it_was_remembered_takes_nothing(world: 
 def test_an_intent_that_is_being_ended_is_not_committed(world: World) -> None:
     real = world.ledger.move
 
-    def ended(before, after, *, gated):  # type: ignore[no-untyped-def]  # stands in for move
+    def ended(before, after, *, gated, content=None):  # type: ignore[no-untyped-def]  # stands in for move
         if before is not None and before.state is State.PENDING and after is not None:
             world.ledger.move = real  # type: ignore[method-assign]  # once
             marked = real(before, replace(before, source="ended"), gated=False)
             with pytest.raises(RecordChanged, match="being ended"):
                 world.intents.commit(marked, world.store.head(before.key))  # type: ignore[arg-type]  # it is there
-        return real(before, after, gated=gated)
+        return real(before, after, gated=gated, content=content)
 
     world.ledger.move = ended  # type: ignore[method-assign]  # a race, injected
     with pytest.raises(Conflict, match="was ended"):

@@ -23,6 +23,11 @@ from stocktake.importing import Fetcher
 from stocktake.intents import Intents
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
+from stocktake.migration.exports import Exports
+from stocktake.migration.imports import Importer
+from stocktake.migration.steps import Migrations
+from stocktake.migration.storing import Storing
+from stocktake.migration_requests import COLUMNS, read_entry
 from stocktake.model import Details, NewObject, Record, Reserved, State
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.object_events import ObjectEvents
@@ -61,6 +66,12 @@ class Clock:
         self.at += milliseconds
 
 
+def _numbered() -> Callable[[int], str]:
+    numbers = itertools.count(1)
+    # 26 characters as real ids have, so that keys are of the current layout
+    return lambda at: f"{next(numbers):026d}"
+
+
 class Crash(BaseException):
     """A process that is killed: nothing catches it."""
 
@@ -80,16 +91,15 @@ class World:
     layouts: Registry = field(default_factory=Registry)
     rules: Rules = field(default_factory=Rules)
     grace_ms: int = HOUR
+    inline_bytes: int | None = None
+    fetcher: Fetcher = field(default_factory=lambda: Fetcher(hosts=(), max_bytes=100_000, seconds=5))
     messages: deque[tuple[str, dict[str, Any], int]] = field(default_factory=deque)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
     launched: list[dict[str, Any]] = field(default_factory=list)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: int = 1
 
-    def __post_init__(self) -> None:
-        numbers = itertools.count(1)
-        # 26 characters as real ids have, so that keys are of the current layout
-        self.new_id: Callable[[int], str] = lambda at: f"{next(numbers):026d}"
+    new_id: Callable[[int], str] = field(default_factory=_numbered)
 
     # flows
 
@@ -129,9 +139,9 @@ class World:
             self.intents,
             self.generations,
             identity=self.identity,
-            fetcher=Fetcher(hosts=(), max_bytes=100_000, seconds=5),
+            fetcher=self.fetcher,
             rules=self.rules,
-            limits=Limits(max_bytes=100_000, warn_bytes=90_000),
+            limits=Limits(max_bytes=100_000, warn_bytes=90_000, inline_bytes=self.inline_bytes),
             default_quota=None,
             now=self.clock,
         )
@@ -152,6 +162,7 @@ class World:
             seconds=900,
             multipart_seconds=86_400,
             now=self.clock,
+            enabled=self.inline_bytes is None,
         )
 
     @cached_property
@@ -217,6 +228,65 @@ class World:
         )
 
     @cached_property
+    def files(self) -> MemoryStore:
+        """The stack's own bucket."""
+        return MemoryStore("reports", now=self.clock)
+
+    @cached_property
+    def storing(self) -> Storing:
+        return Storing(self.store, self.ledger, self.intents, self.object_deletions, self.fetcher, self.rules, now=self.clock)
+
+    @cached_property
+    def importer(self) -> Importer:
+        return Importer(
+            self.store,
+            self.ledger,
+            self.layouts,
+            self.object_deletions,
+            self.intents,
+            self.uploads,
+            self.storing,
+            self.rules,
+            max_inline_bytes=self.inline_bytes or 1000,
+            enabled=self.inline_bytes is None,
+            now=self.clock,
+        )
+
+    @cached_property
+    def migrations(self) -> Migrations:
+        return Migrations(
+            self.files,
+            self.ledger,
+            self.operations,
+            self.importer,
+            self.storing,
+            read_entry=read_entry,
+            columns=COLUMNS,
+            send=lambda message, delay: self._send("migrations", message, delay),
+            enabled=self.inline_bytes is None,
+            batch=10,
+            workers=3,
+            seconds=900,
+            lease_ms=300_000,
+            now=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
+    def exports(self) -> Exports:
+        return Exports(
+            self.files,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            send=lambda message, delay: self._send("migrations", message, delay),
+            seconds=900,
+            lease_ms=300_000,
+            now=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
     def analytics(self) -> Analytics:
         return Analytics(self.ledger, self.operations, now=self.clock)
 
@@ -226,6 +296,10 @@ class World:
         assert known is not None
         store.plant(IDENTITY_KEY, json.dumps(dict(known.document)).encode())
         return World(store, self.ledger, self.operations, self.clock)
+
+    def without_storage(self, inline_bytes: int = 1000) -> World:
+        """Returns this deployment with storage switched off."""
+        return World(self.store, self.ledger, self.operations, self.clock, new_id=self.new_id, inline_bytes=inline_bytes)
 
     # doing
 
@@ -256,9 +330,8 @@ class World:
         at = self.clock()
         project = self.ledger.project(project_id)
         fields = {"etag": "0" * 32, "expires_at": at + 60_000 if state is State.PENDING else None, **changes}
-        return self.ledger.move(
-            None, Record(key, self.new_id(at), project.project_id, project.epoch, state, size, at, at, **fields), gated=True
-        )
+        record = Record(key, self.new_id(at), project.project_id, project.epoch, state, size, at, at, **fields)
+        return self.ledger.move(None, record, gated=True, content=bytes(size) if state is State.INLINE else None)
 
     def pump(self) -> None:
         """Delivers every message, `deliveries` times each, waiting where one is delayed."""
@@ -271,6 +344,11 @@ class World:
     def deliver(self, queue: str, message: Mapping[str, Any]) -> None:
         if queue == "batches":
             self.deletions.work(message["deletion_id"], message["part"])
+        elif queue == "migrations":
+            if "export_id" in message:
+                self.exports.step(message["export_id"], out_of_time=never)
+            else:
+                self.migrations.step(message["migration_id"], message["turn"], out_of_time=never)
         elif message["step"] == "discover":
             self.deletions.discover(message["deletion_id"], message["round"], out_of_time=never)
         elif message["step"] == "verify":

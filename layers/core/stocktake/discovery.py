@@ -123,9 +123,9 @@ class Discovery:
             source = "both" if entry else "listing"
         else:
             assert entry is not None  # merge_join yields a key that one side has
-            # no prefix shows it, or the listing dropped it: the bucket decides
-            is_elsewhere = entry.state in (State.INLINE, State.EXTERNAL) and not self.store.profile().versioning
-            found = None if is_elsewhere else self._asked(entry.key)
+            # no prefix shows it, or the listing dropped it: the bucket decides, also of what is INLINE or EXTERNAL, since its migration may
+            # have been killed after the put
+            found = self._asked(entry.key)
             source = "ledger" if found else "record"
             found = found or _InBucket(entry.key, 0)
         announced = entry is not None and entry.state is State.PENDING

@@ -24,7 +24,8 @@ StocktakeError                        500 internal
 ├── ObjectUnavailable                 409 object-unavailable   the record is there, its bytes are not served
 │   ├── ObjectPending                 409 object-pending
 │   ├── ObjectMissing                 409 object-missing
-│   └── ObjectQuarantined             409 object-quarantined
+│   ├── ObjectQuarantined             409 object-quarantined
+│   └── ObjectExternal                409 object-external      its bytes lie at a foreign URL, which alone gives them
 ├── Conflict                          409 conflict
 │   ├── ProjectExists                 409 project-exists
 │   ├── ProjectClosed                 409 project-closed       deleting or deleted, or of an older epoch
@@ -39,6 +40,7 @@ StocktakeError                        500 internal
 │   ├── BreakerOpen                   409 breaker-open
 │   ├── RunIncomplete                 409 run-incomplete
 │   ├── QuotaExceeded                 409 quota-exceeded
+│   ├── StorageDisabled               409 storage-disabled     EnableStorage is off: nothing goes into the bucket
 │   └── ImportDisabled                403 import-disabled
 ├── StorageError                      502 storage-error        the bucket answered, but not as asked
 │   ├── StorageDenied                 502 storage-denied
@@ -265,6 +267,12 @@ class ObjectQuarantined(ObjectUnavailable):
     type = "object-quarantined"
 
 
+class ObjectExternal(ObjectUnavailable):
+    """The bytes lie at a foreign URL, and have not been migrated into the bucket."""
+
+    type = "object-external"
+
+
 class Conflict(StocktakeError):
     """What is there now does not allow what was asked."""
 
@@ -353,6 +361,12 @@ class QuotaExceeded(Refused):
     """The project may not hold so many objects or bytes."""
 
     type = "quota-exceeded"
+
+
+class StorageDisabled(Refused):
+    """Storage is switched off, and this way in needs the bucket."""
+
+    type = "storage-disabled"
 
 
 class ImportDisabled(Refused):

@@ -5,7 +5,7 @@ bytes move; the object's record names job and number. So the two are linked both
 output again is writing the same object.
 
 Nothing stores the status of a job: it is read off its outputs, and so cannot say "completed" of images that are not there. An output that
-was stored and then deleted by request counts as stored; one that the bucket lost does not.
+was stored and then deleted by request counts as stored, and so does one that is kept in the ledger; one that the bucket lost does not.
 
 | outputs stored | the worker said | status |
 |---|---|---|
@@ -47,7 +47,7 @@ class Output:
 
     number: int
     object_id: str | None
-    status: str  # stored, pending, missing, quarantined, deleted, failed, awaited
+    status: str  # stored, inline, external, pending, missing, quarantined, deleted, failed, awaited
     record: Record | None
 
 
@@ -282,7 +282,7 @@ class Generations:
 
 
 def _status(document: Mapping[str, Any], outputs: Collection[Output]) -> str:
-    stored = sum(output.status in ("stored", "deleted") for output in outputs)
+    stored = sum(output.status in ("stored", "inline", "deleted") for output in outputs)
     if stored == document["outputs"]:
         return "completed"
     if document["ended_at"] is not None:

@@ -119,7 +119,7 @@ class Fetcher:
         """
         if not self._any_host and not self._hosts:
             raise ImportDisabled("importing from URLs is off: set ImportHosts to the hosts that files may come from, or send the bytes")
-        host, target = _read_url(url)
+        host, target = read_url(url)
         if not self._is_allowed(host):
             raise ImportDisabled(f"importing from {host} is not allowed: add it to ImportHosts, or send the bytes")
         deadline = _Deadline(self._seconds, self._clock)
@@ -271,8 +271,12 @@ class _TimedSocket(ssl.SSLSocket):
         return super().recv_into(*arguments, **options)
 
 
-def _read_url(url: str) -> tuple[str, str]:
-    """Takes a URL apart into the host, as the DNS spells it, and what to ask it for. No message shows the URL: it may hold a secret."""
+def read_url(url: str) -> tuple[str, str]:
+    """Takes a URL apart into the host, as the DNS spells it, and what to ask it for; asks nobody.
+
+    Raises:
+        ImportRefused: it is none that is ever fetched. No message shows the URL: it may hold a secret.
+    """
     if len(url) > MAX_URL_LENGTH:
         raise ImportRefused(f"the URL has {len(url)} characters and the limit is {MAX_URL_LENGTH}: give a shorter one")
     if not url.isprintable() or " " in url or "\\" in url:

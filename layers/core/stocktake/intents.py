@@ -7,6 +7,8 @@ The order of writes is the whole point:
 2. the bytes reach the bucket, under a key never used before;
 3. the record becomes STORED in one transaction with the counts, only if the project is still open and of the same epoch.
 
+While storage is switched off the second step falls away, and the third makes the record INLINE, its bytes in the same transaction.
+
 An intent reserves its bytes: a quota is checked after the intent is counted, so that uploads begun together can refuse each other and
 never pass the limit together.
 """
@@ -68,8 +70,8 @@ class Intents:
             raise ProjectClosed(f"project {project.project_id!r} is {project.state.lower()} and takes no uploads: create it anew first")
         return project
 
-    def _remembered(self, project_id: str) -> Project:
-        """Returns an open project as it was read a moment ago, so that a burst of uploads reads it once."""
+    def remembered(self, project_id: str) -> Project:
+        """Returns an open project as it was read a moment ago, so that a burst of uploads reads it once. Raises as `open_project`."""
         stem, now = project_stem(project_id), self._now()
         project, read_at = self._projects.get(stem, (None, 0))
         if project is None or not 0 <= now - read_at < REMEMBERED_MS:
@@ -96,7 +98,7 @@ class Intents:
         lives_ms: int,
         original_url: str | None = None,
     ) -> Record:
-        """Writes the intent of an upload and returns it; for a retry, what the attempt before it had written: also a STORED record.
+        """Writes the intent of an upload and returns it; for a retry, what the attempt before had written: also one STORED or INLINE.
 
         Args:
             inspected: type, extension and dimensions; those of an object that is still to come are only announced.
@@ -111,10 +113,9 @@ class Intents:
             ObjectUnavailable: a retry of what has been stored, and is lost or set aside by now.
             Conflict: the identity was used for other bytes.
         """
-        _check_details(details)
 
         def announced_in(project: Project) -> Record:
-            intent = self._intent(project, reserved, inspected, details, size=size, sha256=sha256, source=source)
+            intent = self.draft(project, reserved, inspected, details, size=size, sha256=sha256, source=source)
             now = self._now()
             intent = replace(intent, updated_at=now, expires_at=now + lives_ms, original_url=original_url)
             is_ours = True
@@ -125,17 +126,17 @@ class Intents:
             if reserved.is_retry:
                 self._check_not_deleted(written)
             if written.state is State.PENDING:
-                self._check_quota(project, written, is_ours=is_ours)
+                self.check_quota(project, written, is_ours=is_ours)
             return written
 
         try:
-            return announced_in(self._remembered(project_id))
+            return announced_in(self.remembered(project_id))
         except ProjectClosed:
             # the gate is asked in the transaction: what was remembered can be old, and never lets anything pass
             self.forget(project_id)
-            return announced_in(self._remembered(project_id))
+            return announced_in(self.remembered(project_id))
 
-    def _intent(
+    def draft(
         self,
         project: Project,
         reserved: Reserved,
@@ -146,6 +147,8 @@ class Intents:
         sha256: str | None,
         source: str,
     ) -> Record:
+        """Returns the intent of an object as it would be written; writes nothing. Raises InvalidRequest, InvalidKey, SealingError."""
+        _check_details(details)
         metadata, sealed = self._sealer.seal(
             details.metadata, details.sensitive, project_id=project.project_id, subject_id=reserved.object_id
         )
@@ -185,39 +188,57 @@ class Intents:
         after = replace(intent, state=State.STORED, etag=stored.etag, updated_at=self._now(), expires_at=None)
         if inspected is not None:
             after = replace(after, content_type=inspected.content_type, width=inspected.width, height=inspected.height)
+        return self._settle(intent, after)
+
+    def keep_inline(self, intent: Record, body: bytes) -> Record:
+        """Makes the record INLINE, with its bytes; the bucket is not asked. An intent that was withdrawn as over is recorded anew.
+
+        Raises:
+            ProjectClosed, ObjectDeleted: the project or the object was deleted meanwhile.
+            Conflict: someone else has the record by now.
+            TooLarge: the ledger cannot hold so many bytes.
+        """
+        if intent.source == ENDED:
+            raise _ended(intent)
+        after = replace(intent, state=State.INLINE, etag=intent.sha256, updated_at=self._now(), expires_at=None)
+        return self._settle(intent, after, body)
+
+    def _settle(self, intent: Record, after: Record, content: bytes | None = None) -> Record:
         try:
-            return self._ledger.move(intent, after, gated=True)
+            return self._ledger.move(intent, after, gated=True, content=content)
         except ProjectClosed:
-            # the project was deleted while the bytes were on their way: they are ours, and never served
-            self._deletions.erase(intent.key)
+            if content is None:
+                # the project was deleted while the bytes were on their way: they are ours, and never served
+                self._deletions.erase(intent.key)
             self.withdraw(intent)
             raise
         except RecordChanged as lost:
             current = self._ledger.record(intent.key)
             if current is None:
-                return self._commit_anew(after)
-            if current.object_id == intent.object_id and current.state is State.STORED:
-                return current  # the event of our own put committed it first
+                return self._commit_anew(after, content)
+            if current.object_id == intent.object_id and current.state is after.state:
+                return current  # the event of our own put committed it first, or another attempt did
             raise Conflict(f"the upload {intent.object_id} was ended while its bytes came: upload it again") from lost
 
-    def _commit_anew(self, after: Record) -> Record:
+    def _commit_anew(self, after: Record, content: bytes | None) -> Record:
         """Records what is stored and has no record any more. Never erases on doubt: a retry may have met these bytes and claimed them."""
         try:
             self._deletions.check_not_deleted(after.object_id)
         except ObjectDeleted:
-            self._deletions.erase(after.key)  # as its deletion does, now and at its sweep
+            if content is None:
+                self._deletions.erase(after.key)  # as its deletion does, now and at its sweep
             raise
         try:
-            return self._ledger.move(None, after, gated=True)
+            return self._ledger.move(None, after, gated=True, content=content)
         except RecordChanged as lost:
             raise Conflict(f"the upload {after.object_id} is being sent by another request: ask for the object, then decide") from lost
 
     def withdraw(self, intent: Record) -> bool:
-        """Removes an intent while it is one; False, and nothing removed, where it was committed meanwhile."""
+        """Removes an intent while it is one, and any other record while it is as given; False, and nothing removed, where it is not."""
         current = self._ledger.record(intent.key)
         if current is None or current.object_id != intent.object_id:
             return True
-        if current.state is not State.PENDING:
+        if current.state is not State.PENDING and (current.state, current.version) != (intent.state, intent.version):
             return False
         try:
             self._ledger.move(current, None, gated=False)
@@ -242,7 +263,7 @@ class Intents:
             raise _ended(current)
         if (current.object_id, current.size, current.sha256) != (intent.object_id, intent.size, intent.sha256):
             raise Conflict(f"the identity {intent.object_id} is taken by other bytes: use a new Idempotency-Key, or another output number")
-        if current.state not in (State.PENDING, State.STORED):
+        if current.state not in (State.PENDING, State.STORED, State.INLINE):
             raise ObjectUnavailable(
                 f"object {intent.object_id} was stored before and is {current.state.lower()}: restore it, or delete it and upload it as new"
             )
@@ -256,19 +277,31 @@ class Intents:
             self.withdraw(written)
             raise
 
-    def _check_quota(self, project: Project, intent: Record, *, is_ours: bool) -> None:
+    def check_quota(self, project: Project, intent: Record, *, is_ours: bool) -> None:
+        """Makes sure that a project may hold what it holds with a record just written; one that is ours goes again where it may not.
+
+        Raises:
+            QuotaExceeded: it may not.
+        """
         # of an intent found as well: whoever wrote it may have died before asking. But that one is left to its end, for its URL may be out
-        if project.quota is None:
-            return
+        exceeded = self.over_quota(project)
+        if exceeded is not None and (not is_ours or self.withdraw(intent)):
+            raise exceeded
+
+    def over_quota(self, project: Project) -> QuotaExceeded | None:
+        """Says by how much a project is over its quota now; None where it is not."""
+        quota = project.quota
+        if quota is None:
+            return None
         counts = self._ledger.counts(project.project_id)
         held = sum((tally for state, tally in counts.items() if state is not State.MISSING), Tally())
-        quota = project.quota
         for what, would_hold, most in (("objects", held.objects, quota.objects), ("bytes", held.bytes, quota.bytes)):
-            if most is not None and would_hold > most and (not is_ours or self.withdraw(intent)):
-                raise QuotaExceeded(
+            if most is not None and would_hold > most:
+                return QuotaExceeded(
                     f"project {project.project_id!r} would hold {would_hold} {what} and may hold {most}, uploads under way included: "
                     "delete objects, wait for uploads to end, or raise its quota"
                 )
+        return None
 
 
 def _ended(intent: Record) -> RecordChanged:

@@ -14,7 +14,7 @@ who may write it again: what lies there once the record is gone is another objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stocktake.errors import ObjectDeleted, ObjectNotFound, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
@@ -106,6 +106,11 @@ class ObjectDeletions:
         tombstone = self._tombstone(object_id)
         return None if tombstone is None else str(tombstone.document["why"])
 
+    def deleted(self, object_ids: Sequence[str]) -> set[str]:
+        """Says which of these objects were deleted, or are being deleted."""
+        known = self._operations.known([_tombstone_id(object_id) for object_id in object_ids])
+        return {object_id for object_id in object_ids if _tombstone_id(object_id) in known}
+
     def check_not_deleted(self, object_id: str) -> None:
         """Makes sure that no such object was deleted. Raises ObjectDeleted, with the reason."""
         why = self.why_deleted(object_id)
@@ -130,7 +135,7 @@ class ObjectDeletions:
             "sweep_at": self._sweep_at(record),
             "deleted_at": None,
             "swept_at": None,
-            "bytes": sum(version.size for version in versions) if versions else found.size if found else 0,
+            "bytes": sum(version.size for version in versions) if versions else found.size if found else _held(record),
             "versions": len(versions),
             "multipart_uploads_aborted": len(self._uploads(record.key)),
         }
@@ -201,6 +206,11 @@ class ObjectDeletions:
 
     def _tombstone(self, object_id: str) -> Operation | None:
         return self._operations.get(_tombstone_id(object_id))
+
+
+def _held(record: Record) -> int:
+    """Returns the bytes of a record that lie in the ledger, and go with it."""
+    return record.size if record.state is State.INLINE else 0
 
 
 def _tombstone_id(object_id: str) -> str:

@@ -31,6 +31,7 @@ from stocktake.errors import (
     ObjectNotFound,
     RecordChanged,
     StocktakeError,
+    StorageDisabled,
     TooLarge,
     UploadIncomplete,
     UploadNotFound,
@@ -84,6 +85,7 @@ class PresignedUploads:
         max_bytes: the largest object taken.
         warn_bytes: from where on the caller is warned.
         seconds, multipart_seconds: lives of a URL (for a part too), and of a multipart upload.
+        enabled: whether storage is on; while it is off no upload is begun, and those under way are still completed.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class PresignedUploads:
         seconds: int,
         multipart_seconds: int,
         now: Callable[[], int],
+        enabled: bool = True,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -116,6 +119,7 @@ class PresignedUploads:
         self._seconds = seconds
         self._multipart_seconds = multipart_seconds
         self._now = now
+        self._enabled = enabled
 
     def begin(self, project_id: str, announced: Announced, reserved: Reserved) -> Upload:
         """Writes the intent of an upload and says how to send its bytes.
@@ -123,7 +127,13 @@ class PresignedUploads:
         Raises:
             InvalidRequest, TooLarge, UnsupportedType, InvalidKey: it cannot be taken; nothing was written.
             ProjectNotFound, ProjectClosed, QuotaExceeded, OutputExists: the project takes none.
+            StorageDisabled: nothing goes into the bucket.
         """
+        if not self._enabled:
+            raise StorageDisabled(
+                "storage is switched off (EnableStorage), so nothing goes straight to the bucket: "
+                f"send the bytes by POST /projects/{project_id}/objects"
+            )
         inspected = checks.announced(announced.content_type, self._rules)
         if inspected.content_type == "image/svg+xml" and announced.size > WHOLE_BYTES:
             raise TooLarge(f"an SVG is read whole before it is taken, so it may have {WHOLE_BYTES} bytes and this one has {announced.size}")

@@ -91,6 +91,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
+    # migration
+    Route("POST", "/migrations", _OPERATE, Owner.ALL),
+    Route("GET", "/migrations", _OPERATE, Owner.ALL),
+    Route("GET", "/migrations/{migration_id}", _OPERATE, Owner.ALL),
+    Route("POST", "/migrations/{migration_id}/start", _OPERATE, Owner.ALL),
+    Route("POST", "/migrations/{migration_id}/stop", _OPERATE, Owner.ALL),
+    Route("GET", "/migrations/{migration_id}/results", _OPERATE, Owner.ALL),
+    Route("POST", "/exports", _OPERATE, Owner.ALL),
+    Route("GET", "/exports/{export_id}", _OPERATE, Owner.ALL),
     # analytics
     Route("GET", "/analytics", _OPERATE, Owner.ALL),
     Route("GET", "/projects/{project_id}/analytics", _READ, Owner.PATH),

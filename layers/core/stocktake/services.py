@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
+    from stocktake.importing import Fetcher
     from stocktake.intents import Intents
     from stocktake.messaging import Queue, StateMachine
+    from stocktake.migration.exports import Exports
+    from stocktake.migration.steps import Migrations, Send
+    from stocktake.migration.storing import Storing
     from stocktake.object_deletion import ObjectDeletions
     from stocktake.object_events import ObjectEvents
     from stocktake.presigned import PresignedUploads
@@ -55,6 +59,18 @@ if TYPE_CHECKING:
 # an API call has 30 seconds in all, so no single call may take the default minute
 _IMPORT_SECONDS = 15
 """Of the 30 an API call has."""
+_STEP_MS = 300_000
+"""How long a step of a migration may take: the Timeout of its function."""
+_AWS = Profile(
+    conditional_put=True,
+    conditional_copy=True,
+    conditional_delete=True,
+    versioning=False,
+    md5_needed=False,
+    ordered_listing=True,
+    keeps_sha256=True,
+    keeps_parts_sha256=True,
+)
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
@@ -147,7 +163,6 @@ class Services:
     @cached_property
     def uploads(self) -> Uploads:
         """The ways in whose bytes come through a function."""
-        from stocktake.importing import Fetcher
         from stocktake.upload import Limits, Uploads
 
         settings = self.settings
@@ -157,9 +172,15 @@ class Services:
             self._intents,
             self.generations,
             identity=self._identity,
-            fetcher=Fetcher(hosts=settings.import_hosts, max_bytes=settings.max_import_bytes, seconds=_IMPORT_SECONDS),
+            fetcher=self._fetcher,
             rules=self._rules,
-            limits=Limits(settings.max_upload_bytes, settings.warn_upload_bytes, settings.batch_items, settings.batch_workers),
+            limits=Limits(
+                settings.max_upload_bytes,
+                settings.warn_upload_bytes,
+                settings.batch_items,
+                settings.batch_workers,
+                None if settings.enable_storage else settings.max_inline_bytes,
+            ),
             default_quota=_quota(settings.default_quota_objects, settings.default_quota_bytes),
             now=now_ms,
         )
@@ -184,6 +205,7 @@ class Services:
             seconds=settings.presigned_seconds,
             multipart_seconds=settings.multipart_seconds,
             now=now_ms,
+            enabled=settings.enable_storage,
         )
 
     @cached_property
@@ -234,12 +256,7 @@ class Services:
     @cached_property
     def object_events_queue(self) -> Queue:
         """Where notifications of other carriers are put. Raises ConfigurationError."""
-        from stocktake.messaging import Queue
-
-        url = self.settings.object_events_queue_url
-        if not url:
-            raise ConfigurationError("OBJECT_EVENTS_QUEUE_URL is not set: this function carries no notifications")
-        return Queue(self._client("sqs"), url)
+        return self._queue(self.settings.object_events_queue_url, "OBJECT_EVENTS_QUEUE_URL")
 
     @cached_property
     def r2_queue(self) -> R2Queue:
@@ -266,17 +283,16 @@ class Services:
     @cached_property
     def project_deletions(self) -> ProjectDeletions:
         """The project_deletion flow."""
-        from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus, Queue
+        from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus
         from stocktake.project_deletion import ProjectDeletions, Wiring
 
         settings = self.settings
         bus = Bus(self._client("events"), settings.event_bus)
-        sqs = self._client("sqs")
         wiring = Wiring(
             publish=lambda detail: bus.publish(PROJECT_DELETION_REQUESTED, detail),
-            steps=Queue(sqs, settings.deletion_queue_url).send,
-            batches=Queue(sqs, settings.deletion_batch_queue_url).send,
-            dead_letters=Queue(sqs, settings.deletion_dead_letter_queue_url).send,
+            steps=self._queue(settings.deletion_queue_url, "DELETION_QUEUE_URL").send,
+            batches=self._queue(settings.deletion_batch_queue_url, "DELETION_BATCH_QUEUE_URL").send,
+            dead_letters=self._queue(settings.deletion_dead_letter_queue_url, "DELETION_DEAD_LETTER_QUEUE_URL").send,
         )
         return ProjectDeletions(
             self.store,
@@ -332,11 +348,94 @@ class Services:
         )
 
     @cached_property
+    def migrations(self) -> Migrations:
+        """The migration flow."""
+        from stocktake.migration.imports import Importer
+        from stocktake.migration.steps import Migrations
+        from stocktake.migration_requests import COLUMNS, read_entry
+
+        settings = self.settings
+        importer = Importer(
+            self.store,
+            self.ledger,
+            self.layouts,
+            self.object_deletions,
+            self._intents,
+            self.uploads,
+            self._storing,
+            self._rules,
+            max_inline_bytes=settings.max_inline_bytes,
+            enabled=settings.enable_storage,
+            now=now_ms,
+        )
+        return Migrations(
+            self._files,
+            self.ledger,
+            self.operations,
+            importer,
+            self._storing,
+            read_entry=read_entry,
+            columns=COLUMNS,
+            send=self._send_step,
+            enabled=settings.enable_storage,
+            batch=settings.migration_batch,
+            workers=settings.batch_workers,
+            seconds=settings.presigned_seconds,
+            lease_ms=_STEP_MS,
+            now=now_ms,
+            new_id=new_id,
+        )
+
+    @cached_property
+    def exports(self) -> Exports:
+        """The way of the ledger out."""
+        from stocktake.migration.exports import Exports
+
+        return Exports(
+            self._files,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            send=self._send_step,
+            seconds=self.settings.presigned_seconds,
+            lease_ms=_STEP_MS,
+            now=now_ms,
+            new_id=new_id,
+        )
+
+    @cached_property
     def analytics(self) -> Analytics:
         """The analytics flow."""
         from stocktake.analytics import Analytics
 
         return Analytics(self.ledger, self.operations, now=now_ms)
+
+    @cached_property
+    def _storing(self) -> Storing:
+        from stocktake.migration.storing import Storing
+
+        return Storing(self.store, self.ledger, self._intents, self.object_deletions, self._fetcher, self._rules, now=now_ms)
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        from stocktake.importing import Fetcher
+
+        settings = self.settings
+        return Fetcher(hosts=settings.import_hosts, max_bytes=settings.max_import_bytes, seconds=_IMPORT_SECONDS)
+
+    @cached_property
+    def _files(self) -> S3Store:
+        """The stack's own bucket as a store: files to import, and exports. It is AWS's, so what it can do need not be tried."""
+        client = make_client(region=self._region, read_seconds=self.settings.storage_read_seconds, session=self._boto3)
+        return S3Store(self.settings.operations_bucket, client=client, profile=_AWS)
+
+    @cached_property
+    def _send_step(self) -> Send:
+        return self._queue(self.settings.migration_queue_url, "MIGRATION_QUEUE_URL").send
+
+    @property
+    def _region(self) -> str:
+        return self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION", "us-east-1")
 
     @cached_property
     def _identity(self) -> Identity:
@@ -348,7 +447,7 @@ class Services:
     def _state_machine(self) -> StateMachine:
         from stocktake.messaging import StateMachine
 
-        return StateMachine(self._client("stepfunctions"), self.settings.state_machine_arn)
+        return StateMachine(self._client("stepfunctions"), _own(self.settings.state_machine_arn, "RECONCILIATION_STATE_MACHINE_ARN"))
 
     @cached_property
     def _tables(self) -> Tables:
@@ -357,7 +456,7 @@ class Services:
             objects=settings.objects_table,
             projects=settings.projects_table,
             operations=settings.operations_table,
-            region=self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION", "us-east-1"),
+            region=self._region,
             session=self._session,
         )
 
@@ -419,6 +518,11 @@ class Services:
 
         return Aligner(self.store, self.ledger, self.layouts, self.object_deletions, self._rules, now_ms, source)
 
+    def _queue(self, url: str, setting: str) -> Queue:
+        from stocktake.messaging import Queue
+
+        return Queue(self._client("sqs"), _own(url, setting))
+
     def _client(self, service: str) -> Any:
         return self._boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]  # the name is not a literal here
 
@@ -450,6 +554,13 @@ class Services:
         except (ClientError, BotoCoreError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
             raise ConfigurationError(f"the secret of {what} cannot be read ({code}): see the function's role") from error
+
+
+def _own(value: str, setting: str) -> str:
+    """Returns a setting that only the functions have that need it. Raises ConfigurationError in every other."""
+    if not value:
+        raise ConfigurationError(f"{setting} is not set: this function is not one that needs it, or the template lost it")
+    return value
 
 
 def _quota(objects: int, size: int) -> Quota | None:

@@ -1,7 +1,7 @@
 """Serving: records, where their bytes are, and the bytes themselves.
 
-Whatever a caller asks for, the answer says what is true of the object: stored and where, announced, missing, set aside, or deleted by
-request.
+Whatever a caller asks for, the answer says what is true of the object: stored and where, kept in the ledger, at a foreign URL, announced,
+missing, set aside, or deleted by request. What lies in the ledger can only be answered with, so it is, also where a redirect was asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from stocktake import conditions
 from stocktake.conditions import Full, NotModified, Partial
 from stocktake.errors import (
     InvalidRequest,
+    ObjectExternal,
     ObjectMissing,
     ObjectNotFound,
     ObjectPending,
@@ -23,7 +24,7 @@ from stocktake.errors import (
     TooLarge,
 )
 from stocktake.ledger import Ledger
-from stocktake.model import Project, Record, State
+from stocktake.model import Project, Record, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.sealing import Sealer
 from stocktake.storage import Content, Store
@@ -120,7 +121,7 @@ class Serving:
         return f"{self._public_base_url}/{quote(record.key)}"
 
     def redirect(self, object_id: str, headers: Mapping[str, str]) -> Served:
-        """Says where the bytes are, or that the caller has them.
+        """Says where the bytes are, or that the caller has them; of an object that lies in the ledger reads the bytes, as `bytes` does.
 
         Args:
             headers: of the request, names in lower case.
@@ -130,6 +131,10 @@ class Serving:
             PreconditionFailed: If-Match or If-Unmodified-Since does not hold.
         """
         record = self._available(object_id)
+        if record.state is State.INLINE:
+            return self.bytes(object_id, headers)
+        if record.state is State.EXTERNAL:
+            return Served(record, Full(), _foreign(record))
         # a range is the bucket's to answer
         asked = {name: value for name, value in headers.items() if name not in ("range", "if-range")}
         answer = self._evaluated(asked, record)
@@ -144,6 +149,11 @@ class Serving:
             RangeNotSatisfiable, PreconditionFailed: as the request's headers say.
         """
         record = self._available(object_id)
+        inline = self._ledger.content(record) if record.state is State.INLINE else None
+        if record.state is State.INLINE and inline is None:
+            record = self._available(object_id)  # migrated at this moment
+        if record.state is State.EXTERNAL:
+            raise ObjectExternal(f"object {object_id} is external: its bytes lie at a foreign URL; follow the redirect, or migrate it")
         asked = self._evaluated(headers, record)
         if isinstance(asked, NotModified):
             return Served(record, asked)
@@ -154,6 +164,8 @@ class Serving:
                 "fetch it by its url, or ask for a range"
             )
         byte_range = (asked.first, asked.last) if isinstance(asked, Partial) else None
+        if inline is not None:
+            return Served(record, asked, content=_inline(record, inline, byte_range))
         try:
             content = self._store.get(record.key, byte_range=byte_range)
         except InvalidRequest:  # the range is inside the object that is recorded, so the bucket has another, shorter one
@@ -167,16 +179,33 @@ class Serving:
         return Served(record, asked, content=content)
 
     def _evaluated(self, headers: Mapping[str, str], record: Record) -> conditions.Serving:
-        assert record.etag is not None  # a record is STORED with it
+        assert record.etag is not None  # a record is STORED or INLINE with it
         return conditions.evaluate(headers, etag=record.etag, last_modified=record.updated_at, size=record.size)
 
     def _available(self, object_id: str) -> Record:
         record = self.record(object_id)
-        if record.state is not State.STORED:
+        if record.state not in (State.STORED, State.INLINE, State.EXTERNAL):
             self._deletions.check_not_deleted(object_id)  # its deletion may be under way, or have stopped half-way
             error, why = _UNAVAILABLE[record.state]
             raise error(f"object {object_id} is {record.state.lower()}: {why}")
         return record
+
+
+def _inline(record: Record, body: bytes, byte_range: tuple[int, int] | None) -> Content:
+    """Returns bytes that lie in the ledger, or a range of them, as the bucket would give them."""
+    stored = StoredObject(record.key, record.size, record.etag or "", record.updated_at, record.content_type, record.sha256)
+    if byte_range is None:
+        return Content(stored, body)
+    first, last = byte_range
+    return Content(stored, body[first : last + 1], f"bytes {first}-{last}/{record.size}")
+
+
+def _foreign(record: Record) -> str:
+    """Returns where the bytes of an EXTERNAL record lie. Raises ObjectExternal where that is no place to send a reader to."""
+    url = record.original_url or ""
+    if not url.startswith("https://"):
+        raise ObjectExternal(f"object {record.object_id} is external and its URL is not https: nobody is sent there; migrate it")
+    return url
 
 
 def _name(record: Record) -> str:
@@ -187,8 +216,6 @@ def _name(record: Record) -> str:
 
 _UNAVAILABLE: Mapping[State, tuple[Callable[[str], ObjectUnavailable], str]] = {
     State.PENDING: (ObjectPending, "its bytes have not been confirmed yet; try again in a minute"),
-    State.INLINE: (ObjectUnavailable, "its bytes lie in the ledger and have not been migrated into the bucket"),
-    State.EXTERNAL: (ObjectUnavailable, "its bytes lie at a foreign URL and have not been migrated into the bucket"),
     State.MISSING: (ObjectMissing, "the bucket was asked and has nothing under its key; upload it again"),
     State.QUARANTINED: (ObjectQuarantined, "it was set aside by a reconciliation; restore it from the quarantine"),
 }

@@ -57,6 +57,10 @@ class Settings:
     batch_workers: int
     import_hosts: tuple[str, ...]
     max_import_bytes: int
+    enable_storage: bool
+    max_inline_bytes: int
+    migration_batch: int
+    migration_queue_url: str
     default_quota_objects: int
     default_quota_bytes: int
     sensitive_fields: tuple[str, ...]
@@ -103,6 +107,12 @@ class _Reader:
         self.complaints.append(f"{name} must be one of auto, path, virtual")
         return "auto"
 
+    def flag(self, name: str) -> bool:
+        value = self.text(name)
+        if value not in ("", "true", "false"):
+            self.complaints.append(f"{name} must be true or false")
+        return value == "true"
+
     def number(self, name: str, least: int, most: int) -> int:
         value = self.text(name)
         if value and not (value.isascii() and value.isdigit() and least <= int(value) <= most):
@@ -141,16 +151,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         operations_bucket=reader.text("OPERATIONS_BUCKET"),
         ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
         event_bus=reader.text("EVENT_BUS"),
-        deletion_queue_url=reader.text("DELETION_QUEUE_URL"),
-        deletion_batch_queue_url=reader.text("DELETION_BATCH_QUEUE_URL"),
-        deletion_dead_letter_queue_url=reader.text("DELETION_DEAD_LETTER_QUEUE_URL"),
+        deletion_queue_url=reader.optional("DELETION_QUEUE_URL"),
+        deletion_batch_queue_url=reader.optional("DELETION_BATCH_QUEUE_URL"),
+        deletion_dead_letter_queue_url=reader.optional("DELETION_DEAD_LETTER_QUEUE_URL"),
         object_events_queue_url=reader.optional("OBJECT_EVENTS_QUEUE_URL"),
         r2_queue_api=reader.optional("R2_QUEUE_API"),
         r2_queue_account=reader.optional("R2_QUEUE_ACCOUNT"),
         r2_queue_id=reader.optional("R2_QUEUE_ID"),
         r2_queue_token_secret=reader.optional("R2_QUEUE_TOKEN_SECRET"),
         webhook_secret=reader.optional("WEBHOOK_SECRET"),
-        state_machine_arn=reader.text("RECONCILIATION_STATE_MACHINE_ARN"),
+        state_machine_arn=reader.optional("RECONCILIATION_STATE_MACHINE_ARN"),
         max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
         max_object_bytes=reader.number("MAX_OBJECT_BYTES", 1, MAX_OBJECT_BYTES),
         warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, MAX_OBJECT_BYTES),
@@ -161,6 +171,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         batch_workers=reader.number("BATCH_WORKERS", 1, 20),
         import_hosts=reader.words("IMPORT_HOSTS"),
         max_import_bytes=reader.number("MAX_IMPORT_BYTES", 1, 200_000_000),
+        enable_storage=reader.flag("ENABLE_STORAGE"),
+        max_inline_bytes=reader.number("MAX_INLINE_BYTES", 1, 350_000),
+        migration_batch=reader.number("MIGRATION_BATCH", 1, 100),
+        migration_queue_url=reader.optional("MIGRATION_QUEUE_URL"),
         default_quota_objects=reader.number("DEFAULT_QUOTA_OBJECTS", 0, 1_000_000_000_000),
         default_quota_bytes=reader.number("DEFAULT_QUOTA_BYTES", 0, 1_000_000_000_000_000_000),
         sensitive_fields=reader.words("SENSITIVE_FIELDS"),

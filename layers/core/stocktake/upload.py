@@ -43,12 +43,16 @@ DIRECT_LIFE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes one body may carry, and from where on the caller is warned; items of a batch, and how many of them at once."""
+    """Bytes one body may carry, and from where on the caller is warned; items of a batch, and how many of them at once.
+
+    `inline_bytes` is None while storage is on; while it is off, the most bytes of an object, which is kept in the ledger.
+    """
 
     max_bytes: int = 4_500_000
     warn_bytes: int = 10_000_000
     batch_items: int = 20
     batch_workers: int = 5
+    inline_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ class Uploads:
         check_project_id(project_id)
         if len(json.dumps(metadata)) > MAX_METADATA:
             raise TooLarge(f"the metadata of a project may have {MAX_METADATA} characters as JSON: keep what is longer elsewhere")
-        self._identity.ensure()
+        if self._limits.inline_bytes is None:
+            self._identity.ensure()
         return self._ledger.create_project(project_id, metadata, self._now(), quota=quota or self._default_quota)
 
     def set_quota(self, project_id: str, quota: Quota) -> Project:
@@ -172,7 +177,7 @@ class Uploads:
         if reserved.is_retry:
             with contextlib.suppress(ObjectNotFound):
                 stored = self._ledger.by_object_id(reserved.object_id)
-                if stored.state is State.STORED:
+                if stored.state in (State.STORED, State.INLINE):
                     return self._uploaded(stored)  # by the attempt before this one; the URL may be dead by now, or give something else
         fetched = self._fetcher.fetch(url)
         new = NewObject(fetched.body, fetched.content_type, details)
@@ -181,6 +186,12 @@ class Uploads:
     def _put(
         self, project_id: str, new: NewObject, reserved: Reserved, *, max_bytes: int, source: str, original_url: str | None = None
     ) -> Uploaded:
+        inline_bytes = self._limits.inline_bytes
+        if inline_bytes is not None and len(new.body) > inline_bytes:
+            raise TooLarge(
+                f"the object has {len(new.body)} bytes and {inline_bytes} are the most while storage is switched off (MaxInlineBytes): "
+                "send a smaller one, or switch EnableStorage on"
+            )
         inspected = checks.inspect(new.body, new.declared_type, max_bytes=max_bytes, rules=self._rules)
         sha256 = hashlib.sha256(new.body).hexdigest()
         reserved = self._generations.reserve(project_id, new.details, reserved, inspected.extension, fingerprint=sha256)
@@ -195,8 +206,10 @@ class Uploads:
             lives_ms=DIRECT_LIFE_MS,
             original_url=original_url,
         )
-        if intent.state is State.STORED:
+        if intent.state is not State.PENDING:
             return self._uploaded(intent)  # by the attempt before this one
+        if inline_bytes is not None:
+            return self._uploaded(self._intents.keep_inline(intent, new.body))
         return self._uploaded(self._intents.commit(intent, self._store_bytes(intent, new.body)))
 
     def _uploaded(self, record: Record) -> Uploaded:

@@ -154,7 +154,8 @@ def _private(cache_control: str | None) -> str:
 def content_headers(served: Served) -> dict[str, str]:
     """Returns the headers bytes are served with: never sniffed, never run, shown in place only where a browser can do no harm with it."""
     found = served.record
-    assert found.etag is not None  # only what is STORED is served
+    if found.etag is None:  # EXTERNAL: what lies there is not known
+        return {}
     headers = headers_of(served.asked, etag=found.etag, last_modified=found.updated_at, size=found.size)
     headers["Cache-Control"] = _private(found.cache_control)
     if served.content is not None:

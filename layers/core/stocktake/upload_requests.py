@@ -83,7 +83,9 @@ class OptionsHeader(_Options):
     """The `Stocktake-Options` header of a raw upload."""
 
 
-class _ObjectBody(_Options):
+class ObjectBody(_Options):
+    """What any JSON body says of an object beside its bytes."""
+
     file_name: str | None = Field(
         default=None, description="What a download is called, up to 255 characters; never part of a key.", examples=["sunset at sea.png"]
     )
@@ -99,7 +101,7 @@ class _ObjectBody(_Options):
         return details_of(self, self.file_name, self.cache_control, self.metadata)
 
 
-class Base64ObjectBody(_ObjectBody):
+class Base64ObjectBody(ObjectBody):
     """POST /projects/{project_id}/objects with `content-type: application/json`, and each item of a batch."""
 
     content_base64: str = Field(description="The bytes, as standard base64.", examples=[_A_GIF])
@@ -129,13 +131,13 @@ class BatchBody(Body):
         return [_item(item) for item in self.objects]
 
 
-class ImportBody(_ObjectBody):
+class ImportBody(ObjectBody):
     """POST /projects/{project_id}/imports."""
 
     url: str = Field(description="A public https address of a host that ImportHosts names.", examples=["https://images.example.com/a.png"])
 
 
-class NewUploadBody(_ObjectBody):
+class NewUploadBody(ObjectBody):
     """POST /projects/{project_id}/uploads: `sha256` for one PUT, or `part_bytes` for parts."""
 
     content_type: str = Field(description="The type the bytes will have.", examples=["image/png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -68,17 +69,21 @@ class CountsFollowRecords(RuleBasedStateMachine):
     def write(self, key: str, state: State, size: int, epoch: int, gated: bool) -> None:
         project = key.split("/")[0]
         before = self.records.get(key)
+        becomes_inline = state is State.INLINE and (before is None or before.state is not State.INLINE)
+        if state is State.INLINE:
+            size = size % 100 if before is None or becomes_inline else before.size
         after = replace(before or a_record(key, project_id=project), state=state, size=size, epoch=epoch)
+        content = bytes(size) if becomes_inline else None
         if project not in self.projects:
             with pytest.raises(ProjectNotFound):
-                self.ledger.move(before, after, gated=gated)
+                self.ledger.move(before, after, gated=gated, content=content)
         elif gated and not self._takes(after):
             with pytest.raises(ProjectClosed):
-                self.ledger.move(before, after, gated=gated)
+                self.ledger.move(before, after, gated=gated, content=content)
         else:
             if before is not None:
                 self.stale.append(before)
-            moved = self.ledger.move(before, after, gated=gated)
+            moved = self.ledger.move(before, after, gated=gated, content=content)
             self.records[key] = moved
 
     @rule(key=_KEYS)
@@ -135,6 +140,16 @@ class CountsFollowRecords(RuleBasedStateMachine):
             assert all(tally.bytes == 0 for tally in self.ledger.counts(project).values() if not tally.objects)
             assert set(nonzero(self.ledger.counts(project))) == set(expected[project])
         assert [found.key for found in self.ledger.entries()] == sorted(self.records)
+
+    @invariant()
+    def bytes_are_there_for_every_inline_record_and_for_no_other(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        tables = self.deployment.tables
+        rows = tables.client.scan(TableName=tables.objects.Meta.table_name)["Items"]
+        held: dict[str, Any] = {row["key"]["S"]: row["content"]["B"] for row in rows if row["shard"]["S"].startswith("inline#")}
+        inline = {key: b64encode(bytes(record.size)).decode() for key, record in self.records.items() if record.state is State.INLINE}
+        assert held == inline
 
 
 def test_count_rows_equal_the_sum_over_the_records_after_any_history(deploy: Callable[..., Any]) -> None:

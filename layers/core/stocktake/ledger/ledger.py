@@ -3,6 +3,9 @@
 A commit is one transaction of two items: the record's row, compared and set by its version, and the count row of the record's own
 shard, which carries a copy of the project's state and epoch. So the counts cannot drift from the records, a closed project takes
 nothing, and no single item is written by every commit: N count rows share the load (DynamoDB cancels transactions that meet on one item).
+
+The bytes of an INLINE record are a third item of the transaction that makes the record INLINE, and of the one that ends that: a record has
+them while it is INLINE, and no bytes are there without such a record.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from stocktake.errors import (
     ProjectExists,
     ProjectNotFound,
     RecordChanged,
+    TooLarge,
 )
 from stocktake.layouts import MAX_KEY_BYTES, project_stem
 from stocktake.ledger.failures import Sleep, back_off, code_of, ledger_errors
@@ -39,6 +43,8 @@ from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
 from stocktake.ledger.rows import (
     COUNTS_PREFIX,
     ENTRY_ATTRIBUTES,
+    INLINE_PREFIX,
+    MAX_INLINE_BYTES,
     PROJECT_ENTRY_ATTRIBUTES,
     PROJECT_PART,
     ObjectRow,
@@ -64,7 +70,7 @@ MAX_SHARDS = 64
 """N count rows and the project's own must fit into one transaction of 100, and N queries into one merge."""
 
 _ROWS_PER_REMOVAL = 98
-"""With the count row under the 100 actions of a transaction."""
+"""Of records and their inline bytes: with the second row of the last one and the count row they are the 100 actions of a transaction."""
 
 _KEYS_PER_READ = 100
 """What one BatchGetItem takes."""
@@ -146,27 +152,44 @@ class Ledger:
         """
         if object_id:
             for wait in (*_INDEX_WAITS, None):
-                for raw in self._query(
-                    "find an object id", "by_object_id", "object_id", object_id, projection("key", "object_id"), consistent=False
-                ):
-                    record = self.record(raw["key"]["S"])
-                    if record is not None and record.object_id == object_id:
-                        return record
+                record = self.find_object(object_id)
+                if record is not None:
+                    return record
                 if wait is not None:
                     self._sleep(wait)
         raise ObjectNotFound.of(object_id)
 
+    def find_object(self, object_id: str) -> Record | None:
+        """Reads a record by its object id as far as the index knows it at this moment; None where it does not."""
+        names = projection("key", "object_id")
+        for raw in self._query("find an object id", "by_object_id", "object_id", object_id, names, consistent=False):
+            record = self.record(raw["key"]["S"])
+            if record is not None and record.object_id == object_id:
+                return record
+        return None
+
+    def content(self, record: Record) -> bytes | None:
+        """Reads the bytes of an INLINE record, consistently; None when it is INLINE no more, or gone."""
+        row = self._tables.inline(INLINE_PREFIX + self._shard(record.key), record.key)
+        with ledger_errors(f"read the bytes of {record.key[:120]!r}"):
+            try:
+                row.refresh(consistent_read=True)
+            except self._tables.inline.DoesNotExist:
+                return None
+        return row.content
+
     @overload
-    def move(self, before: Record | None, after: Record, *, gated: bool) -> Record: ...
+    def move(self, before: Record | None, after: Record, *, gated: bool, content: bytes | None = None) -> Record: ...
     @overload
     def move(self, before: Record | None, after: None, *, gated: bool) -> None: ...
-    def move(self, before: Record | None, after: Record | None, *, gated: bool) -> Record | None:
+    def move(self, before: Record | None, after: Record | None, *, gated: bool, content: bytes | None = None) -> Record | None:
         """Takes a record from one state to the next, with its counts, in one transaction. Every change of a record is this.
 
         Args:
             before: the record as it was read; None when the key must have no record yet.
             after: the record as it shall be (its version is set here); None when the row shall go.
             gated: only if the project is active and of the record's epoch.
+            content: the bytes of a record that becomes INLINE; at most MAX_INLINE_BYTES.
 
         Returns:
             The record as written, or None when the row is gone. After a lost reply, a removal counts as ours once the row is gone.
@@ -176,6 +199,7 @@ class Ledger:
             ProjectClosed: `gated`, and the project is being deleted, is deleted or has another epoch; nothing was written.
             ProjectNotFound: no such project was ever created; nothing was written.
             InvalidRequest: the record cannot be kept: its metadata is not JSON, it is too large, or its key is not one.
+            TooLarge: `content` is over MAX_INLINE_BYTES.
         """
         subject = after if after is not None else before
         if subject is None:
@@ -185,6 +209,12 @@ class Ledger:
             raise ValueError(f"a move keeps key and project: {before.key!r} of {before.project_id!r} became {subject!r}")
         if not stem or not subject.object_id:
             raise InvalidRequest(f"the record of {subject.key!r} needs a project and an object id")
+        was_inline = before is not None and before.state is State.INLINE
+        is_inline = after is not None and after.state is State.INLINE
+        if (content is not None) != (is_inline and not was_inline) or (content is not None and len(content) != subject.size):
+            raise ValueError(f"bytes come with a record when it becomes INLINE, all {subject.size} of them, and at no other time")
+        if content is not None and len(content) > MAX_INLINE_BYTES:
+            raise TooLarge(f"{len(content)} bytes of {subject.key!r} are over the {MAX_INLINE_BYTES} that the ledger can hold")
         shard = self._shard(subject.key)
         objects = self._tables.objects
         write_id = new_write_id()
@@ -204,6 +234,9 @@ class Ledger:
         additions = _additions(_deltas(before, after))
         gate = self._gate(subject.epoch if gated else None)
 
+        inline = self._tables.inline(INLINE_PREFIX + shard, subject.key, content=content)
+        loses_bytes = was_inline and not is_inline
+
         def fill(transaction: TransactWrite) -> None:
             if additions:
                 transaction.update(counts, actions=list(additions), condition=gate)
@@ -213,6 +246,10 @@ class Ledger:
                 transaction.delete(row, condition=condition)
             else:
                 transaction.save(row, condition=condition)
+            if loses_bytes:
+                transaction.delete(inline)
+            elif content is not None:
+                transaction.save(inline)
 
         def landed() -> bool:
             stored = self._object_row(subject.key)
@@ -220,7 +257,7 @@ class Ledger:
 
         failed = commit(self._tables.connection, fill, landed=landed, what=f"write the record of {subject.key!r}", sleep=self._sleep)
         # PynamoDB sends checks first and updates last
-        gate_position = 1 if additions else 0
+        gate_position = (2 if loses_bytes or content is not None else 1) if additions else 0
         if failed and (additions or gated) and gate_position in failed:
             raise self._closed(subject.project_id, subject.epoch, gated=gated)
         if failed:
@@ -228,7 +265,7 @@ class Ledger:
         return written
 
     def remove_many(self, entries: Iterable[LedgerEntry | Record]) -> RemovedSummary:
-        """Removes records, with their counts, up to 98 to a transaction; each only if it is still the one that was seen.
+        """Removes records with counts and bytes, up to 98 rows to a transaction; each only if it is still the one that was seen.
 
         Calling it again with the same entries is safe and exact: what is gone is counted as already gone and taken off the counts
         once. Memory stays bounded whatever comes in.
@@ -242,7 +279,7 @@ class Ledger:
             place = (project_stem(entry.project_id), self._shard(entry.key))
             group = groups.setdefault(place, {})
             group[entry.key] = entry
-            if len(group) == _ROWS_PER_REMOVAL:
+            if sum(1 + (seen.state is State.INLINE) for seen in group.values()) >= _ROWS_PER_REMOVAL:
                 summary += self._remove(*place, list(groups.pop(place).values()))
             elif len(groups) > MAX_SHARDS:
                 oldest = next(iter(groups))
@@ -602,11 +639,14 @@ class Ledger:
 
     def _try_to_remove(self, stem: str, shard: str, entries: Sequence[LedgerEntry | Record]) -> bool:
         additions = _additions(_sum_of_deltas((entry, None) for entry in entries))
+        inline = [entry.key for entry in entries if entry.state is State.INLINE]
         counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
 
         def fill(transaction: TransactWrite) -> None:
             for entry in entries:
                 transaction.delete(self._tables.objects(shard, entry.key), condition=self._is_as_seen(entry))
+            for key in inline:
+                transaction.delete(self._tables.inline(INLINE_PREFIX + shard, key))
             transaction.update(counts, actions=list(additions), condition=self._gate(None))
 
         def landed() -> bool:
@@ -614,7 +654,7 @@ class Ledger:
 
         what = f"remove {len(entries)} records of project {stem!r}"
         failed = commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep)
-        if len(entries) in failed:
+        if len(entries) + len(inline) in failed:
             raise self._closed(stem, 0, gated=False)
         return not failed
 

@@ -11,8 +11,9 @@ import binascii
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 from pynamodb.exceptions import UpdateError
@@ -28,6 +29,9 @@ from stocktake.ledger.transactions import ATTEMPTS, commit, new_write_id
 
 MAX_DOCUMENT_BYTES = 350_000
 """Under DynamoDB's 400 KB an item, with room for the counters."""
+
+_KEYS_PER_READ = 100
+"""What one BatchGetItem takes."""
 
 _MAIN = "!"
 """How part "" is stored: a sort key cannot be empty, and every name a part may have sorts after this."""
@@ -115,6 +119,25 @@ class Operations:
                 TableName=self._name, Key={"operation_id": {"S": operation_id}, "part": {"S": _stored(part)}}, ConsistentRead=True
             ).get("Item")
         return None if raw is None else _operation(raw)
+
+    def known(self, operation_ids: Sequence[str]) -> set[str]:
+        """Says, consistently, which of these operations there are."""
+        found: set[str] = set()
+        for some in batched(dict.fromkeys(operation_ids), _KEYS_PER_READ, strict=False):
+            wanted: list[Any] = [{"operation_id": {"S": operation_id}, "part": {"S": _MAIN}} for operation_id in some]
+            for attempt in range(ATTEMPTS):
+                if attempt:
+                    back_off(attempt, self._sleep)
+                request: Any = {"Keys": wanted, "ConsistentRead": True, "ProjectionExpression": "operation_id"}
+                with ledger_errors(f"read {len(wanted)} operations"):
+                    reply: dict[str, Any] = {**self._tables.client.batch_get_item(RequestItems={self._name: request})}
+                found.update(raw["operation_id"]["S"] for raw in reply.get("Responses", {}).get(self._name, []))
+                wanted = list(reply.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", []))
+                if not wanted:
+                    break
+            else:
+                raise LedgerError(f"the ledger was too busy to read {len(wanted)} operations: try again in a moment")
+        return found
 
     def update(
         self,

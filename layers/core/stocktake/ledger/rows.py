@@ -2,6 +2,7 @@
 
 ```
 objects     shard, key                     one row per record; `shard` is a stable hash of the key
+            "inline#<shard>", key          the bytes of an INLINE record; no scan and no index meets them
 projects    project, "project"             state and epoch, the project's own row
             project, "counts#<shard>"      objects and bytes per state, with copies of state and epoch
 operations  operation_id, "!"              the operation itself: deletion, reconciliation, quarantine entry
@@ -17,7 +18,9 @@ from __future__ import annotations
 
 import json
 import types
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +29,7 @@ from botocore.parsers import JSONParser, ResponseParserFactory
 from botocore.serialize import JSONSerializer
 from pynamodb.attributes import Attribute, UnicodeAttribute
 from pynamodb.connection import Connection
-from pynamodb.constants import NUMBER
+from pynamodb.constants import BINARY, NUMBER
 from pynamodb.models import Model
 
 from stocktake.errors import InvalidRequest, TooLarge
@@ -43,6 +46,10 @@ MAX_RETRY_ATTEMPTS = 2
 MAX_ROW_BYTES = 380_000
 """Under DynamoDB's 400 KB an item, with room for the copies in the indexes' keys and for rounding."""
 
+MAX_INLINE_BYTES = 350_000
+"""Bytes of an INLINE record, which have an item of 400 KB to themselves and their key."""
+
+INLINE_PREFIX = "inline#"
 PROJECT_PART = "project"
 COUNTS_PREFIX = "counts#"
 
@@ -60,6 +67,18 @@ class Integer(Attribute[int]):
 
     def deserialize(self, value: Any) -> int:
         return int(value)
+
+
+class Bytes(Attribute[bytes]):
+    """Bytes as base64, as DynamoDB's JSON has them: our serializer sends what it is given."""
+
+    attr_type = BINARY
+
+    def serialize(self, value: Any) -> str:
+        return b2a_base64(value, newline=False).decode()
+
+    def deserialize(self, value: Any) -> bytes:
+        return a2b_base64(value)
 
 
 class ObjectRow(Model):
@@ -92,6 +111,14 @@ class ObjectRow(Model):
     width = Integer(null=True)
     height = Integer(null=True)
     write_id = UnicodeAttribute()
+
+
+class InlineRow(Model):
+    """The bytes of an INLINE record, beside its row: a scan of records pays by their size, and so does every change of one."""
+
+    shard = UnicodeAttribute(hash_key=True)
+    key = UnicodeAttribute(range_key=True)
+    content = Bytes()
 
 
 class ProjectRow(Model):
@@ -135,6 +162,7 @@ class Tables:
     """The models of one deployment, and the connection they share."""
 
     objects: type[ObjectRow]
+    inline: type[InlineRow]
     projects: type[ProjectRow]
     operations: type[OperationRow]
     connection: Connection
@@ -172,6 +200,7 @@ def tables(
     _make_client(connection)
     return Tables(
         objects=_bound(ObjectRow, objects, connection),
+        inline=_bound(InlineRow, objects, connection),
         projects=_bound(ProjectRow, projects, connection),
         operations=_bound(OperationRow, operations, connection),
         connection=connection,
@@ -228,7 +257,8 @@ def _bound[Row: Model](row: type[Row], table_name: str, connection: Connection) 
     members = {"Meta": meta, "__module__": row.__module__, "__doc__": row.__doc__}
     bound = cast(type[Row], types.new_class(row.__name__, (row,), exec_body=lambda namespace: namespace.update(members)))
     table = bound._get_connection()  # PynamoDB offers no public way to hand a model its connection
-    connection.add_meta_table(table.get_meta_table())
+    with suppress(ValueError):  # known already: bytes lie in the table of their records, under the same keys
+        connection.add_meta_table(table.get_meta_table())
     table.connection = connection
     return bound
 

@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from stocktake import __version__, errors
 from stocktake.errors import StocktakeError
-from stocktake.openapi import analytics, object_events, project_deletion, reconciliation, upload
+from stocktake.openapi import analytics, migration, object_events, project_deletion, reconciliation, upload
 from stocktake.openapi.operation import Answer, Header, Operation
 from stocktake.openapi.problem import Problem, by_status, every_error, example_of, schema_of
 from stocktake.problems import PROBLEM_JSON
@@ -26,6 +26,7 @@ OPERATIONS = (
     *object_events.OPERATIONS,
     *project_deletion.OPERATIONS,
     *reconciliation.OPERATIONS,
+    *migration.OPERATIONS,
     *analytics.OPERATIONS,
 )
 
@@ -34,6 +35,7 @@ _TAGS = {
     "object_events": "What happened in the bucket, told by those who saw it.",
     "project_deletion": "Deleting a project, with a receipt that proves it.",
     "reconciliation": "Bucket and ledger compared; findings, repair, quarantine.",
+    "migration": "Records that exist already, brought in and moved into the bucket; and the ledger, written into files.",
     "analytics": "Counts, drift, and documents about the API itself.",
 }
 
@@ -80,6 +82,8 @@ _PATH: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "generation_id": ("A generation job.", _ID, "01KAHGENERAT10N00000000000"),
     "deletion_id": ("The deletion of a project.", _ID, project_deletion.DELETION_ID),
     "run_id": ("A reconciliation.", _ID, reconciliation.RUN_ID),
+    "migration_id": ("A migration.", _ID, migration.MIGRATION_ID),
+    "export_id": ("An export.", _ID, migration.EXPORT_ID),
     "entry_id": ("A quarantine entry.", _ID, f"{reconciliation.RUN_ID}-0123456789abcdef01234567"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -362,7 +363,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Announce an upload",
         "upload",
         {201: Answer("How to send its bytes.", Upload)},
-        (*_OF_OBJECTS, *OF_THE_BUCKET, errors.RecordChanged, errors.Conflict, errors.UploadNotFound),
+        (*_OF_OBJECTS, *OF_THE_BUCKET, errors.RecordChanged, errors.Conflict, errors.UploadNotFound, errors.StorageDisabled),
         "With sha256 one PUT straight to the bucket; with part_bytes in parts, each signed by itself.",
         body=NewUploadBody,
         once=True,
@@ -473,7 +474,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {
             200: Answer("The bytes, with as=bytes.", media_type="*/*", headers=(*_ENTITY, *_SAFELY)),
             206: Answer("The range of them that was asked for.", media_type="*/*", headers=(*_ENTITY, *_SAFELY, _CONTENT_RANGE)),
-            302: Answer("Where they are.", headers=(*_ENTITY, _LOCATION)),
+            302: Answer("Where they are.", headers=(*(replace(header, required=False) for header in _ENTITY), _LOCATION)),
             304: Answer("The caller has them.", headers=_ENTITY),
         },
         (
@@ -482,6 +483,7 @@ OPERATIONS: tuple[Operation, ...] = (
             errors.ObjectPending,
             errors.ObjectMissing,
             errors.ObjectQuarantined,
+            errors.ObjectExternal,
             errors.TooLarge,
             errors.RangeNotSatisfiable,
             errors.PreconditionFailed,

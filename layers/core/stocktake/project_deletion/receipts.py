@@ -9,7 +9,7 @@ from typing import Any
 
 from stocktake.discovery import Discovered, Discovery, Suspect
 from stocktake.ledger import Operation, Operations
-from stocktake.model import KeyFailure
+from stocktake.model import KeyFailure, Tally
 from stocktake.project_deletion.batches import WITHOUT_OBJECT
 
 REMAINING_SHOWN = 1000
@@ -91,14 +91,23 @@ class Totals:
 
 
 def _removed(operations: Operations, deletion_id: str) -> dict[str, Any]:
-    totals, records, versions, batches = Totals(), 0, 0, 0
+    totals, records, versions, batches, inline = Totals(), 0, 0, 0, Tally()
     for row in operations.all_parts(deletion_id, "result#"):
         totals.merge(row.document)
         records += row.document["records"]
         versions += row.document["versions"]
+        inline += Tally(*row.document.get("inline", (0, 0)))  # absent from a deletion of before bytes could lie in the ledger
         batches += 1
     uploads = sum(1 for _ in operations.all_parts(deletion_id, "upload#"))
-    return {**totals.document(), "records": records, "versions": versions, "multipart_uploads_aborted": uploads, "batches": batches}
+    in_ledger = {"objects": inline.objects, "bytes": inline.bytes}
+    return {
+        **totals.document(),
+        "records": records,
+        "inline": in_ledger,
+        "versions": versions,
+        "multipart_uploads_aborted": uploads,
+        "batches": batches,
+    }
 
 
 def _failures(operations: Operations, deletion_id: str, round_number: int) -> Iterator[dict[str, str]]:

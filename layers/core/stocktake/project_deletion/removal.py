@@ -48,11 +48,13 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
         is_intent = item.entry.state is State.PENDING
         if item.source in ("ledger", "record") and (is_intent or item.entry.updated_at >= written_since):
             unsettled.append([item.key, is_intent])
+    inline = [entry.size for entry in entries if entry.state is State.INLINE]
     _remove_records(ledger, entries)
     return {
         **totals.document(),
         "versions": versions_removed,
         "records": len(entries),
+        "inline": [len(inline), sum(inline)],
         "failures": [failure_line(failure) for failure in failures],
         "unsettled": unsettled,
     }
