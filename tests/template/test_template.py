@@ -65,6 +65,9 @@ PUBLIC_PATHS = {
     "ProjectDeletionApiFunction": {
         "DELETE /projects/{project_id}",
         "GET /deletions/{deletion_id}",
+        "GET /deletions/{deletion_id}/receipt",
+        "GET /deletions/{deletion_id}/remaining",
+        "GET /diagnostics/projects/{project_id}/discovery",
         "POST /deletions/{deletion_id}/verify",
     },
     "ReconciliationApiFunction": {

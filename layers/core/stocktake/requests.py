@@ -32,6 +32,7 @@ class DeletionBody(Body):
     """DELETE /projects/{project_id}, all optional."""
 
     reason: str | None = Field(default=None, max_length=1000)
+    mode: Literal["both", "ledger", "listing", "sequential"] | None = None
 
 
 class NoBody(Body):
@@ -52,6 +53,19 @@ class DeletionQuery(Query):
     """DELETE /projects/{project_id}: a mistyped dry run must never delete."""
 
     dry_run: Literal["true", "false"] = "false"
+    cursor: str | None = None
+
+
+class ReceiptQuery(Query):
+    """GET /deletions/{deletion_id}/receipt."""
+
+    shape: Literal["json", "html"] = Field(default="json", alias="as")
+
+
+class PageQuery(Query):
+    """A list whose pages are as long as they are."""
+
+    cursor: str | None = None
 
 
 class ListQuery(Query):
