@@ -649,8 +649,11 @@ class TestParameters:
     def test_an_upload_fits_a_synchronous_payload_as_base64(self) -> None:
         assert PARAMETERS["MaxUploadBytes"]["MaxValue"] * 4 / 3 < 6 * 1024 * 1024 - 64 * 1024  # the envelope's headers
 
-    def test_the_final_sweep_comes_after_the_last_presigned_url_by_default(self) -> None:
-        assert PARAMETERS["FinalSweepDelaySeconds"]["Default"] > PARAMETERS["PresignedSeconds"]["Default"]
+    def test_only_the_local_stack_says_that_its_final_sweep_comes_before_the_last_url_has_ended(self) -> None:
+        assert PARAMETERS["EarlySweepSeconds"]["Default"] == 0
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        deploys = {name: row["deploy"]["parameters"].get("parameter_overrides", []) for name, row in config.items() if name != "version"}
+        assert [name for name, pairs in deploys.items() if "EarlySweepSeconds" in str(pairs)] == ["local"]
 
     def test_every_parameter_is_shown_in_one_group(self) -> None:
         groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]

@@ -62,7 +62,8 @@ ENVIRONMENT = {
     "DEFAULT_CACHE_CONTROL": "public, max-age=31536000",
     "PRESIGNED_SECONDS": "900",
     "GRACE_SECONDS": "86400",
-    "FINAL_SWEEP_DELAY_SECONDS": "960",
+    "LONGEST_PUT_SECONDS": "2700",
+    "EARLY_SWEEP_SECONDS": "0",
     "QUARANTINE_DAYS": "30",
     "BREAKER_MAX_ACTIONS": "1000",
     "BREAKER_MAX_PERCENT": "5",
@@ -87,6 +88,13 @@ def test_what_is_no_id_has_no_time(text: str) -> None:
 def test_settings_are_read_as_the_template_sets_them() -> None:
     settings = read_settings(ENVIRONMENT)
     assert (settings.storage_bucket, settings.ledger_shards, settings.grace_seconds) == ("data", 16, 86_400)
+
+
+def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_and_is_early_only_where_that_is_said() -> None:
+    assert read_settings(ENVIRONMENT).sweep_delay_seconds == 900 + 2700
+    longer = {"PRESIGNED_SECONDS": "604800", "LONGEST_PUT_SECONDS": "86400"}
+    assert read_settings({**ENVIRONMENT, **longer}).sweep_delay_seconds == 604_800 + 86_400
+    assert read_settings({**ENVIRONMENT, "EARLY_SWEEP_SECONDS": "10"}).sweep_delay_seconds == 10
 
 
 @pytest.mark.parametrize(

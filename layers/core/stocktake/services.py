@@ -183,7 +183,7 @@ class Services:
         """Deletions of single objects."""
         from stocktake.object_deletion import ObjectDeletions
 
-        delay_ms = self.settings.final_sweep_delay_seconds * 1000
+        delay_ms = self.settings.sweep_delay_seconds * 1000
         return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=delay_ms, now=now_ms)
 
     @cached_property
@@ -221,7 +221,7 @@ class Services:
             self.operations,
             self.layouts,
             wiring,
-            sweep_delay_ms=settings.final_sweep_delay_seconds * 1000,
+            sweep_delay_ms=settings.sweep_delay_seconds * 1000,
             now=now_ms,
             new_id=new_id,
         )

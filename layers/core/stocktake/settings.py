@@ -54,10 +54,19 @@ class Settings:
     presigned_seconds: int
     multipart_seconds: int
     grace_seconds: int
-    final_sweep_delay_seconds: int
+    longest_put_seconds: int
+    early_sweep_seconds: int
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
+
+    @property
+    def sweep_delay_seconds(self) -> int:
+        """From a deletion to its final sweep: the life of a URL given out before, and the longest PUT begun in its last second.
+
+        Parts need no wait of their own: the sweep aborts every open upload, and nothing but this API completes one.
+        """
+        return self.early_sweep_seconds or self.presigned_seconds + self.longest_put_seconds
 
 
 @dataclass(slots=True)
@@ -138,7 +147,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
         multipart_seconds=reader.number("MULTIPART_SECONDS", 60, 604_800),
         grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
-        final_sweep_delay_seconds=reader.number("FINAL_SWEEP_DELAY_SECONDS", 10, 691_200),
+        longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
+        early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
         breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
         breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),

@@ -45,7 +45,7 @@ class ProjectDeletions:
     """The project_deletion flow.
 
     Args:
-        sweep_delay_ms: from the closing of the gate to the final sweep: the longest life of a presigned URL or a running upload.
+        sweep_delay_ms: from the closing of the gate to the final sweep: the life of a presigned URL and the longest PUT begun as it ends.
     """
 
     def __init__(
