@@ -271,7 +271,12 @@ class TestFunctions:
 
     def test_the_environment_holds_no_secret(self) -> None:
         names = [name for name in GLOBALS["Environment"]["Variables"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
-        assert names == ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]  # the ARNs, by which they are asked for
+        assert names == [
+            "STORAGE_CREDENTIALS_SECRET",
+            "CDN_SECRET",
+            "SEALING_SECRET",
+            "SEALING_KMS_KEY",
+        ]  # the ARNs, by which they are asked for
 
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
@@ -286,6 +291,8 @@ class TestFunctions:
             "StorageCredentialsSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "SealingKeysSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "SealingKmsKeyArn": "",  # one of the two
+            "CdnZoneId": "c" * 32,
+            "CdnTokenSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "PublicBaseUrl": "https://" + "m" * 80,
             "DefaultCacheControl": "c" * 200,
             "AllowedTypes": "image/xxxxxxx," * 14,
@@ -412,6 +419,12 @@ class TestPolicies:
             assert (set(listed(statement["Action"])), statement["Resource"]) == (actions, {"Ref": parameter})
             assert otherwise == {"Ref": "AWS::NoValue"}
             assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+
+    def test_only_what_deletes_projects_reads_the_token_of_the_cdn(self) -> None:
+        reading = {name for name in ROLES if "CdnTokenSecretArn" in json.dumps(of(name))}
+        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole"}
+        asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["CdnIsWhole"]["Assertions"]) if is_ref(node)}
+        assert asked == {"CdnTokenSecretArn", "PublicBaseUrl"}
 
     @pytest.mark.parametrize("role", ["UploadRole", "UploadTidyRole"])
     def test_uploads_reach_their_tables_their_bucket_and_nothing_else(self, role: str) -> None:
@@ -625,7 +638,13 @@ class TestParameters:
 
     def test_credentials_come_by_reference_alone(self) -> None:
         secret = [name for name in PARAMETERS if re.search("Key|Secret|Password|Token|Credential", name)]
-        assert secret == ["StorageCredentialsSecretArn", "StorageKmsKeyArn", "SealingKeysSecretArn", "SealingKmsKeyArn"]
+        assert secret == [
+            "StorageCredentialsSecretArn",
+            "StorageKmsKeyArn",
+            "CdnTokenSecretArn",
+            "SealingKeysSecretArn",
+            "SealingKmsKeyArn",
+        ]
         pattern = PARAMETERS["StorageCredentialsSecretArn"]["AllowedPattern"]
         assert re.search(pattern, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:store/r2-AbC123")
         assert not re.search(pattern, "AKIAIOSFODNN7EXAMPLE")

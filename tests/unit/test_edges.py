@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "STORAGE_READ_SECONDS": "6",
     "OPERATIONS_BUCKET": "reports",
     "PUBLIC_BASE_URL": "",
+    "CDN_ZONE_ID": "",
+    "CDN_SECRET": "",
     "OBJECTS_TABLE": "objects",
     "PROJECTS_TABLE": "projects",
     "OPERATIONS_TABLE": "operations",
@@ -106,6 +108,8 @@ def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_an
         ({"GRACE_SECONDS": "a day"}, "GRACE_SECONDS must be a whole number"),
         ({"STORAGE_ENDPOINT": "r2.example", "STORAGE_CREDENTIALS_SECRET": "arn"}, "STORAGE_ENDPOINT must begin with https://"),
         ({"STORAGE_ENDPOINT": "https://r2.example"}, "STORAGE_CREDENTIALS_SECRET must name a secret"),
+        ({"CDN_ZONE_ID": "z", "PUBLIC_BASE_URL": "https://cdn.example"}, "CDN_ZONE_ID needs CDN_SECRET"),
+        ({"CDN_ZONE_ID": "z", "CDN_SECRET": "arn"}, "PUBLIC_BASE_URL, the URLs it keeps"),
         ({"PUBLIC_BASE_URL": "https://cdn.example/"}, "PUBLIC_BASE_URL must not end with a slash"),
     ],
 )

@@ -755,6 +755,49 @@ def test_a_result_does_not_repeat_the_keys_that_were_listed(world: World) -> Non
     assert list(unsettled(world.operations, deletion_id, rounds=1)) == []
 
 
+def with_public_urls(world: World) -> World:
+    world.public_base_url = "https://media.example"
+    return world
+
+
+def test_a_cdn_is_told_of_the_public_urls_once_their_bytes_are_gone_and_of_late_ones_too(world: World) -> None:
+    world = with_public_urls(world)
+    odd, late = "projects/p1/scenes/a b/media/é?.png", "projects/p1/scenes/s/media/late.png"
+    locked = "projects/p1/scenes/s/media/locked.png"
+    world.plant(odd, locked, ".stocktake/quarantine/p1/e")
+    world.store.refuse_delete(locked)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    assert world.cdn.purged == ["https://media.example/projects/p1/scenes/a%20b/media/%C3%A9%3F.png"]
+    world.plant(late)
+    world.pump()
+    assert world.cdn.purged[1:] == [f"https://media.example/{late}"]
+    assert receipt_of(world, deletion_id)["cdn"] == {"provider": "listening", "purged": 2, "failed": 0, "failures": []}
+
+
+@pytest.mark.parametrize("heals", [False, True])
+def test_what_a_cdn_did_not_take_is_tried_again_before_the_receipt_and_stands_on_it(world: World, heals: bool) -> None:
+    world = with_public_urls(world)
+    world.plant(*OLD_KEYS)
+    url = f"https://media.example/{OLD_KEYS[0]}"
+    world.cdn.refusing.add(url)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    if heals:
+        world.cdn.refusing.clear()
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    failures = [] if heals else [{"key": OLD_KEYS[0], "why": "the CDN answered 500"}]
+    assert receipt["cdn"] == {"provider": "listening", "purged": 5 - len(failures), "failed": len(failures), "failures": failures}
+    assert receipt["status"] == "DELETED"
+
+
+def test_no_url_is_purged_where_only_presigned_ones_give_objects(world: World) -> None:
+    world.plant(*OLD_KEYS)
+    assert world.delete_project()["cdn"]["purged"] == 0
+    assert world.cdn.purged == []
+
+
 def test_a_late_object_that_refuses_to_go_is_on_the_receipt_and_goes_when_it_may(world: World) -> None:
     world.record(session_key(), State.PENDING)
     deletion_id = deletion_met_by_a_late_put(world, session_key())

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
+from stocktake.cdn import PurgeFailure
 from stocktake.checks import Rules
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
@@ -27,7 +28,7 @@ from stocktake.model import Details, NewObject, Record, Reserved, State
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.object_events import ObjectEvents
 from stocktake.presigned import PresignedUploads
-from stocktake.project_deletion import ProjectDeletions, Wiring
+from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.repair import Repairs
@@ -70,6 +71,19 @@ def never() -> bool:
 
 
 @dataclass
+class ListeningCdn:
+    """A CDN that notes what it is told to forget, and does not take what it is told to refuse."""
+
+    name: str = "listening"
+    purged: list[str] = field(default_factory=list)
+    refusing: set[str] = field(default_factory=set)
+
+    def purge(self, urls: Sequence[str]) -> list[PurgeFailure]:
+        self.purged += [url for url in urls if url not in self.refusing]
+        return [PurgeFailure(url, "the CDN answered 500") for url in urls if url in self.refusing]
+
+
+@dataclass
 class World:
     """One deployment. `messages` holds what was sent and not yet delivered, as (queue, message, visible at)."""
 
@@ -85,6 +99,8 @@ class World:
     launched: list[dict[str, Any]] = field(default_factory=list)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: int = 1
+    cdn: ListeningCdn = field(default_factory=ListeningCdn)
+    public_base_url: str | None = None
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -182,7 +198,15 @@ class World:
             dead_letters=lambda message, delay: self.dead_letters.append(dict(message)),
         )
         return ProjectDeletions(
-            self.store, self.ledger, self.operations, self.layouts, wiring, sweep_delay_ms=SWEEP_DELAY, now=self.clock, new_id=self.new_id
+            self.store,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            wiring,
+            Purging(self.cdn, self.public_base_url),
+            sweep_delay_ms=SWEEP_DELAY,
+            now=self.clock,
+            new_id=self.new_id,
         )
 
     @cached_property

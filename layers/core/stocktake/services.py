@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
+    from stocktake.cdn import Cdn
     from stocktake.checks import Rules
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
@@ -204,7 +205,7 @@ class Services:
     def project_deletions(self) -> ProjectDeletions:
         """The project_deletion flow."""
         from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus, Queue
-        from stocktake.project_deletion import ProjectDeletions, Wiring
+        from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 
         settings = self.settings
         bus = Bus(self._client("events"), settings.event_bus)
@@ -221,6 +222,7 @@ class Services:
             self.operations,
             self.layouts,
             wiring,
+            Purging(self._cdn, settings.public_base_url or None),
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
             now=now_ms,
             new_id=new_id,
@@ -274,6 +276,15 @@ class Services:
         from stocktake.analytics import Analytics
 
         return Analytics(self.ledger, self.operations, now=now_ms)
+
+    @cached_property
+    def _cdn(self) -> Cdn:
+        from stocktake.cdn import Cloudflare, NoCdn
+
+        settings = self.settings
+        if not settings.cdn_zone_id:
+            return NoCdn()
+        return Cloudflare(settings.cdn_zone_id, lambda: self._secret(settings.cdn_secret, "the CDN's token").strip())
 
     @cached_property
     def _identity(self) -> Identity:

@@ -25,6 +25,8 @@ class Settings:
     storage_addressing: Addressing
     storage_read_seconds: int
     public_base_url: str
+    cdn_zone_id: str
+    cdn_secret: str
     objects_table: str
     projects_table: str
     operations_table: str
@@ -118,6 +120,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         storage_addressing=reader.addressing("STORAGE_ADDRESSING"),
         storage_read_seconds=reader.number("STORAGE_READ_SECONDS", 1, 300),
         public_base_url=reader.optional("PUBLIC_BASE_URL"),
+        cdn_zone_id=reader.optional("CDN_ZONE_ID"),
+        cdn_secret=reader.optional("CDN_SECRET"),
         objects_table=reader.text("OBJECTS_TABLE"),
         projects_table=reader.text("PROJECTS_TABLE"),
         operations_table=reader.text("OPERATIONS_TABLE"),
@@ -159,6 +163,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("STORAGE_CREDENTIALS_SECRET must name a secret when STORAGE_ENDPOINT is set")
     if settings.sealing_secret and settings.sealing_kms_key:
         reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
+    if settings.cdn_zone_id and not (settings.cdn_secret and settings.public_base_url):
+        reader.complaints.append("CDN_ZONE_ID needs CDN_SECRET, the secret with its token, and PUBLIC_BASE_URL, the URLs it keeps")
     if settings.public_base_url.endswith("/"):
         reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
     if reader.complaints:

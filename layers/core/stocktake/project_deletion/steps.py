@@ -15,6 +15,7 @@ from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, Tally
 from stocktake.project_deletion import previews, receipts, remaining
 from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
 from stocktake.project_deletion.refusals import refusals
 from stocktake.project_deletion.remaining import Remaining, still_under_way
@@ -55,6 +56,7 @@ class ProjectDeletions:
         operations: Operations,
         layouts: Registry,
         wiring: Wiring,
+        purging: Purging,
         *,
         sweep_delay_ms: int,
         now: Callable[[], int],
@@ -65,6 +67,7 @@ class ProjectDeletions:
         self._operations = operations
         self._layouts = layouts
         self._wiring = wiring
+        self._purging = purging
         self._sweep_delay_ms = sweep_delay_ms
         self._now = now
         self._new_id = new_id
@@ -239,6 +242,7 @@ class ProjectDeletions:
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
+            result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
             self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
         else:
             result = dict(done.document)
@@ -374,6 +378,7 @@ class ProjectDeletions:
     def _finish(self, operation: Operation) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
+        receipt |= self._purging.finish(self._operations, deletion_id)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
