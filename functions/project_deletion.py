@@ -62,6 +62,13 @@ def get_receipt(deletion_id: str) -> Response[str]:
     return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(receipt, indent=1), headers=headers)
 
 
+@api.post("/deletions/replay")
+def replay_erasures() -> dict[str, Any]:
+    """Erases again what a restore of the tables brought back."""
+    read_body(NoBody, text_body(api))
+    return services.project_deletions.replay(out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+
+
 @api.get("/deletions/<deletion_id>/remaining")
 def get_remaining(deletion_id: str) -> dict[str, Any]:
     """Answers with one page of the keys that a deletion could not remove."""

@@ -67,6 +67,7 @@ PUBLIC_PATHS = {
         "GET /deletions/{deletion_id}",
         "GET /deletions/{deletion_id}/receipt",
         "GET /deletions/{deletion_id}/remaining",
+        "POST /deletions/replay",
         "GET /diagnostics/projects/{project_id}/discovery",
         "POST /deletions/{deletion_id}/verify",
     },
@@ -613,6 +614,19 @@ class TestBuckets:
         assert TEMPLATE["Conditions"]["HasUploadOrigins"] == {
             "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "UploadOrigins"}]}, ""]}]
         }
+
+    def test_reports_expire_and_what_was_erased_is_remembered_for_ever(self) -> None:
+        rules = of("OperationsBucket")["LifecycleConfiguration"]["Rules"]
+        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/"]
+
+    def test_only_the_step_that_ends_a_deletion_writes_what_was_erased(self) -> None:
+        writing = {
+            name
+            for name in ROLES
+            for statement in statements(of(name))
+            if "s3:PutObject" in listed(statement["Action"]) and "/tombstones/" in json.dumps(statement["Resource"])
+        }
+        assert writing == {"ProjectDeletionFanOutRole"}
 
     def test_no_lifecycle_rule_expires_objects_of_the_data_bucket(self) -> None:
         assert "Expiration" not in json.dumps(of("DataBucket")["LifecycleConfiguration"])

@@ -35,6 +35,7 @@ from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
+from stocktake.tombstones import Tombstones
 from stocktake.upload import Limits, Uploaded, Uploads
 
 HOUR = 3_600_000
@@ -101,6 +102,7 @@ class World:
     deliveries: int = 1
     cdn: ListeningCdn = field(default_factory=ListeningCdn)
     public_base_url: str | None = None
+    operations_bucket: MemoryStore = field(default_factory=lambda: MemoryStore("reports", now=Clock()))
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -190,6 +192,10 @@ class World:
         return ObjectEvents(self.aligner(), bucket=self.store.bucket)
 
     @cached_property
+    def tombstones(self) -> Tombstones:
+        return Tombstones(self.operations_bucket, self.operations)
+
+    @cached_property
     def deletions(self) -> ProjectDeletions:
         wiring = Wiring(
             publish=lambda detail: self._send("steps", detail, 0),
@@ -204,6 +210,7 @@ class World:
             self.layouts,
             wiring,
             Purging(self.cdn, self.public_base_url),
+            self.tombstones,
             sweep_delay_ms=SWEEP_DELAY,
             now=self.clock,
             new_id=self.new_id,
@@ -234,6 +241,7 @@ class World:
             self.aligner("reconciliation"),
             self.quarantine,
             self.operations,
+            self.tombstones,
             max_actions=max_actions,
             max_percent=max_percent,
             launch=lambda payload: self.launched.append(dict(payload)),

@@ -33,6 +33,7 @@ StocktakeError                        500 internal
 ├── Refused                           409 refused              an action stopped by a safety rule
 │   ├── BreakerOpen                   409 breaker-open
 │   ├── RunIncomplete                 409 run-incomplete
+│   ├── LedgerRestored                409 ledger-restored      the tables are older than the newest erasure
 │   ├── QuotaExceeded                 409 quota-exceeded
 │   └── ImportDisabled                403 import-disabled
 ├── StorageError                      502 storage-error        the bucket answered, but not as asked
@@ -269,6 +270,12 @@ class RunIncomplete(Refused):
     """The reconciliation did not see everything, so nothing may be acted on."""
 
     type = "run-incomplete"
+
+
+class LedgerRestored(Refused):
+    """The tables were restored to a time before the newest erasure, and hold again what was erased."""
+
+    type = "ledger-restored"
 
 
 class QuotaExceeded(Refused):

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
+    from stocktake.tombstones import Tombstones
     from stocktake.upload import Uploads
 
 # an API call has 30 seconds in all, so no single call may take the default minute
@@ -223,6 +224,7 @@ class Services:
             self.layouts,
             wiring,
             Purging(self._cdn, settings.public_base_url or None),
+            self._tombstones,
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
             now=now_ms,
             new_id=new_id,
@@ -264,6 +266,7 @@ class Services:
             self._aligner("reconciliation"),
             self.quarantine,
             self.operations,
+            self._tombstones,
             max_actions=self.settings.breaker_max_actions,
             max_percent=self.settings.breaker_max_percent,
             launch=self._state_machine.launch,
@@ -276,6 +279,13 @@ class Services:
         from stocktake.analytics import Analytics
 
         return Analytics(self.ledger, self.operations, now=now_ms)
+
+    @cached_property
+    def _tombstones(self) -> Tombstones:
+        from stocktake.tombstones import Tombstones
+
+        client = make_client(region=self._boto3.region_name, session=self._boto3)
+        return Tombstones(S3Store(self.settings.operations_bucket, client=client), self.operations)
 
     @cached_property
     def _cdn(self) -> Cdn:

@@ -41,6 +41,7 @@ def receipt(operations: Operations, operation: Operation, prefixes: Sequence[Pre
         "mode": document.get("mode", "both"),
         "reason": document["reason"],
         "requested_by": document.get("requested_by"),
+        "replay_of": document.get("replay_of"),
         "requested_at": document["requested_at"],
         "finished_at": at,
         "rounds": document["round"],

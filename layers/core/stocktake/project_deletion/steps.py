@@ -20,7 +20,9 @@ from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_l
 from stocktake.project_deletion.refusals import refusals
 from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
+from stocktake.project_deletion.replay import replay
 from stocktake.storage import MultipartUpload, Store
+from stocktake.tombstones import Tombstone, Tombstones
 
 KIND = "deletion"
 MAX_ROUNDS = 3
@@ -57,6 +59,7 @@ class ProjectDeletions:
         layouts: Registry,
         wiring: Wiring,
         purging: Purging,
+        tombstones: Tombstones,
         *,
         sweep_delay_ms: int,
         now: Callable[[], int],
@@ -68,6 +71,7 @@ class ProjectDeletions:
         self._layouts = layouts
         self._wiring = wiring
         self._purging = purging
+        self._tombstones = tombstones
         self._sweep_delay_ms = sweep_delay_ms
         self._now = now
         self._new_id = new_id
@@ -88,7 +92,14 @@ class ProjectDeletions:
         Raises:
             ProjectNotFound: there is no such project; its debris, if any, is what a reconciliation reports as orphans.
             Conflict: the deletion is under way in another mode.
+            LedgerRestored: the tables are older than the newest erasure.
         """
+        self._tombstones.check()
+        return self._request(project_id, reason, requested_by, mode)
+
+    def _request(
+        self, project_id: str, reason: str | None, requested_by: str | None, mode: DeletionMode | None, replay_of: str | None = None
+    ) -> Operation:
         at = self._now()
         project = self._ledger.begin_deletion(project_id, self._new_id(at), at)
         deletion_id = project.deletion_id
@@ -100,9 +111,10 @@ class ProjectDeletions:
             document = {
                 "project_id": project.project_id,
                 "epoch": project.epoch,
-                "mode": mode or DeletionMode.BOTH,
+                "mode": mode or (DeletionMode.BOTH if replay_of is None else DeletionMode.LEDGER),
                 "reason": reason,
                 "requested_by": pseudonym(deletion_id, requested_by),
+                "replay_of": replay_of,
                 "requested_at": at,
                 "sweep_at": at + self._sweep_delay_ms,
                 "round": 1,
@@ -124,6 +136,18 @@ class ProjectDeletions:
             )
         self._next_round(operation, {"mode": mode})
         return self.operation(operation.operation_id)
+
+    def replay(self, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Erases again what a restore of the tables brought back. See `replay.replay`."""
+        return replay(self._ledger, self._tombstones, self._erase_again, out_of_time)
+
+    def _erase_again(self, tombstone: Tombstone) -> str:
+        reason = f"replay of deletion {tombstone.deletion_id} after a restore of the ledger"
+        operation = self._request(tombstone.project_id, reason, None, None, replay_of=tombstone.deletion_id)
+        if operation.document.get("replay_of") is None:
+            # restored in the middle of its deletion: results and messages of that round are lost, so it looks again
+            self._next_round(operation, {"replay_of": tombstone.deletion_id, "mode": DeletionMode.LEDGER})
+        return operation.operation_id
 
     def dry_run(
         self, project_id: str, *, mode: DeletionMode | None = None, cursor: str | None = None, out_of_time: Callable[[], bool]
@@ -220,6 +244,7 @@ class ProjectDeletions:
         operation = self.operation(deletion_id)
         if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
             return operation.status  # a late copy of a message that has been acted on
+        self._check_ledger(operation)
         if operation.document["planned"] is None and not self._plan(operation, out_of_time):
             self._wiring.steps({"deletion_id": deletion_id, "step": "discover", "round": round_number}, 0)
             return "REMOVING"
@@ -265,6 +290,7 @@ class ProjectDeletions:
             return operation.status
         if (written := self._receipt_row(operation)) is not None:
             return self._end(operation, written)
+        self._check_ledger(operation)
         if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
             self._send_sweep(operation, 0)
             return operation.status
@@ -379,6 +405,8 @@ class ProjectDeletions:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
         receipt |= self._purging.finish(self._operations, deletion_id)
+        if receipt["status"] == "DELETED":
+            self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
@@ -421,6 +449,11 @@ class ProjectDeletions:
     def _receipt_row(self, operation: Operation) -> Operation | None:
         """Reads the row that holds the receipt of a deletion as it stood after its round."""
         return self._operations.get(operation.operation_id, _receipt(operation.document["round"]))
+
+    def _check_ledger(self, operation: Operation) -> None:
+        """Stops a step while the tables are older than the newest erasure, unless it is of a replay. Raises LedgerRestored."""
+        if operation.document.get("replay_of") is None:
+            self._tombstones.check()
 
     def _discovery(self, project_id: str, mode: DeletionMode = DeletionMode.BOTH) -> Discovery:
         return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH))
