@@ -244,6 +244,8 @@ class Discovery:
             if record is not None:
                 return project_stem(record.project_id) == stem, None  # the key does not say whose it is, and the ledger does
             return False, f"it may belong to more than one existing project of {', '.join(parsed.candidates)}"
+        if owner is not None and owner != stem and not self._exists(owner):
+            return False, f"it names a project {owner!r} that does not exist"
         return owner == stem, None
 
     def _exists(self, stem: str) -> bool:
