@@ -1,8 +1,8 @@
 """Deleting a project to its receipt, beside `s5cmd rm` and `rclone delete` of the same objects on the same SeaweedFS server.
 
-Ours does more: each object has a record, which goes too, both ways of looking are walked before and after, every batch is written down
-first, and a receipt proves the end. The ledger is the local AWS's DynamoDB, a Python program that shares this machine's cores; ten workers run at
-once, as the template has it.
+Ours does more: each object has a record, which goes too; both ways of looking are walked before and after; every batch is written down
+first; and a receipt proves the end. The ledger is the local AWS's DynamoDB, a Python program that shares this machine's cores. Ten workers
+run at once, as the template has it.
 """
 
 from __future__ import annotations
