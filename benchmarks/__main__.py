@@ -15,11 +15,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold_start, comparing, ledger_reads, upload_cpu
+from benchmarks import cold_start, comparing, deleting, ledger_reads, upload_cpu
 from benchmarks.figures import Figure
 from tools.stack import StackError
 
-BENCHMARKS: tuple[Callable[[], list[Figure]], ...] = (cold_start.figures, upload_cpu.figures, comparing.figures, ledger_reads.figures)
+BENCHMARKS: tuple[Callable[[], list[Figure]], ...] = (
+    cold_start.figures,
+    upload_cpu.figures,
+    comparing.figures,
+    ledger_reads.figures,
+    deleting.figures,
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -13,9 +13,11 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake import answers
+from stocktake import answers, receipt_page
+from stocktake.errors import InvalidRequest
+from stocktake.model import DeletionMode
 from stocktake.problems import caller_of, make_api, out_of_time, text_body
-from stocktake.requests import DeletionBody, DeletionQuery, NoBody, read_body, read_id, read_query
+from stocktake.requests import DeletionBody, DeletionQuery, ListQuery, NoBody, PageQuery, ReceiptQuery, read_body, read_id, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -29,10 +31,15 @@ def delete_project(project_id: str) -> Response[str]:
     flow, project_id = services.project_deletions, read_id(project_id)
     query = read_query(DeletionQuery, api.current_event.query_string_parameters)
     body = read_body(DeletionBody, text_body(api))
+    mode = DeletionMode(body.mode) if body.mode else None
     if query.dry_run == "true":
-        return answered(HTTPStatus.OK, flow.dry_run(project_id, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000)))
-    deletion = flow.request(project_id, reason=body.reason)
-    logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id, "subject": caller_of(api).subject})
+        late = out_of_time(api.lambda_context, reserve_ms=5000)
+        return answered(HTTPStatus.OK, flow.dry_run(project_id, mode=mode, cursor=query.cursor, out_of_time=late))
+    if query.cursor is not None:
+        raise InvalidRequest("a cursor is of a dry run: send dry_run=true with it, or leave it out")
+    caller = caller_of(api)
+    deletion = flow.request(project_id, reason=body.reason, mode=mode, requested_by=caller.name)
+    logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id, "subject": caller.subject})
     receipt = flow.receipt(deletion.operation_id)  # there already where the deletion was asked for before
     return answered(HTTPStatus.OK if receipt else HTTPStatus.ACCEPTED, answers.deletion(deletion, receipt))
 
@@ -42,6 +49,39 @@ def get_deletion(deletion_id: str) -> dict[str, Any]:
     """Answers with a deletion and its receipt."""
     flow, deletion_id = services.project_deletions, read_id(deletion_id)
     return answers.deletion(flow.operation(deletion_id), flow.receipt(deletion_id))
+
+
+@api.get("/deletions/<deletion_id>/receipt")
+def get_receipt(deletion_id: str) -> Response[str]:
+    """Answers with the receipt alone, as a file or as a page to print."""
+    shape = read_query(ReceiptQuery, api.current_event.query_string_parameters).shape
+    receipt = answers.timed(services.project_deletions.written_receipt(deletion_id))
+    if shape == "html":
+        return Response(HTTPStatus.OK, receipt_page.TYPE, receipt_page.page(receipt), headers=receipt_page.HEADERS)
+    headers = {"Content-Disposition": f'attachment; filename="receipt-{receipt["deletion_id"]}.json"', "Cache-Control": "no-store"}
+    return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(receipt, indent=1), headers=headers)
+
+
+@api.post("/deletions/replay")
+def replay_erasures() -> dict[str, Any]:
+    """Erases again what a restore of the tables brought back."""
+    read_body(NoBody, text_body(api))
+    return services.project_deletions.replay(out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+
+
+@api.get("/deletions/<deletion_id>/remaining")
+def get_remaining(deletion_id: str) -> dict[str, Any]:
+    """Answers with one page of the keys that a deletion could not remove."""
+    cursor = read_query(PageQuery, api.current_event.query_string_parameters).cursor
+    return services.project_deletions.remaining(deletion_id, cursor)
+
+
+@api.get("/diagnostics/projects/<project_id>/discovery")
+def diagnose_discovery(project_id: str) -> dict[str, Any]:
+    """Answers with what each way of looking finds of a project."""
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    late = out_of_time(api.lambda_context, reserve_ms=5000)
+    return services.project_deletions.diagnose(read_id(project_id), limit=query.limit, cursor=query.cursor, out_of_time=late)
 
 
 @api.post("/deletions/<deletion_id>/verify")

@@ -474,6 +474,19 @@ def test_any_number_of_keys_is_deleted_and_absent_ones_count(store: Store, folde
     assert listed(store, folder) == [folder + "other"]
 
 
+def test_keys_and_versions_can_be_deleted_one_by_one(store: Store, folder: str) -> None:
+    keys = [folder + name for name in ("a", "b", "&<>")]
+    for key in keys:
+        a_put(store, key)
+
+    result = store.delete_many([*keys, folder + "absent"], one_by_one=True)
+
+    assert (result.deleted, result.errors) == ((*keys, folder + "absent"), ())
+    assert listed(store, folder) == []
+    assert store.delete_versions(list(store.list_versions(folder)), one_by_one=True).errors == ()
+    assert list(store.list_versions(folder)) == []
+
+
 def test_deleting_nothing_is_no_error(store: Store) -> None:
     assert store.delete_many([]).deleted == ()
     assert store.delete_versions([]).deleted == ()

@@ -75,13 +75,50 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     status, deletion = scene.api(project_deletion.api_handler, "project_deletion/get_deletion")
     assert (status, deletion["status"], deletion["receipt"]["objects"]) == (200, "DELETED", 2)
     assert deletion["receipt"]["finished_at"].endswith("Z")
+    answer = scene.call(project_deletion.api_handler, "project_deletion/get_receipt")
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, deletion["receipt"])
+    assert answer["headers"]["Content-Disposition"] == f'attachment; filename="receipt-{DELETION_ID}.json"'
+    page = scene.call(project_deletion.api_handler, "project_deletion/get_receipt_to_print")
+    assert (page["statusCode"], page["headers"]["Content-Type"], DELETION_ID in page["body"]) == (200, "text/html; charset=utf-8", True)
+    status, remaining = scene.api(project_deletion.api_handler, "project_deletion/get_remaining")
+    assert (status, remaining["remaining"], remaining["cursor"]) == (200, [], None)
     status, verified = scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")
     assert (status, verified["remaining"]["objects"]) == (200, 0)
+    status, replayed = scene.api(project_deletion.api_handler, "project_deletion/replay_erasures")
+    assert (status, replayed) == (200, {"complete": True, "tombstones": 0, "replayed": []})
+    [tombstone] = boto3.client("s3", REGION).list_objects_v2(Bucket="stocktake-reports", Prefix="tombstones/")["Contents"]
+    assert tombstone["Key"] == f"tombstones/999999999999-{DELETION_ID}.json"
     status, again = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
     assert (status, again["receipt"]) == (200, deletion["receipt"])
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/resume") == {"batchItemFailures": []}
     status, listed = scene.api(analytics.handler, "analytics/list_deletions")
     assert (status, [line["status"] for line in listed["deletions"]]) == (200, ["DELETED"])
+
+
+def test_there_is_no_receipt_and_nothing_remains_before_the_final_sweep(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: DELETION_ID)
+    scene.api(project_deletion.api_handler, "project_deletion/delete_project")
+    for case in ("get_receipt", "get_remaining"):
+        status, problem = scene.api(project_deletion.api_handler, f"project_deletion/{case}")
+        assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+
+
+def test_a_diagnosis_shows_both_ways_of_looking_and_deletes_nothing(scene: Scene) -> None:
+    scene.an_object()
+    put("proj_proj_sunset_s_media.mp4")
+    status, found = scene.api(project_deletion.api_handler, "project_deletion/diagnose_discovery")
+    assert (status, found["found"]["both"]["objects"], [line["key"] for line in found["only_one"]]) == (
+        200,
+        1,
+        ["proj_proj_sunset_s_media.mp4"],
+    )
+    assert scene.services.ledger.project("proj_sunset").state is ProjectState.ACTIVE
+
+
+def test_a_cursor_without_a_dry_run_is_refused_and_deletes_nothing(scene: Scene) -> None:
+    status, problem = scene.api(project_deletion.api_handler, "project_deletion/delete_project", queryStringParameters={"cursor": "YQ"})
+    assert (status, problem["type"]) == (400, "urn:stocktake:problem:invalid-request")
+    assert scene.services.ledger.project("proj_sunset").state is ProjectState.ACTIVE
 
 
 def test_a_message_of_a_deletion_nobody_asked_for_goes_back_to_the_queue(scene: Scene) -> None:

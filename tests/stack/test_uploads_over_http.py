@@ -45,7 +45,7 @@ FILM_BYTES = 200_000_000
 PART_BYTES = 16 * 1024 * 1024
 LEAST_PART_BYTES = 5 * 1024 * 1024
 SWEEP_SECONDS = 10
-"""FinalSweepDelaySeconds of samconfig's local environment."""
+"""EarlySweepSeconds of samconfig's local environment."""
 PAGE = b"<!doctype html><script>alert(1)</script>"
 
 

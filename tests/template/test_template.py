@@ -70,6 +70,10 @@ PUBLIC_PATHS = {
     "ProjectDeletionApiFunction": {
         "DELETE /projects/{project_id}",
         "GET /deletions/{deletion_id}",
+        "GET /deletions/{deletion_id}/receipt",
+        "GET /deletions/{deletion_id}/remaining",
+        "POST /deletions/replay",
+        "GET /diagnostics/projects/{project_id}/discovery",
         "POST /deletions/{deletion_id}/verify",
     },
     "ReconciliationApiFunction": {
@@ -342,7 +346,7 @@ class TestFunctions:
         ]  # all of it public
         # and the ARNs, by which secrets are asked for
         arns = ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]
-        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET"]
+        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET", *(["CDN_SECRET"] * 3)]
 
     def test_of_secrets_of_events_a_function_is_told_those_it_needs(self) -> None:
         told = {function: set(own_variables(function)) for function in FUNCTIONS if own_variables(function)}
@@ -380,6 +384,8 @@ class TestFunctions:
             "R2QueueAccountId": "a" * 32,
             "R2QueueId": "a" * 32,
             "WebhookSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
+            "CdnZoneId": "c" * 32,
+            "CdnTokenSecretArn": "arn:aws-us-gov:secretsmanager:ap-southeast-2:123456789012:secret:" + "s" * 60 + "-AbCdEf",
             "PublicBaseUrl": "https://" + "m" * 80,
             "DefaultCacheControl": "c" * 200,
             "AllowedTypes": "image/xxxxxxx," * 14,
@@ -531,6 +537,12 @@ class TestPolicies:
             assert (set(listed(statement["Action"])), statement["Resource"]) == (actions, {"Ref": parameter})
             assert otherwise == {"Ref": "AWS::NoValue"}
             assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+
+    def test_only_what_deletes_projects_reads_the_token_of_the_cdn(self) -> None:
+        reading = {name for name in ROLES if "CdnTokenSecretArn" in json.dumps(of(name))}
+        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole"}
+        asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["CdnIsWhole"]["Assertions"]) if is_ref(node)}
+        assert asked == {"CdnTokenSecretArn", "PublicBaseUrl"}
 
     @pytest.mark.parametrize("role", ["UploadRole", "UploadTidyRole"])
     def test_uploads_reach_their_tables_their_bucket_and_nothing_else(self, role: str) -> None:
@@ -771,6 +783,19 @@ class TestBuckets:
             "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "UploadOrigins"}]}, ""]}]
         }
 
+    def test_reports_expire_and_what_was_erased_is_remembered_for_ever(self) -> None:
+        rules = of("OperationsBucket")["LifecycleConfiguration"]["Rules"]
+        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/"]
+
+    def test_only_the_step_that_ends_a_deletion_writes_what_was_erased(self) -> None:
+        writing = {
+            name
+            for name in ROLES
+            for statement in statements(of(name))
+            if "s3:PutObject" in listed(statement["Action"]) and "/tombstones/" in json.dumps(statement["Resource"])
+        }
+        assert writing == {"ProjectDeletionFanOutRole"}
+
     def test_no_lifecycle_rule_expires_objects_of_the_data_bucket(self) -> None:
         assert "Expiration" not in json.dumps(of("DataBucket")["LifecycleConfiguration"])
 
@@ -803,6 +828,7 @@ class TestParameters:
             "StorageKmsKeyArn",
             "R2QueueTokenSecretArn",
             "WebhookSecretArn",
+            "CdnTokenSecretArn",
             "SealingKeysSecretArn",
             "SealingKmsKeyArn",
         ]
@@ -832,8 +858,11 @@ class TestParameters:
     def test_an_upload_fits_a_synchronous_payload_as_base64(self) -> None:
         assert PARAMETERS["MaxUploadBytes"]["MaxValue"] * 4 / 3 < 6 * 1024 * 1024 - 64 * 1024  # the envelope's headers
 
-    def test_the_final_sweep_comes_after_the_last_presigned_url_by_default(self) -> None:
-        assert PARAMETERS["FinalSweepDelaySeconds"]["Default"] > PARAMETERS["PresignedSeconds"]["Default"]
+    def test_only_the_local_stack_says_that_its_final_sweep_comes_before_the_last_url_has_ended(self) -> None:
+        assert PARAMETERS["EarlySweepSeconds"]["Default"] == 0
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        deploys = {name: row["deploy"]["parameters"].get("parameter_overrides", []) for name, row in config.items() if name != "version"}
+        assert [name for name, pairs in deploys.items() if "EarlySweepSeconds" in str(pairs)] == ["local"]
 
     def test_every_parameter_is_shown_in_one_group(self) -> None:
         groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]

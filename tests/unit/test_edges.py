@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "STORAGE_READ_SECONDS": "6",
     "OPERATIONS_BUCKET": "reports",
     "PUBLIC_BASE_URL": "",
+    "CDN_ZONE_ID": "",
+    "CDN_SECRET": "",
     "OBJECTS_TABLE": "objects",
     "PROJECTS_TABLE": "projects",
     "OPERATIONS_TABLE": "operations",
@@ -72,7 +74,8 @@ ENVIRONMENT = {
     "DEFAULT_CACHE_CONTROL": "public, max-age=31536000",
     "PRESIGNED_SECONDS": "900",
     "GRACE_SECONDS": "86400",
-    "FINAL_SWEEP_DELAY_SECONDS": "960",
+    "LONGEST_PUT_SECONDS": "2700",
+    "EARLY_SWEEP_SECONDS": "0",
     "QUARANTINE_DAYS": "30",
     "BREAKER_MAX_ACTIONS": "1000",
     "BREAKER_MAX_PERCENT": "5",
@@ -104,6 +107,13 @@ def test_settings_are_read_as_the_template_sets_them() -> None:
     assert (settings.storage_bucket, settings.ledger_shards, settings.grace_seconds) == ("data", 16, 86_400)
 
 
+def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_and_is_early_only_where_that_is_said() -> None:
+    assert read_settings(ENVIRONMENT).sweep_delay_seconds == 900 + 2700
+    longer = {"PRESIGNED_SECONDS": "604800", "LONGEST_PUT_SECONDS": "86400"}
+    assert read_settings({**ENVIRONMENT, **longer}).sweep_delay_seconds == 604_800 + 86_400
+    assert read_settings({**ENVIRONMENT, "EARLY_SWEEP_SECONDS": "10"}).sweep_delay_seconds == 10
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -116,6 +126,8 @@ def test_settings_are_read_as_the_template_sets_them() -> None:
         ({"STORAGE_ENDPOINT": "https://r2.example"}, "STORAGE_CREDENTIALS_SECRET must name a secret"),
         ({"R2_QUEUE_API": "https://api.cloudflare.com.evil.example"}, "R2_QUEUE_API must be https://api.cloudflare.com"),
         ({"R2_QUEUE_API": "http://192.0.2.1:80"}, "R2_QUEUE_API must be https://api.cloudflare.com"),
+        ({"CDN_ZONE_ID": "z", "PUBLIC_BASE_URL": "https://cdn.example"}, "CDN_ZONE_ID needs CDN_SECRET"),
+        ({"CDN_ZONE_ID": "z", "CDN_SECRET": "arn"}, "PUBLIC_BASE_URL, the URLs it keeps"),
         ({"PUBLIC_BASE_URL": "https://cdn.example/"}, "PUBLIC_BASE_URL must not end with a slash"),
         ({"TOKEN_ISSUER": ""}, "TOKEN_ISSUER is not set"),
         ({"TOKEN_AUDIENCE": ""}, "TOKEN_AUDIENCE is not set"),

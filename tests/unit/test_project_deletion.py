@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections import deque
 from typing import Any
 
 import pytest
 
 from stocktake.discovery import Named
-from stocktake.errors import OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.errors import Conflict, OperationNotFound, ProjectNotFound, StorageUnavailable
 from stocktake.layouts import build_session
-from stocktake.model import ProjectState, State
+from stocktake.model import DeletionMode, ProjectState, State
 from stocktake.project_deletion.removal import unsettled
 from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
 from stocktake.storage.memory import MemoryStore
@@ -41,6 +42,20 @@ def deliver_what_is_due(world: World) -> None:
     while due := [sent for sent in world.messages if sent[2] <= world.clock()]:
         world.messages.remove(due[0])
         world.deliver(*due[0][:2])
+
+
+def all_remaining(world: World, deletion_id: str) -> list[dict[str, Any]]:
+    """Reads every page of what a deletion could not remove."""
+    lines, cursor = [], None
+    while True:
+        page = world.deletions.remaining(deletion_id, cursor)
+        lines += page["remaining"]
+        if (cursor := page["cursor"]) is None:
+            return lines
+
+
+def sha256_of(*keys: str) -> str:
+    return hashlib.sha256("".join(f"{key}\0" for key in sorted(keys)).encode()).hexdigest()
 
 
 def receipt_of(world: World, deletion_id: str) -> dict[str, Any]:
@@ -161,6 +176,130 @@ def test_keys_that_refuse_to_die_are_named_with_the_stores_reason(world: World) 
     assert world.dead_letters == [{"deletion_id": receipt["deletion_id"], "step": "resume"}]
 
 
+def test_a_receipt_names_the_removed_keys_by_their_hash_round_by_round(world: World) -> None:
+    world.plant(*OLD_KEYS)
+    late = "projects/p1/scenes/s/media/late.png"
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.plant(late, OLD_KEYS[0])
+    world.pump()
+    hashes = receipt_of(world, deletion_id)["removed_keys_sha256"]
+    assert hashes["rounds"] == {"1": sha256_of(*OLD_KEYS), "2": sha256_of(late, OLD_KEYS[0])}
+    assert hashes["all"] == sha256_of(*OLD_KEYS, OLD_KEYS[0], late)
+
+
+def test_what_was_refused_is_on_the_receipt_with_its_retries_and_not_among_the_removed(world: World) -> None:
+    world.plant(*OLD_KEYS)
+    freed, locked = OLD_KEYS[:2]
+    world.store.refuse_delete(freed, "SlowDown", "reduce your rate")
+    world.store.refuse_delete(locked, "AccessDenied", "the object is locked")
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.store.allow_delete(freed)
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["refused_objects"], receipt["retries"]) == (2, 3)  # one round more for the one, two for the other
+    assert {line["key"]: (line["code"], line["refusals"]) for line in receipt["refused"]} == {
+        freed: ("SlowDown", 1),
+        locked: ("AccessDenied", 3),
+    }
+    assert [(left["key"], left["refusals"]) for left in receipt["remaining"]] == [(locked, 3)]
+    assert receipt["removed_keys_sha256"]["all"] == sha256_of(*(key for key in OLD_KEYS if key != locked))
+
+
+def test_a_receipt_says_who_asked_by_a_pseudonym_that_only_who_knows_the_name_can_confirm(world: World) -> None:
+    deletion_id = world.deletions.request("p1", requested_by="jwt:https://issuer.example:ada").operation_id
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert receipt["requested_by"] == hashlib.sha256(f"{deletion_id}\0jwt:https://issuer.example:ada".encode()).hexdigest()
+    assert "ada" not in str(receipt) + str(world.deletions.operation(deletion_id))
+
+
+def test_a_sweep_short_of_time_names_every_key_that_remains_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"projects/p1/scenes/s/media/{number}.png" for number in range(5)]
+    world.plant(*keys, "projects/p1/unexplained")
+    for key in keys:
+        world.store.refuse_delete(key)
+    monkeypatch.setattr("stocktake.project_deletion.steps.MAX_ROUNDS", 1)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    world.messages.clear()
+    for _ in range(7):
+        assert world.deletions.receipt(deletion_id) is None
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    receipt = receipt_of(world, deletion_id)
+    assert [line["key"] for line in all_remaining(world, deletion_id)] == [*keys, "projects/p1/unexplained"]
+    assert (receipt["remaining_objects"], receipt["suspect_objects"]) == (5, 1)
+    assert sum(listing["objects"] for listing in receipt["listings"]) == 5
+
+
+def test_a_named_key_that_still_refuses_after_a_sweep_short_of_time_is_never_said_to_be_deleted(world: World) -> None:
+    names = [session_key(number) for number in range(2)]
+    for name in names:
+        world.record(name, State.PENDING)
+    deletion_id = deletion_met_by_a_late_put(world, names[0])
+    world.store.refuse_delete(names[0])
+    world.pump()
+    # the sweep of the round in which it ended handed on behind the second name
+    operation = world.deletions.operation(deletion_id)
+    world.operations.update(operation, document={**operation.document, "asked": names[1]})
+    world.deliver("steps", world.dead_letters[0])
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], [left["key"] for left in receipt["remaining"]]) == ("INCOMPLETE", [names[0]])
+
+
+@pytest.mark.parametrize("mode", [DeletionMode.LEDGER, DeletionMode.LISTING])
+def test_a_deletion_by_one_way_alone_is_incomplete_where_the_other_still_sees_something(world: World, mode: DeletionMode) -> None:
+    recorded = world.upload().key
+    world.plant(OLD_KEYS[0])
+    world.record(session_key(), State.MISSING)
+    deletion_id = world.deletions.request("p1", mode=mode).operation_id
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    left = {"ledger": OLD_KEYS[0], "listing": session_key()}[mode]
+    assert (receipt["status"], receipt["mode"], [line["key"] for line in receipt["remaining"]]) == ("INCOMPLETE", mode, [left])
+    assert "mode both" in receipt["remaining"][0]["why"]
+    assert (recorded in world.bucket_keys(), world.ledger.record(recorded)) == (False, None)
+    assert world.deletions.request("p1", mode=DeletionMode.BOTH).document["mode"] == "both"
+    world.pump()
+    assert (receipt_of(world, deletion_id)["status"], world.bucket_keys()) == ("DELETED", set())
+
+
+@pytest.mark.parametrize("mode", [DeletionMode.LEDGER, DeletionMode.LISTING])
+def test_a_deletion_by_one_way_alone_is_deleted_where_both_see_nothing_any_more(world: World, mode: DeletionMode) -> None:
+    record = world.upload()
+    deletion_id = world.deletions.request("p1", mode=mode).operation_id
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["records"], receipt["bytes"]) == ("DELETED", 1, 1, record.size)
+    assert objects(receipt, "source") == {mode.value: 1}
+
+
+def test_another_mode_for_a_deletion_under_way_is_refused(world: World) -> None:
+    world.deletions.request("p1", mode=DeletionMode.LISTING)
+    assert world.deletions.request("p1").document["mode"] == "listing"
+    with pytest.raises(Conflict, match="mode listing"):
+        world.deletions.request("p1", mode=DeletionMode.BOTH)
+
+
+def test_a_sequential_deletion_removes_key_after_key_and_batch_after_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.batches.SEQUENTIAL_KEYS", 2)
+    world.plant(*OLD_KEYS)
+    world.deliveries = 2
+    deletion_id = world.deletions.request("p1", mode=DeletionMode.SEQUENTIAL).operation_id
+    at_once = []
+    while world.messages:
+        at_once.append(len([sent for sent in world.messages if sent[0] == "batches"]))
+        queue, message, visible_at = world.messages.popleft()
+        world.clock.at = max(world.clock.at, visible_at)
+        world.deliver(queue, message)
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["batches"], max(at_once)) == ("DELETED", 5, 3, 1)
+    assert [key for operation, key in world.store.calls if operation == "delete_many"] == sorted(OLD_KEYS)
+
+
 @pytest.mark.parametrize("way", ["verify", "redrive"])
 def test_an_incomplete_deletion_taken_up_again_ends_deleted(world: World, way: str) -> None:
     record = world.upload()
@@ -199,6 +338,54 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
     assert world.ledger.project("p1").state is ProjectState.ACTIVE
     cut = world.deletions.dry_run("p1", out_of_time=lambda: True)
     assert (cut["complete"], cut["objects"]) == (False, 0)
+
+
+def test_a_dry_run_names_every_key_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.previews.KEYS_SHOWN", 2)
+    world.plant(*OLD_KEYS)
+    first = world.deletions.dry_run("p1", out_of_time=never)
+    assert (first["objects"], len(first["keys"]), objects(first, "layout")) == (5, 2, {"content": 2, "flat": 2, "hierarchical": 1})
+    keys, cursor = first["keys"], first["cursor"]
+    while cursor is not None:
+        page = world.deletions.dry_run("p1", cursor=cursor, out_of_time=never)
+        assert page["objects"] == len(page["keys"])
+        keys, cursor = keys + page["keys"], page["cursor"]
+    assert keys == sorted(OLD_KEYS)
+
+
+def test_a_diagnosis_says_what_only_one_way_found_and_why_and_changes_nothing(world: World) -> None:
+    world.upload()
+    world.plant(OLD_KEYS[0], session_key(), "projects/p1/unexplained")
+    world.record(session_key(), State.STORED)
+    world.record("projects/p1/scenes/s/media/gone.png", State.STORED)
+    hidden = "projects/p1/scenes/s/media/hidden.png"
+    world.plant(hidden)
+    world.record(hidden, State.STORED)
+    world.store.hide(hidden)
+    before = world.every_key()
+    found = world.deletions.diagnose("p1", limit=100, cursor=None, out_of_time=never)
+    assert {source: tally["objects"] for source, tally in found["found"].items()} == {"both": 1, "ledger": 2, "listing": 1, "record": 1}
+    why = {line["key"]: line["why"] for line in found["only_one"]}
+    assert "behind the ledger's back" in why[OLD_KEYS[0]]
+    assert "no prefix" in why[session_key()]
+    assert "drops keys" in why[hidden]
+    assert "the bucket has nothing" in why["projects/p1/scenes/s/media/gone.png"]
+    assert [line["key"] for line in found["suspects"]] == ["projects/p1/unexplained"]
+    assert (found["cursor"], found["state"], world.every_key()) == (None, "ACTIVE", before)
+
+
+def test_a_diagnosis_goes_on_page_by_page_and_its_counts_add_up(world: World) -> None:
+    world.upload()
+    world.plant(*OLD_KEYS, "projects/p1/unexplained")
+    lines, counted, cursor = [], 0, None
+    for _ in range(10):
+        page = world.deletions.diagnose("p1", limit=2, cursor=cursor, out_of_time=never)
+        lines += page["only_one"] + page["suspects"]
+        counted += sum(tally["objects"] for tally in page["found"].values())
+        if (cursor := page["cursor"]) is None:
+            break
+    assert sorted(line["key"] for line in lines) == sorted([*OLD_KEYS, "projects/p1/unexplained"])
+    assert counted == 6
 
 
 def test_asking_twice_is_one_deletion(world: World) -> None:
@@ -247,13 +434,13 @@ def test_every_message_delivered_twice_changes_nothing_in_the_receipt(world: Wor
     world.deliveries = 2
     receipt = world.delete_project()
     assert (receipt["status"], receipt["objects"], receipt["records"], receipt["batches"]) == ("DELETED", 9, 4, 1)
+    assert (receipt["retries"], receipt["refused"]) == (0, [])
     assert objects(receipt, "source") == {"both": 4, "listing": 5}
 
 
 @pytest.mark.parametrize("step", range(0, 40, 3))
 def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(world: World, step: int) -> None:
-    for number in range(3):
-        world.upload(color=number)
+    uploaded = [world.upload(color=number).key for number in range(3)]
     world.plant(*OLD_KEYS)
     calls = 0
 
@@ -279,6 +466,7 @@ def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_re
     assert receipt is not None
     assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 8, 3)
     assert objects(receipt, "source") == {"both": 3, "listing": 5}
+    assert receipt["removed_keys_sha256"]["all"] == sha256_of(*uploaded, *OLD_KEYS)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 
@@ -461,10 +649,13 @@ def test_more_versions_of_a_key_than_a_row_holds_count_as_one_object(world: Worl
 
 def test_a_receipt_with_more_left_than_it_holds_says_how_much(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.receipts.LIST_BYTES", 1000)
-    world.plant(*(f"projects/p1/unexplained-{number:03}" for number in range(30)))
+    monkeypatch.setattr("stocktake.project_deletion.remaining.PART_BYTES", 1000)
+    keys = [f"projects/p1/unexplained-{number:03}" for number in range(30)]
+    world.plant(*keys)
     receipt = world.delete_project()
     assert (receipt["status"], receipt["suspect_objects"]) == ("INCOMPLETE", 30)
     assert 0 < len(receipt["suspects"]) < 30
+    assert [line["key"] for line in all_remaining(world, receipt["deletion_id"])] == keys
 
 
 def test_an_old_batch_delivered_after_the_project_was_created_anew_removes_nothing(world: World) -> None:
@@ -564,6 +755,49 @@ def test_a_result_does_not_repeat_the_keys_that_were_listed(world: World) -> Non
     assert list(unsettled(world.operations, deletion_id, rounds=1)) == []
 
 
+def with_public_urls(world: World) -> World:
+    world.public_base_url = "https://media.example"
+    return world
+
+
+def test_a_cdn_is_told_of_the_public_urls_once_their_bytes_are_gone_and_of_late_ones_too(world: World) -> None:
+    world = with_public_urls(world)
+    odd, late = "projects/p1/scenes/a b/media/é?.png", "projects/p1/scenes/s/media/late.png"
+    locked = "projects/p1/scenes/s/media/locked.png"
+    world.plant(odd, locked, ".stocktake/quarantine/p1/e")
+    world.store.refuse_delete(locked)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    assert world.cdn.purged == ["https://media.example/projects/p1/scenes/a%20b/media/%C3%A9%3F.png"]
+    world.plant(late)
+    world.pump()
+    assert world.cdn.purged[1:] == [f"https://media.example/{late}"]
+    assert receipt_of(world, deletion_id)["cdn"] == {"provider": "listening", "purged": 2, "failed": 0, "failures": []}
+
+
+@pytest.mark.parametrize("heals", [False, True])
+def test_what_a_cdn_did_not_take_is_tried_again_before_the_receipt_and_stands_on_it(world: World, heals: bool) -> None:
+    world = with_public_urls(world)
+    world.plant(*OLD_KEYS)
+    url = f"https://media.example/{OLD_KEYS[0]}"
+    world.cdn.refusing.add(url)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    if heals:
+        world.cdn.refusing.clear()
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    failures = [] if heals else [{"key": OLD_KEYS[0], "why": "the CDN answered 500"}]
+    assert receipt["cdn"] == {"provider": "listening", "purged": 5 - len(failures), "failed": len(failures), "failures": failures}
+    assert receipt["status"] == "DELETED"
+
+
+def test_no_url_is_purged_where_only_presigned_ones_give_objects(world: World) -> None:
+    world.plant(*OLD_KEYS)
+    assert world.delete_project()["cdn"]["purged"] == 0
+    assert world.cdn.purged == []
+
+
 def test_a_late_object_that_refuses_to_go_is_on_the_receipt_and_goes_when_it_may(world: World) -> None:
     world.record(session_key(), State.PENDING)
     deletion_id = deletion_met_by_a_late_put(world, session_key())
@@ -619,7 +853,6 @@ def test_a_sweep_with_more_names_than_time_asks_for_each_once_and_ends(world: Wo
     assert sorted(key for key in asked_for(world) if key) == sorted(names)
     world.pump()
     assert receipt_of(world, deletion_id)["status"] == "DELETED"
-    assert receipt_of(world, deletion_id)["listed_whole"] is True
 
 
 def test_a_further_discovery_short_of_time_goes_on_where_it_stopped_asking(world: World) -> None:
@@ -856,5 +1089,7 @@ def test_a_deletion_of_session_keys_killed_at_any_call_ends_with_the_same_receip
     assert calls > step  # the last steps of this test kill the last calls
     assert (receipt["status"], receipt["records"], receipt["rounds"]) == ("DELETED", 3, 2)
     assert objects(receipt, "source") == {"ledger": 2, "named": 2}
+    removed = [session_key(number) for number in (0, 0, 1, 2)]
+    assert receipt["removed_keys_sha256"]["all"] == sha256_of(*removed)
     assert receipt["multipart_uploads_aborted"] == 1
     assert (world.bucket_keys(), list(world.ledger.entries()), left_of(world, made)) == (set(), [], [])

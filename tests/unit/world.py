@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
+from stocktake.cdn import PurgeFailure
 from stocktake.checks import Rules
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
@@ -32,13 +33,14 @@ from stocktake.model import Details, NewObject, Record, Reserved, State
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.object_events import ObjectEvents
 from stocktake.presigned import PresignedUploads
-from stocktake.project_deletion import ProjectDeletions, Wiring
+from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
+from stocktake.tombstones import Tombstones
 from stocktake.upload import Limits, Uploaded, Uploads
 
 HOUR = 3_600_000
@@ -81,6 +83,19 @@ def never() -> bool:
 
 
 @dataclass
+class ListeningCdn:
+    """A CDN that notes what it is told to forget, and does not take what it is told to refuse."""
+
+    name: str = "listening"
+    purged: list[str] = field(default_factory=list)
+    refusing: set[str] = field(default_factory=set)
+
+    def purge(self, urls: Sequence[str]) -> list[PurgeFailure]:
+        self.purged += [url for url in urls if url not in self.refusing]
+        return [PurgeFailure(url, "the CDN answered 500") for url in urls if url in self.refusing]
+
+
+@dataclass
 class World:
     """One deployment. `messages` holds what was sent and not yet delivered, as (queue, message, visible at)."""
 
@@ -98,6 +113,9 @@ class World:
     launched: list[dict[str, Any]] = field(default_factory=list)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: int = 1
+    cdn: ListeningCdn = field(default_factory=ListeningCdn)
+    public_base_url: str | None = None
+    operations_bucket: MemoryStore = field(default_factory=lambda: MemoryStore("reports", now=Clock()))
 
     new_id: Callable[[int], str] = field(default_factory=_numbered)
 
@@ -185,6 +203,10 @@ class World:
         return ObjectEvents(self.aligner(), bucket=self.store.bucket)
 
     @cached_property
+    def tombstones(self) -> Tombstones:
+        return Tombstones(self.operations_bucket, self.operations)
+
+    @cached_property
     def deletions(self) -> ProjectDeletions:
         wiring = Wiring(
             publish=lambda detail: self._send("steps", detail, 0),
@@ -193,7 +215,16 @@ class World:
             dead_letters=lambda message, delay: self.dead_letters.append(dict(message)),
         )
         return ProjectDeletions(
-            self.store, self.ledger, self.operations, self.layouts, wiring, sweep_delay_ms=SWEEP_DELAY, now=self.clock, new_id=self.new_id
+            self.store,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            wiring,
+            Purging(self.cdn, self.public_base_url),
+            self.tombstones,
+            sweep_delay_ms=SWEEP_DELAY,
+            now=self.clock,
+            new_id=self.new_id,
         )
 
     @cached_property
@@ -221,6 +252,7 @@ class World:
             self.aligner("reconciliation"),
             self.quarantine,
             self.operations,
+            self.tombstones,
             max_actions=max_actions,
             max_percent=max_percent,
             launch=lambda payload: self.launched.append(dict(payload)),

@@ -37,6 +37,7 @@ def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> 
         "deletion_id": operation.operation_id,
         "status": operation.status,
         **{name: document[name] for name in ("project_id", "epoch", "reason", "requested_at", "sweep_at", "round")},
+        "mode": document.get("mode", "both"),
         "batches": {"planned": document["planned"], "done": operation.counters.get(f"done_{document['round']}", 0)},
     }
     return timed(answer if receipt is None else {**answer, "receipt": receipt})

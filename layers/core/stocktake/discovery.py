@@ -9,22 +9,34 @@ given out before may still write are therefore asked for again by name: whoever 
 
 Keys under the project's prefixes that no layout explains, or that more than one existing project may own while no record says whose they
 are, are *suspects*: reported, never deleted.
+
+One of the two ways alone can be asked for (`Ways`), where the other is not to be trusted: the ledger's keys are then asked for by name,
+and the listing's records are read by key.
 """
 
 from __future__ import annotations
 
+import enum
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import batched, groupby
 from operator import attrgetter
 
 from stocktake.comparison import merge_join
 from stocktake.layouts import Prefix, Registry, project_stem
 from stocktake.ledger import Ledger
-from stocktake.model import LedgerEntry, State
+from stocktake.model import LedgerEntry, Record, State
 from stocktake.storage import MultipartUpload, ObjectVersion, Store
 from stocktake.storage.ordering import stream
+
+
+class Ways(enum.Enum):
+    """By which of the two ways to look."""
+
+    BOTH = enum.auto()
+    LEDGER = enum.auto()
+    LISTING = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +80,53 @@ class _InBucket:
     key: str
     size: int
     versions: tuple[ObjectVersion, ...] = ()
+    doubt: str | None = None  # why it is not provably the project's
+
+
+_RECORDS_AT_ONCE = 100
+"""What one BatchGetItem takes."""
 
 
 @dataclass(slots=True)
 class Discovery:
     """One pass over everything a project may have stored.
 
-    `suspects`, and `listed` (the project's keys seen under each prefix), fill while `walk` is consumed.
+    `listed`, the project's keys seen under each prefix, fills while `walk` is consumed.
     """
 
     store: Store
     ledger: Ledger
     layouts: Registry
     project_id: str
-    suspects: list[Suspect] = field(default_factory=list)
+    ways: Ways = Ways.BOTH
     listed: dict[Prefix, int] = field(default_factory=dict)
     _known: dict[str, bool] = field(default_factory=dict)
 
-    def walk(self, after: str = "", named: Iterable[Named] = ()) -> Iterator[Discovered]:
-        """Yields every key of the project after `after`, in key order, each once.
+    def walk(self, after: str = "", named: Iterable[Named] = ()) -> Iterator[Discovered | Suspect]:
+        """Yields every key of the project after `after`, and every suspect, in key order, each once.
 
         Args:
             named: keys to ask for by name where no prefix shows them, in key order, each once.
         """
         self.listed = dict.fromkeys(self.layouts.prefixes(self.project_id), 0)
-        merged = heapq.merge(*(self._under(prefix, after) for prefix in self.listed), key=attrgetter("key"))
-        # prefixes of configured layouts may overlap: a key counts once
-        in_bucket = (next(group) for _, group in groupby(merged, key=attrgetter("key")))
-        records = self.ledger.project_records(self.project_id, after=after)
-        shown = (self._discovered(found, entry) for found, entry in merge_join(in_bucket, records))
+        shown = self._shown(after)
         for discovered, name in merge_join(shown, (name for name in named if name.key > after and not self._is_listed(name.key))):
             if discovered is not None:
                 yield discovered
             elif name is not None:
                 yield self._by_name(name)
+
+    def why_only(self, found: Discovered) -> str | None:
+        """Says in words why only one of the two ways found a key; None where both did."""
+        if found.source == "listing":
+            return "no record names it: it came behind the ledger's back, or its record is lost"
+        if found.source == "ledger":
+            if self._is_listed(found.key):
+                return "the listing of its prefix left it out: it came since, or the store drops keys from its listings"
+            return "no prefix of the project shows it: its layout names no project, so that only its record does"
+        if found.source == "record" and found.entry is not None:
+            return _WITHOUT_OBJECT[found.entry.state]
+        return None
 
     def uploads(self) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
@@ -118,9 +143,37 @@ class Discovery:
             # more keys may begin with this one, and no more than a beginning can be asked for
             yield from (upload for upload in self.store.list_multipart_uploads(found.key) if upload.key == found.key)
 
-    def _discovered(self, found: _InBucket | None, entry: LedgerEntry | None) -> Discovered:
+    def _shown(self, after: str) -> Iterator[Discovered | Suspect]:
+        if self.ways is Ways.LISTING:
+            yield from self._with_records(self._in_bucket(after))
+            return
+        in_bucket = self._in_bucket(after) if self.ways is Ways.BOTH else ()
+        for found, entry in merge_join(in_bucket, self.ledger.project_records(self.project_id, after=after)):
+            yield self._discovered(found, entry)
+
+    def _in_bucket(self, after: str) -> Iterator[_InBucket]:
+        merged = heapq.merge(*(self._under(prefix, after) for prefix in self.listed), key=attrgetter("key"))
+        # prefixes of configured layouts may overlap: a key counts once
+        return (next(group) for _, group in groupby(merged, key=attrgetter("key")))
+
+    def _with_records(self, in_bucket: Iterable[_InBucket]) -> Iterator[Discovered | Suspect]:
+        stem = project_stem(self.project_id)
+        for some in batched(in_bucket, _RECORDS_AT_ONCE, strict=False):
+            records = self.ledger.records([found.key for found in some if found.doubt is None])
+            for found in some:
+                record = records.get(found.key)
+                entry = _entry(record) if record is not None and project_stem(record.project_id) == stem else None
+                if found.doubt is not None:
+                    yield Suspect(found.key, found.size, found.doubt)
+                else:
+                    announced = entry is not None and entry.state is State.PENDING
+                    yield Discovered(found.key, self._layout(found.key), "listing", found.size, entry, found.versions, announced)
+
+    def _discovered(self, found: _InBucket | None, entry: LedgerEntry | None) -> Discovered | Suspect:
+        if found is not None and found.doubt is not None and entry is None:
+            return Suspect(found.key, found.size, found.doubt)
         if found is not None:
-            source = "both" if entry else "listing"
+            source = "listing" if entry is None else "ledger" if found.doubt else "both"  # where the key is in doubt the ledger decides
         else:
             assert entry is not None  # merge_join yields a key that one side has
             # no prefix shows it, or the listing dropped it: the bucket decides, also of what is INLINE or EXTERNAL, since its migration may
@@ -162,9 +215,12 @@ class Discovery:
 
     def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket]:
         for found in self._objects(prefix.prefix, after):
-            if self._owns(found):
+            owned, doubt = self._ownership(found.key)
+            if owned:
                 self.listed[prefix] += 1
                 yield found
+            elif doubt is not None:
+                yield replace(found, doubt=doubt)
 
     def _objects(self, prefix: str, after: str) -> Iterator[_InBucket]:
         if not self.store.profile().versioning:
@@ -176,22 +232,38 @@ class Discovery:
             all_of_key = tuple(group)
             yield _InBucket(key, sum(version.size for version in all_of_key), all_of_key)
 
-    def _owns(self, found: _InBucket) -> bool:
+    def _ownership(self, key: str) -> tuple[bool, str | None]:
+        """Says whether a key under one of our prefixes is the project's; and where that is in doubt, why."""
         stem = project_stem(self.project_id)
-        parsed = self.layouts.parse(found.key)
+        parsed = self.layouts.parse(key)
         if parsed is None:
-            self.suspects.append(Suspect(found.key, found.size, "it lies under a prefix of the project, but no layout explains it"))
-            return False
+            return False, "it lies under a prefix of the project, but no layout explains it"
         owner = self.layouts.owner(parsed, self._exists)
         if owner is None and stem in parsed.candidates:
-            record = self.ledger.record(found.key)
+            record = self.ledger.record(key)
             if record is not None:
-                return project_stem(record.project_id) == stem  # the key does not say whose it is, and the ledger does
-            rivals = ", ".join(parsed.candidates)
-            self.suspects.append(Suspect(found.key, found.size, f"it may belong to more than one existing project of {rivals}"))
-        return owner == stem
+                return project_stem(record.project_id) == stem, None  # the key does not say whose it is, and the ledger does
+            return False, f"it may belong to more than one existing project of {', '.join(parsed.candidates)}"
+        if owner is not None and owner != stem and not self._exists(owner):
+            return False, f"it names a project {owner!r} that does not exist"
+        return owner == stem, None
 
     def _exists(self, stem: str) -> bool:
         if stem not in self._known:
             self._known[stem] = self.ledger.has_project(stem)
         return self._known[stem]
+
+
+_WITHOUT_OBJECT = {
+    State.PENDING: "it was announced, and its bytes have not come",
+    State.STORED: "the record says stored and the bucket has nothing: it was deleted behind the ledger's back",
+    State.INLINE: "its bytes lie in the ledger and not in the bucket",
+    State.EXTERNAL: "its bytes lie at a foreign URL and not in the bucket",
+    State.MISSING: "it was missed before: the bucket was asked and had nothing",
+    State.QUARANTINED: "it was set aside: its bytes lie under a key of the quarantine",
+}
+
+
+def _entry(record: Record) -> LedgerEntry:
+    """Returns what a scan of the ledger would say of a record."""
+    return LedgerEntry(record.key, record.project_id, record.state, record.size, record.etag, record.updated_at, record.version)

@@ -39,6 +39,7 @@ StocktakeError                        500 internal
 ├── Refused                           409 refused              an action stopped by a safety rule
 │   ├── BreakerOpen                   409 breaker-open
 │   ├── RunIncomplete                 409 run-incomplete
+│   ├── LedgerRestored                409 ledger-restored      the tables are older than the newest erasure
 │   ├── QuotaExceeded                 409 quota-exceeded
 │   ├── StorageDisabled               409 storage-disabled     EnableStorage is off: nothing goes into the bucket
 │   └── ImportDisabled                403 import-disabled
@@ -355,6 +356,12 @@ class RunIncomplete(Refused):
     """The reconciliation did not see everything, so nothing may be acted on."""
 
     type = "run-incomplete"
+
+
+class LedgerRestored(Refused):
+    """The tables were restored to a time before the newest erasure, and hold again what was erased."""
+
+    type = "ledger-restored"
 
 
 class QuotaExceeded(Refused):

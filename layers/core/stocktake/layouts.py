@@ -205,8 +205,9 @@ def _parse_flat(key: str) -> ParsedKey | None:
         return None  # no code ever wrote it three times
     parts = project_stem(match["rest"]).split("_")
     # {project}_{scene}_{file}: at least one part each, so the project ends at the latest two parts before the end
-    candidates = tuple(stem for n in range(1, len(parts) - 1) if (stem := "_".join(parts[:n])) and parts[n])
-    if not candidates:
+    # a scene may be empty: that names a candidate more, and alone explains nothing
+    candidates = tuple(stem for n in range(1, len(parts) - 1) if (stem := "_".join(parts[:n])))
+    if not any(parts[n] for n in range(1, len(parts) - 1)) or not candidates:
         return None
     only = len(parts) == 3
     return ParsedKey("flat", candidates, scene=parts[1] if only else None, file_name=parts[-1])

@@ -41,6 +41,15 @@ class FindingClass(enum.StrEnum):
     UNKNOWN = "unknown"  # object under a key that no layout explains
 
 
+class DeletionMode(enum.StrEnum):
+    """How a project's deletion looks for its keys and removes them. Whatever the mode, it is proved by both ways of looking."""
+
+    BOTH = "both"  # what the ledger and the listings show, a thousand keys to a request
+    LEDGER = "ledger"  # what the ledger shows, each key asked for by name
+    LISTING = "listing"  # what the listings show
+    SEQUENTIAL = "sequential"  # as BOTH, one key after the other with a request each
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """The most objects and bytes a project may hold; None for no limit of that kind."""

@@ -37,6 +37,7 @@ from stocktake.ledger import Operation, Operations
 from stocktake.model import FindingClass, StoredObject
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
+from stocktake.tombstones import Tombstones
 
 ACTIONS: dict[FindingClass, tuple[str, ...]] = {
     FindingClass.MISSING: ("mark_missing",),
@@ -73,6 +74,7 @@ class Repairs:
         aligner: Aligner,
         quarantine: Quarantine,
         operations: Operations,
+        tombstones: Tombstones,
         *,
         max_actions: int,
         max_percent: int,
@@ -83,6 +85,7 @@ class Repairs:
         self._aligner = aligner
         self._quarantine = quarantine
         self._operations = operations
+        self._tombstones = tombstones
         self._max_actions = max_actions
         self._max_percent = max_percent
         self._launch = launch
@@ -96,8 +99,10 @@ class Repairs:
             RunIncomplete: the run did not end COMPLETE.
             BreakerOpen: the plan would act more often than allowed; nothing was done.
             Conflict: the run has been repaired, or is being repaired.
+            LedgerRestored: the tables are older than the newest erasure.
         """
         chosen = _checked(plan)
+        self._tombstones.check()
         run = self._runs.run(run_id)
         if run.status != "COMPLETE":
             raise RunIncomplete(
@@ -120,10 +125,11 @@ class Repairs:
         return {"status": row.status, **row.document} if row else None
 
     def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`."""
+        """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`. Raises LedgerRestored."""
         row = self._operations.get(run_id, "repair")
         if row is None or row.status != "RUNNING":
             return {"run_id": run_id, "cursor": None, "done": True}
+        self._tombstones.check()
         plan = row.document["plan"]
         cursor = row.document["cursor"]
         while True:

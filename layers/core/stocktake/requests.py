@@ -34,6 +34,10 @@ class DeletionBody(Body):
     reason: str | None = Field(
         default=None, max_length=1000, description="Why; kept on the receipt.", examples=["the customer asked for it"]
     )
+    mode: Literal["both", "ledger", "listing", "sequential"] | None = Field(
+        default=None,
+        description="Where keys are looked for: in ledger and listings, unless one is named; sequential removes them one by one.",
+    )
 
 
 class NoBody(Body):
@@ -72,6 +76,19 @@ class DeletionQuery(Query):
     """DELETE /projects/{project_id}: a mistyped dry run must never delete."""
 
     dry_run: Literal["true", "false"] = Field(default="false", description="true: say what would be removed, and remove nothing.")
+    cursor: str | None = Field(default=None, description="Of a dry run that did not name every key.")
+
+
+class ReceiptQuery(Query):
+    """GET /deletions/{deletion_id}/receipt."""
+
+    shape: Literal["json", "html"] = Field(default="json", alias="as", description="A file, or a page to print.")
+
+
+class PageQuery(Query):
+    """A list whose pages are as long as they are."""
+
+    cursor: str | None = Field(default=None, description="Of the page before; the first page has none.")
 
 
 class ListQuery(Query):

@@ -82,7 +82,11 @@ ROUTES: tuple[Route, ...] = (
     # project_deletion
     Route("DELETE", "/projects/{project_id}", _OPERATE, Owner.PATH),
     Route("GET", "/deletions/{deletion_id}", _READ, Owner.DELETION),
+    Route("GET", "/deletions/{deletion_id}/receipt", _READ, Owner.DELETION),
+    Route("GET", "/deletions/{deletion_id}/remaining", _READ, Owner.DELETION),
     Route("POST", "/deletions/{deletion_id}/verify", _OPERATE, Owner.DELETION),
+    Route("POST", "/deletions/replay", _OPERATE, Owner.ALL),
+    Route("GET", "/diagnostics/projects/{project_id}/discovery", _OPERATE, Owner.PATH),  # its suspects may be another project's
     # reconciliation
     Route("POST", "/reconciliations", _OPERATE, Owner.ALL),
     Route("GET", "/reconciliations", _OPERATE, Owner.ALL),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stocktake.access import Access
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
+    from stocktake.cdn import Cdn
     from stocktake.checks import Rules
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
+    from stocktake.tombstones import Tombstones
     from stocktake.upload import Uploads
     from stocktake.webhook import Signatures
 
@@ -236,7 +238,7 @@ class Services:
         """Deletions of single objects."""
         from stocktake.object_deletion import ObjectDeletions
 
-        delay_ms = self.settings.final_sweep_delay_seconds * 1000
+        delay_ms = self.settings.sweep_delay_seconds * 1000
         return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=delay_ms, now=now_ms)
 
     @cached_property
@@ -284,7 +286,7 @@ class Services:
     def project_deletions(self) -> ProjectDeletions:
         """The project_deletion flow."""
         from stocktake.messaging import PROJECT_DELETION_REQUESTED, Bus
-        from stocktake.project_deletion import ProjectDeletions, Wiring
+        from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 
         settings = self.settings
         bus = Bus(self._client("events"), settings.event_bus)
@@ -300,7 +302,9 @@ class Services:
             self.operations,
             self.layouts,
             wiring,
-            sweep_delay_ms=settings.final_sweep_delay_seconds * 1000,
+            Purging(self._cdn, settings.public_base_url or None),
+            self._tombstones,
+            sweep_delay_ms=settings.sweep_delay_seconds * 1000,
             now=now_ms,
             new_id=new_id,
         )
@@ -341,6 +345,7 @@ class Services:
             self._aligner("reconciliation"),
             self.quarantine,
             self.operations,
+            self._tombstones,
             max_actions=self.settings.breaker_max_actions,
             max_percent=self.settings.breaker_max_percent,
             launch=self._state_machine.launch,
@@ -436,6 +441,21 @@ class Services:
     @property
     def _region(self) -> str:
         return self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION", "us-east-1")
+
+    @cached_property
+    def _tombstones(self) -> Tombstones:
+        from stocktake.tombstones import Tombstones
+
+        return Tombstones(self._files, self.operations)
+
+    @cached_property
+    def _cdn(self) -> Cdn:
+        from stocktake.cdn import Cloudflare, NoCdn
+
+        settings = self.settings
+        if not settings.cdn_zone_id:
+            return NoCdn()
+        return Cloudflare(settings.cdn_zone_id, lambda: self._secret(settings.cdn_secret, "the CDN's token").strip())
 
     @cached_property
     def _identity(self) -> Identity:

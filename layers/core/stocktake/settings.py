@@ -31,6 +31,8 @@ class Settings:
     storage_addressing: Addressing
     storage_read_seconds: int
     public_base_url: str
+    cdn_zone_id: str
+    cdn_secret: str
     objects_table: str
     projects_table: str
     operations_table: str
@@ -70,7 +72,8 @@ class Settings:
     presigned_seconds: int
     multipart_seconds: int
     grace_seconds: int
-    final_sweep_delay_seconds: int
+    longest_put_seconds: int
+    early_sweep_seconds: int
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
@@ -79,6 +82,14 @@ class Settings:
     token_jwks_url: str
     token_scope_prefix: str
     token_projects_claim: str
+
+    @property
+    def sweep_delay_seconds(self) -> int:
+        """From a deletion to its final sweep: the life of a URL given out before, and the longest PUT begun in its last second.
+
+        Parts need no wait of their own: the sweep aborts every open upload, and nothing but this API completes one.
+        """
+        return self.early_sweep_seconds or self.presigned_seconds + self.longest_put_seconds
 
 
 @dataclass(slots=True)
@@ -145,6 +156,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         storage_addressing=reader.addressing("STORAGE_ADDRESSING"),
         storage_read_seconds=reader.number("STORAGE_READ_SECONDS", 1, 300),
         public_base_url=reader.optional("PUBLIC_BASE_URL"),
+        cdn_zone_id=reader.optional("CDN_ZONE_ID"),
+        cdn_secret=reader.optional("CDN_SECRET"),
         objects_table=reader.text("OBJECTS_TABLE"),
         projects_table=reader.text("PROJECTS_TABLE"),
         operations_table=reader.text("OPERATIONS_TABLE"),
@@ -184,7 +197,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
         multipart_seconds=reader.number("MULTIPART_SECONDS", 60, 604_800),
         grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
-        final_sweep_delay_seconds=reader.number("FINAL_SWEEP_DELAY_SECONDS", 10, 691_200),
+        longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
+        early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
         breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
         breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),
@@ -205,6 +219,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
     if settings.r2_queue_api and not _R2_QUEUE_API.fullmatch(settings.r2_queue_api):
         reader.complaints.append("R2_QUEUE_API must be https://api.cloudflare.com (or http://127.0.0.1:PORT, for a test)")
+    if settings.cdn_zone_id and not (settings.cdn_secret and settings.public_base_url):
+        reader.complaints.append("CDN_ZONE_ID needs CDN_SECRET, the secret with its token, and PUBLIC_BASE_URL, the URLs it keeps")
     if settings.public_base_url.endswith("/"):
         reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
     if reader.complaints:

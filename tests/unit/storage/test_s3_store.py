@@ -92,6 +92,16 @@ def test_a_batch_delete_carries_its_md5(store: S3Store, wire: Wire) -> None:
     assert b"<Quiet>false</Quiet>" in sent.body
 
 
+def test_keys_deleted_one_by_one_have_a_request_each_and_a_refusal_of_their_own(store: S3Store, wire: Wire) -> None:
+    refused = Reply(403, b"<Error><Code>AccessDenied</Code><Message>locked</Message></Error>")
+    wire.answers(Reply(204), refused, Reply(204))
+
+    result = store.delete_many(["a", "b", "c"], one_by_one=True)
+
+    assert [(request.method, request.url.rpartition("/")[2]) for request in wire.requests] == [("DELETE", key) for key in "abc"]
+    assert (result.deleted, [(failure.key, failure.code) for failure in result.errors]) == (("a", "c"), [("b", "AccessDenied")])
+
+
 def test_a_conditional_copy_is_worded_for_r2_too(store: S3Store, wire: Wire) -> None:
     wire.answers(head(), Reply(body=b"<CopyObjectResult><ETag>&quot;new&quot;</ETag></CopyObjectResult>"), head(etag="new"))
 

@@ -15,17 +15,21 @@ Every step can be delivered twice, killed anywhere and started again, because wh
 - The final sweep waits until nothing begun before the gate closed can still be on its way, then lists every prefix of every layout
   afresh. A key that no prefix shows is asked for by name, where a URL given out before may have written it again after its record was
   removed: result rows keep those names (`unsettled`).
+- A CDN before the bucket is told of each batch once its bytes are gone, and again before the receipt of what it did not take. That stands
+  on the receipt and changes nothing else of it: a cache is no proof of bytes.
 - Of a project that was deleted nothing stays that its callers said: the final sweep forgets generations, kept answers and multipart
   uploads before it looks, so that a receipt is only written once they are gone.
 
 The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
 `{"deletion_id", "part"}` for the workers on another.
 
-`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one and forgets, `receipts` adds up what was done.
+`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one and forgets, `purging` tells the CDN, `refusals`
+and `remaining` are what the store did not delete, `receipts` adds up what was done, `previews` looks without deleting.
 """
 
 from __future__ import annotations
 
+from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.steps import KIND, ProjectDeletions, Send, Wiring
 
-__all__ = ["KIND", "ProjectDeletions", "Send", "Wiring"]
+__all__ = ["KIND", "ProjectDeletions", "Purging", "Send", "Wiring"]

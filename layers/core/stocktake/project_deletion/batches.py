@@ -16,6 +16,8 @@ from stocktake.storage import ObjectVersion
 
 BATCH_KEYS = 1000
 """One DeleteObjects request."""
+SEQUENTIAL_KEYS = 200
+"""Of a batch whose keys go one by one: at 0.2 s each, what a worker has time for."""
 BATCH_BYTES = 150_000
 """JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key again with what the store said."""
 VERSIONS_AT_ONCE = 500
@@ -24,14 +26,15 @@ WITHOUT_OBJECT = ("record", "versions", "gone")
 """Sources of lines that count no object: what else they hold is removed all the same."""
 
 
-def batches(found: Iterable[Discovered], out_of_time: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:
+def batches(found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool) -> Iterator[list[dict[str, Any]]]:
     """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
+    most = SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS
     batch: list[dict[str, Any]] = []
     size = 0
     for line in (line for item in found for line in _lines(item)):
         written = write_line(line)
         weight = len(json.dumps(written))  # as it will be stored: a control character of a key takes six bytes there
-        if batch and (len(batch) == BATCH_KEYS or size + weight > BATCH_BYTES or out_of_time()):
+        if batch and (len(batch) == most or size + weight > BATCH_BYTES or out_of_time()):
             yield batch
             batch, size = [], 0
         batch.append(written)

@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stocktake.discovery import Discovered, Discovery, Suspect
+from stocktake.discovery import Suspect
+from stocktake.layouts import Prefix
 from stocktake.ledger import Operation, Operations
 from stocktake.model import KeyFailure, Tally
 from stocktake.project_deletion.batches import WITHOUT_OBJECT
+from stocktake.project_deletion.refusals import refusals
+from stocktake.project_deletion.remaining import rows_of
 
-REMAINING_SHOWN = 1000
-LIST_BYTES = 100_000
-"""JSON of one list on a receipt, of which there are two: DynamoDB takes 400 KB an item."""
+KEYS_SHOWN = 1000
+LIST_BYTES = 80_000
+"""JSON of one list on a receipt, of which there are three: DynamoDB takes 400 KB an item."""
 MESSAGE_LENGTH = 100
 """What is kept of a store's own words about one key."""
 
 
-def receipt(
-    operations: Operations,
-    operation: Operation,
-    discovery: Discovery,
-    remaining: Sequence[Discovered],
-    objects: int,
-    *,
-    whole: bool,
-    at: int,
-) -> dict[str, Any]:
-    """Returns the receipt of a deletion as it stands after its round.
+def receipt(operations: Operations, operation: Operation, prefixes: Sequence[Prefix], *, at: int) -> dict[str, Any]:
+    """Returns the receipt of a deletion as it stands after its round, once the final sweep has written all that remains.
 
     Args:
-        discovery: the final sweep's, walked to its end or as far as there was time.
-        remaining: the first of the objects that it found, of which there are `objects`.
-        whole: whether it was walked to its end.
+        prefixes: every place that the sweep listed.
         at: milliseconds; when the deletion finished.
     """
     deletion_id, document = operation.operation_id, operation.document
-    failures = {failure["key"]: failure for failure in _failures(operations, deletion_id, document["round"])}
+    left = _left(operations, deletion_id, document["round"], prefixes)
     return {
         "deletion_id": deletion_id,
         "project_id": document["project_id"],
         "epoch": document["epoch"],
-        "status": "DELETED" if whole and not objects and not discovery.suspects else "INCOMPLETE",
+        "status": "INCOMPLETE" if left["remaining_objects"] or left["suspect_objects"] else "DELETED",
+        "mode": document.get("mode", "both"),
         "reason": document["reason"],
+        "requested_by": document.get("requested_by"),
+        "replay_of": document.get("replay_of"),
         "requested_at": document["requested_at"],
         "finished_at": at,
         "rounds": document["round"],
         **_removed(operations, deletion_id),
-        "listings": [{"layout": prefix.layout, "prefix": prefix.prefix, "objects": count} for prefix, count in discovery.listed.items()],
-        "listed_whole": whole,
-        "remaining_objects": objects,
-        "remaining": _fitting({"key": found.key, "bytes": found.size, "why": _why(failures.get(found.key))} for found in remaining),
-        "suspect_objects": len(discovery.suspects),
-        "suspects": suspect_lines(discovery.suspects),
+        **_refused(operations, deletion_id, document["round"]),
+        "removed_keys_sha256": _hashes(operations, deletion_id, document["round"]),
+        **left,
     }
+
+
+def pseudonym(deletion_id: str, requested_by: str | None) -> str | None:
+    """Returns what a receipt keeps of who asked: SHA-256 of the deletion's id, a zero byte, and the caller's name; None for nobody.
+
+    Who knows the name can confirm it. Who does not can neither read it nor tell which receipts are of one person.
+    """
+    return None if requested_by is None else hashlib.sha256(f"{deletion_id}\0{requested_by}".encode()).hexdigest()
 
 
 class Totals:
@@ -110,9 +112,70 @@ def _removed(operations: Operations, deletion_id: str) -> dict[str, Any]:
     }
 
 
-def _failures(operations: Operations, deletion_id: str, round_number: int) -> Iterator[dict[str, str]]:
-    for row in operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
-        yield from row.document["failures"]
+def _refused(operations: Operations, deletion_id: str, rounds: int) -> dict[str, Any]:
+    """Returns which keys were refused, in how many rounds, and how many of those refusals were followed by another try."""
+    keys = retries = size = 0
+    shown: list[dict[str, Any]] = []
+    for refusal in refusals(operations, deletion_id, rounds=rounds):
+        keys += 1
+        retries += refusal.times - (refusal.last_round == rounds)
+        line = {"key": refusal.key, "code": refusal.code, "message": refusal.message, "refusals": refusal.times}
+        size += len(json.dumps(line))
+        if size <= LIST_BYTES:
+            shown.append(line)
+    return {"retries": retries, "refused_objects": keys, "refused": shown}
+
+
+def _hashes(operations: Operations, deletion_id: str, rounds: int) -> dict[str, Any]:
+    """Returns the SHA-256 of the sorted list of removed keys, of each round and of all.
+
+    It is of the keys' UTF-8 bytes, each followed by a zero byte, which is what `LC_ALL=C sort -z | sha256sum` reads. A key that was
+    written again and removed in two rounds is in the list twice, as it is twice among the objects.
+    """
+    numbers = range(1, rounds + 1)
+    of_round = {number: hashlib.sha256() for number in numbers}
+    of_all = hashlib.sha256()
+    merged = heapq.merge(*(_removed_keys(operations, deletion_id, number) for number in numbers))
+    for key, number in merged:
+        line = f"{key}\0".encode()
+        of_round[number].update(line)
+        of_all.update(line)
+    return {"all": of_all.hexdigest(), "rounds": {str(number): made.hexdigest() for number, made in of_round.items()}}
+
+
+def _removed_keys(operations: Operations, deletion_id: str, round_number: int) -> Iterator[tuple[str, int]]:
+    """Yields the keys whose objects a round removed, in order, each with the round's number."""
+    # both are numbered in key order, and a batch whose result is not written has removed nothing that is counted
+    batches = operations.all_parts(deletion_id, f"batch#{round_number:02d}#")
+    for result in operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
+        batch = next(batch for batch in batches if batch.part.split("#")[2] == result.part.split("#")[2])
+        refused = {failure["key"] for failure in result.document["failures"]}
+        for line in batch.document["items"]:
+            if line["source"] not in WITHOUT_OBJECT and line["key"] not in refused:
+                yield line["key"], round_number
+
+
+def _left(operations: Operations, deletion_id: str, round_number: int, prefixes: Sequence[Prefix]) -> dict[str, Any]:
+    """Returns what the fresh listings read and what remains, with the first keys of it; all of them are in the rows."""
+    counts: Counter[bool] = Counter()
+    shown: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    size: Counter[bool] = Counter()
+    listed: Counter[str] = Counter()
+    for row in operations.all_parts(deletion_id, rows_of(round_number)):
+        listed.update(row.document["listed"])
+        for line in row.document["lines"]:
+            is_suspect = line.get("suspect", False)
+            counts[is_suspect] += 1
+            size[is_suspect] += len(json.dumps(line))
+            if size[is_suspect] <= LIST_BYTES:
+                shown[is_suspect].append({name: value for name, value in line.items() if name != "suspect"})
+    return {
+        "listings": [{"layout": prefix.layout, "prefix": prefix.prefix, "objects": listed[prefix.prefix]} for prefix in prefixes],
+        "remaining_objects": counts[False],
+        "remaining": shown[False],
+        "suspect_objects": counts[True],
+        "suspects": shown[True],
+    }
 
 
 def failure_line(failure: KeyFailure) -> dict[str, str]:
@@ -120,23 +183,13 @@ def failure_line(failure: KeyFailure) -> dict[str, str]:
     return {"key": failure.key, "code": failure.code, "message": failure.message[:MESSAGE_LENGTH]}
 
 
-def suspect_lines(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
-    """Returns the first suspects, as many as fit on a receipt."""
-    return _fitting({"key": suspect.key, "bytes": suspect.size, "why": suspect.why} for suspect in suspects)
-
-
-def _fitting(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the first lines, as many as fit on a receipt."""
+def suspect_lines(suspects: Iterable[Suspect]) -> list[dict[str, Any]]:
+    """Returns the first suspects, as many as an answer holds."""
     fitting, size = [], 0
-    for line in lines:
+    for suspect in suspects:
+        line = {"key": suspect.key, "bytes": suspect.size, "why": suspect.why}
         size += len(json.dumps(line))
         if size > LIST_BYTES:
             break
         fitting.append(line)
     return fitting
-
-
-def _why(failure: Mapping[str, str] | None) -> str:
-    if failure is not None:
-        return f"{failure['code']}: {failure['message']}"
-    return "it came back after every round: something keeps writing under this key"

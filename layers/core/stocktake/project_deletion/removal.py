@@ -21,17 +21,18 @@ PERSONAL_KINDS = ("generation", "idempotency", "multipart")
 """Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
 
-def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written_since: int) -> dict[str, Any]:
+def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written_since: int, one_by_one: bool = False) -> dict[str, Any]:
     """Removes the objects and versions of a batch, then the records of those that went, and returns the result as its row holds it.
 
     Args:
+        one_by_one: with a request for each, one after the other.
         written_since: milliseconds; a URL given out for a record that was last touched before is dead, unless the record is an intent.
     """
     plain = [item.key for item in items if not item.versions and item.source not in WITHOUT_OBJECT]
     versions = [version for item in items for version in item.versions]
-    failures = list(store.delete_many(plain).errors) if plain else []
+    failures = list(store.delete_many(plain, one_by_one=one_by_one).errors) if plain else []
     if versions:
-        failures += store.delete_versions(versions).errors
+        failures += store.delete_versions(versions, one_by_one=one_by_one).errors
     refused = {failure.key for failure in failures}
     totals = Totals()
     entries: list[LedgerEntry] = []
@@ -55,7 +56,7 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
         "versions": versions_removed,
         "records": len(entries),
         "inline": [len(inline), sum(inline)],
-        "failures": [failure_line(failure) for failure in failures],
+        "failures": [failure_line(failure) for failure in sorted(failures, key=attrgetter("key"))],
         "unsettled": unsettled,
     }
 

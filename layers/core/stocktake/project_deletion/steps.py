@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stocktake.discovery import Discovered, Discovery
-from stocktake.errors import OperationNotFound, ProjectNotFound, RecordChanged
+from stocktake.comparison import merge_join
+from stocktake.discovery import Discovered, Discovery, Suspect, Ways
+from stocktake.errors import Conflict, OperationNotFound, ProjectNotFound, RecordChanged
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import Project, ProjectState, Tally
-from stocktake.project_deletion import receipts
+from stocktake.model import DeletionMode, Project, ProjectState, Tally
+from stocktake.project_deletion import previews, receipts, remaining
 from stocktake.project_deletion.batches import batches, read_line
-from stocktake.project_deletion.receipts import REMAINING_SHOWN, Totals, suspect_lines
+from stocktake.project_deletion.purging import Purging
+from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
+from stocktake.project_deletion.refusals import refusals
+from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
+from stocktake.project_deletion.replay import replay
 from stocktake.storage import MultipartUpload, Store
+from stocktake.tombstones import Tombstone, Tombstones
 
 KIND = "deletion"
 MAX_ROUNDS = 3
@@ -42,7 +48,7 @@ class ProjectDeletions:
     """The project_deletion flow.
 
     Args:
-        sweep_delay_ms: from the closing of the gate to the final sweep: the longest life of a presigned URL or a running upload.
+        sweep_delay_ms: from the closing of the gate to the final sweep: the life of a presigned URL and the longest PUT begun as it ends.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class ProjectDeletions:
         operations: Operations,
         layouts: Registry,
         wiring: Wiring,
+        purging: Purging,
+        tombstones: Tombstones,
         *,
         sweep_delay_ms: int,
         now: Callable[[], int],
@@ -62,19 +70,36 @@ class ProjectDeletions:
         self._operations = operations
         self._layouts = layouts
         self._wiring = wiring
+        self._purging = purging
+        self._tombstones = tombstones
         self._sweep_delay_ms = sweep_delay_ms
         self._now = now
         self._new_id = new_id
 
-    def request(self, project_id: str, *, reason: str | None = None) -> Operation:
+    def request(
+        self, project_id: str, *, reason: str | None = None, requested_by: str | None = None, mode: DeletionMode | None = None
+    ) -> Operation:
         """Closes the project to every commit and starts its deletion; asked again, answers with the one under way or done.
 
         The gate closes before the deletion is announced. A crash between the two leaves a closed project whose deletion is announced by
-        asking again, and never an announced deletion of an open project.
+        asking again, and never an announced deletion of an open project. One that ended incomplete is taken up again where another mode is
+        asked for.
+
+        Args:
+            requested_by: the caller's name among all that ever call; only its pseudonym is kept.
+            mode: None for BOTH, or for that of the deletion which is there already.
 
         Raises:
             ProjectNotFound: there is no such project; its debris, if any, is what a reconciliation reports as orphans.
+            Conflict: the deletion is under way in another mode.
+            LedgerRestored: the tables are older than the newest erasure.
         """
+        self._tombstones.check()
+        return self._request(project_id, reason, requested_by, mode)
+
+    def _request(
+        self, project_id: str, reason: str | None, requested_by: str | None, mode: DeletionMode | None, replay_of: str | None = None
+    ) -> Operation:
         at = self._now()
         project = self._ledger.begin_deletion(project_id, self._new_id(at), at)
         deletion_id = project.deletion_id
@@ -86,7 +111,10 @@ class ProjectDeletions:
             document = {
                 "project_id": project.project_id,
                 "epoch": project.epoch,
+                "mode": mode or (DeletionMode.BOTH if replay_of is None else DeletionMode.LEDGER),
                 "reason": reason,
+                "requested_by": pseudonym(deletion_id, requested_by),
+                "replay_of": replay_of,
                 "requested_at": at,
                 "sweep_at": at + self._sweep_delay_ms,
                 "round": 1,
@@ -94,31 +122,44 @@ class ProjectDeletions:
             }
             self._operations.put_new(deletion_id, "", KIND, document, created_at=at, status="REQUESTED")
             operation = self.operation(deletion_id)
+        if mode is not None and mode != _mode(operation) and operation.status != "DELETED":
+            operation = self._change_mode(operation, mode)
         if operation.status == "REQUESTED":
             self._wiring.publish({"deletion_id": deletion_id, "project_id": project.project_id, "step": "discover", "round": 1})
         return operation
 
-    def dry_run(self, project_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Says what a deletion would remove, by layout and source, and removes nothing. Raises ProjectNotFound."""
+    def _change_mode(self, operation: Operation, mode: DeletionMode) -> Operation:
+        if operation.status != "INCOMPLETE":
+            raise Conflict(
+                f"the project is being deleted in mode {_mode(operation)}: wait for its receipt, and ask for mode {mode} "
+                "if that says incomplete"
+            )
+        self._next_round(operation, {"mode": mode})
+        return self.operation(operation.operation_id)
+
+    def replay(self, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Erases again what a restore of the tables brought back. See `replay.replay`."""
+        return replay(self._ledger, self._tombstones, self._erase_again, out_of_time)
+
+    def _erase_again(self, tombstone: Tombstone) -> str:
+        reason = f"replay of deletion {tombstone.deletion_id} after a restore of the ledger"
+        operation = self._request(tombstone.project_id, reason, None, None, replay_of=tombstone.deletion_id)
+        if operation.document.get("replay_of") is None:
+            # restored in the middle of its deletion: results and messages of that round are lost, so it looks again
+            self._next_round(operation, {"replay_of": tombstone.deletion_id, "mode": DeletionMode.LEDGER})
+        return operation.operation_id
+
+    def dry_run(
+        self, project_id: str, *, mode: DeletionMode | None = None, cursor: str | None = None, out_of_time: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Says what a deletion would remove, and removes nothing. See `previews.dry_run`. Raises ProjectNotFound, InvalidRequest."""
         project = self._ledger.project(project_id)
-        discovery = self._discovery(project.project_id)
-        totals, complete = Totals(), True
-        keys: list[str] = []
-        for found in discovery.walk():
-            if out_of_time():
-                complete = False
-                break
-            totals.add(found.layout, found.source, found.size)
-            if len(keys) < REMAINING_SHOWN:
-                keys.append(found.key)
-        return {
-            "project_id": project.project_id,
-            "dry_run": True,
-            "complete": complete,
-            **totals.document(),
-            "keys": keys,
-            "suspects": suspect_lines(discovery.suspects),
-        }
+        return previews.dry_run(self._discovery(project.project_id, mode or DeletionMode.BOTH), cursor, out_of_time)
+
+    def diagnose(self, project_id: str, *, limit: int, cursor: str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Says what each way of looking finds, and removes nothing. See `previews.diagnosis`. Raises ProjectNotFound, InvalidRequest."""
+        project = self._ledger.project(project_id)
+        return {"state": project.state.value, **previews.diagnosis(self._discovery(project.project_id), limit, cursor, out_of_time)}
 
     def operation(self, deletion_id: str) -> Operation:
         """Reads a deletion. Raises OperationNotFound."""
@@ -140,6 +181,27 @@ class ProjectDeletions:
         row = self._receipt_row(operation)
         return dict(row.document) if row else None
 
+    def remaining(self, deletion_id: str, cursor: str | None) -> dict[str, Any]:
+        """Reads one page of what a deletion could not remove: `{"deletion_id", "status", "remaining", "cursor"}`.
+
+        Raises:
+            OperationNotFound: there is no such deletion.
+            Conflict: it has no receipt yet.
+            InvalidRequest: the cursor is not one of ours.
+        """
+        operation = self.operation(deletion_id)
+        if (receipt := self._receipt_row(operation)) is None:
+            raise still_under_way(deletion_id)
+        lines, following = remaining.page(self._operations, deletion_id, operation.document["round"], cursor)
+        return {"deletion_id": deletion_id, "status": receipt.status, "remaining": lines, "cursor": following}
+
+    def written_receipt(self, deletion_id: str) -> dict[str, Any]:
+        """Reads the receipt. Raises OperationNotFound, and Conflict while there is none."""
+        receipt = self.receipt(deletion_id)
+        if receipt is None:
+            raise still_under_way(deletion_id)
+        return receipt
+
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, an overdue sweep sent again.
 
@@ -151,18 +213,20 @@ class ProjectDeletions:
         """
         operation = self.operation(deletion_id)
         discovery = self._discovery(operation.document["project_id"])
-        remaining, complete = Tally(), True
+        left, complete = Tally(), True
         keys: list[str] = []
+        suspects: list[Suspect] = []
         if not self._superseded(operation):
             for found in discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"])):
                 if out_of_time():
                     complete = False
                     break
-                if found.source == "gone":
-                    continue
-                remaining += Tally(1, found.size)
-                if len(keys) < REMAINING_SHOWN:
-                    keys.append(found.key)
+                if isinstance(found, Suspect):
+                    suspects.append(found)
+                elif found.source != "gone":
+                    left += Tally(1, found.size)
+                    if len(keys) < KEYS_SHOWN:
+                        keys.append(found.key)
         if operation.status == "INCOMPLETE":
             self._next_round(operation)
         else:
@@ -172,9 +236,9 @@ class ProjectDeletions:
             "status": operation.status,
             "checked_at": self._now(),
             "complete": complete,
-            "remaining": {"objects": remaining.objects, "bytes": remaining.bytes},
+            "remaining": {"objects": left.objects, "bytes": left.bytes},
             "keys": keys,
-            "suspects": suspect_lines(discovery.suspects),
+            "suspects": suspect_lines(suspects),
         }
 
     def discover(self, deletion_id: str, round_number: int, *, out_of_time: Callable[[], bool]) -> str:
@@ -185,6 +249,7 @@ class ProjectDeletions:
         operation = self.operation(deletion_id)
         if operation.document["round"] != round_number or operation.status in ("DELETED", "INCOMPLETE"):
             return operation.status  # a late copy of a message that has been acted on
+        self._check_ledger(operation)
         if operation.document["planned"] is None and not self._plan(operation, out_of_time):
             self._wiring.steps({"deletion_id": deletion_id, "step": "discover", "round": round_number}, 0)
             return "REMOVING"
@@ -203,9 +268,11 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            requested_at: int = self.operation(deletion_id).document["requested_at"]
+            operation = self.operation(deletion_id)
+            written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = [read_line(line) for line in batch.document["items"]]
-            result = remove(self._store, self._ledger, items, written_since=requested_at - self._sweep_delay_ms)
+            result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
+            result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
             self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
         else:
             result = dict(done.document)
@@ -228,35 +295,41 @@ class ProjectDeletions:
             return operation.status
         if (written := self._receipt_row(operation)) is not None:
             return self._end(operation, written)
+        self._check_ledger(operation)
         if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
             self._send_sweep(operation, 0)
             return operation.status
         discovery = self._discovery(operation.document["project_id"])
         self._abort(operation, discovery.uploads())  # begun since the round's own
+        left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
         # absent from a deletion of before names were asked for
         asked = operation.document.get("asked", "")
-        names = unsettled(self._operations, deletion_id, rounds=round_number, after=asked)
-        remaining: list[Discovered] = []
-        objects, whole = 0, True
-        for found in self._without_uploads(operation, discovery, discovery.walk(named=names)):
-            if found.source == "gone":
+        names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, left.after))
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=left.after, named=names))
+        for found, refusal in merge_join(walk, refusals(self._operations, deletion_id, rounds=round_number)):
+            if found is None:
+                continue  # refused once, and gone by now
+            if isinstance(found, Discovered) and found.source == "gone":
                 asked = found.key
             else:
-                objects += 1
-                if len(remaining) < REMAINING_SHOWN:
-                    remaining.append(found)
+                # what is found once another delivery has written the receipt may be the project's created anew
+                if isinstance(found, Discovered) and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
+                    return self._next_round(operation)
+                if not left.add(found, refusal, at=at, was_tried=_shows(operation, found)):
+                    return operation.status  # another delivery of this step is ahead
             if out_of_time():
-                whole = False
-                break
-        # what is found once another delivery has written the receipt may be the project's created anew
-        if remaining and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
-            return self._next_round(operation)
-        if not whole and not remaining:
-            # every URL is dead, so a name that brought up nothing never will: the next delivery asks for the rest
-            self._change(operation, lambda _: {"asked": asked}, operation.status)
-            self._send_sweep(operation, 0)
+                # every URL is dead, so a name that brought up nothing never will: the next delivery goes on after what this one saw
+                if left.write(at=at):
+                    self._hand_on(operation, asked)
+                return operation.status
+        if not left.write(at=at):
             return operation.status
-        return self._finish(operation, discovery, remaining, objects, whole=whole)
+        return self._finish(operation)
+
+    def _hand_on(self, operation: Operation, asked: str) -> None:
+        """Sends the rest of a sweep on, behind the last name that brought up nothing."""
+        self._change(operation, lambda _: {"asked": asked}, operation.status)
+        self._send_sweep(operation, 0)
 
     # planning
 
@@ -264,20 +337,21 @@ class ProjectDeletions:
         number, cursor = 0, ""
         for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
             number, cursor = number + 1, row.document["items"][-1]["key"]
-            self._wiring.batches({"deletion_id": operation.operation_id, "part": row.part}, 0)
-        discovery = self._discovery(operation.document["project_id"])
+            self._send_batch(operation, row.part)
+        discovery = self._discovery(operation.document["project_id"], _mode(operation))
+        one_by_one = _is_one_by_one(operation)
         if number == 0:
             self._abort(operation, discovery.uploads())
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
-        found = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
-        for items in batches(found, out_of_time):
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
+        for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             written = self._operations.put_new(
                 operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
             )
             if not written:
                 return False  # another delivery of this step is ahead: begin again after its last batch
-            self._wiring.batches({"deletion_id": operation.operation_id, "part": part}, 0)
+            self._send_batch(operation, part)
             number += 1
             if out_of_time():
                 return False
@@ -285,10 +359,17 @@ class ProjectDeletions:
         self._change(operation, lambda document: {"planned": max(number, document["planned"] or 0)}, "REMOVING")
         return True
 
-    def _without_uploads(self, operation: Operation, discovery: Discovery, walk: Iterable[Discovered]) -> Iterator[Discovered]:
+    def _send_batch(self, operation: Operation, part: str) -> None:
+        if not _is_one_by_one(operation):  # else the first is sent once all are planned, and each after the one before
+            self._wiring.batches({"deletion_id": operation.operation_id, "part": part}, 0)
+
+    def _without_uploads(
+        self, operation: Operation, discovery: Discovery, walk: Iterable[Discovered | Suspect]
+    ) -> Iterator[Discovered | Suspect]:
         """Yields what was discovered, each key once the multipart uploads that only its name shows are aborted."""
         for found in walk:
-            self._abort(operation, discovery.uploads_of(found))
+            if isinstance(found, Discovered):
+                self._abort(operation, discovery.uploads_of(found))
             yield found
 
     def _abort(self, operation: Operation, uploads: Iterable[MultipartUpload]) -> None:
@@ -304,8 +385,11 @@ class ProjectDeletions:
         planned, round_number = operation.document["planned"], operation.document["round"]
         if planned is None or operation.status in ("DELETED", "INCOMPLETE"):
             return
-        if operation.counters.get(_done(round_number), 0) >= planned:
+        done = operation.counters.get(_done(round_number), 0)
+        if done >= planned:
             self._send_sweep(operation, max(0, operation.document["sweep_at"] - self._now()))
+        elif _is_one_by_one(operation):
+            self._wiring.batches({"deletion_id": deletion_id, "part": f"batch#{round_number:02d}#{done:08d}"}, 0)
 
     def _send_sweep(self, operation: Operation, wait_ms: int) -> None:
         # SQS delays a message by at most 900 seconds; a longer wait is handed on by the sweep itself
@@ -315,16 +399,19 @@ class ProjectDeletions:
 
     # ending
 
-    def _next_round(self, operation: Operation) -> str:
+    def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None) -> str:
         round_number = operation.document["round"] + 1
-        if self._change(operation, lambda _: {"round": round_number, "planned": None}, "REMOVING"):
+        if self._change(operation, lambda _: {"round": round_number, "planned": None, "asked": "", **(also or {})}, "REMOVING"):
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
 
-    def _finish(self, operation: Operation, discovery: Discovery, remaining: Sequence[Discovered], objects: int, *, whole: bool) -> str:
+    def _finish(self, operation: Operation) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
-        receipt = receipts.receipt(self._operations, operation, discovery, remaining, objects, whole=whole, at=at)
+        receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
+        receipt |= self._purging.finish(self._operations, deletion_id)
+        if receipt["status"] == "DELETED":
+            self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
@@ -368,8 +455,13 @@ class ProjectDeletions:
         """Reads the row that holds the receipt of a deletion as it stood after its round."""
         return self._operations.get(operation.operation_id, _receipt(operation.document["round"]))
 
-    def _discovery(self, project_id: str) -> Discovery:
-        return Discovery(self._store, self._ledger, self._layouts, project_id)
+    def _check_ledger(self, operation: Operation) -> None:
+        """Stops a step while the tables are older than the newest erasure, unless it is of a replay. Raises LedgerRestored."""
+        if operation.document.get("replay_of") is None:
+            self._tombstones.check()
+
+    def _discovery(self, project_id: str, mode: DeletionMode = DeletionMode.BOTH) -> Discovery:
+        return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH))
 
     def _superseded(self, operation: Operation) -> bool:
         """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
@@ -390,6 +482,24 @@ class ProjectDeletions:
             except RecordChanged:
                 continue
             return True
+
+
+_WAYS = {DeletionMode.LEDGER: Ways.LEDGER, DeletionMode.LISTING: Ways.LISTING}
+
+
+def _mode(operation: Operation) -> DeletionMode:
+    # absent from a deletion of before there were modes
+    return DeletionMode(operation.document.get("mode", DeletionMode.BOTH))
+
+
+def _is_one_by_one(operation: Operation) -> bool:
+    return _mode(operation) is DeletionMode.SEQUENTIAL
+
+
+def _shows(operation: Operation, found: Discovered | Suspect) -> bool:
+    """Says whether the rounds of a deletion saw such a key, so that they tried to remove it."""
+    unseen = {DeletionMode.LEDGER: ("listing",), DeletionMode.LISTING: ("ledger", "record")}.get(_mode(operation), ())
+    return isinstance(found, Suspect) or found.source not in unseen
 
 
 def _done(round_number: int) -> str:

@@ -182,8 +182,10 @@ class Store(Protocol):
         """
         ...
 
-    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+    def delete_many(self, keys: Sequence[str], *, one_by_one: bool = False) -> DeleteResult:
         """Removes any number of keys, 1000 to a request; an absent key counts as deleted; refusals are kept per key.
+
+        With `one_by_one` each key has a request of its own, one after the other, for a store whose removal in bulk is not to be trusted.
 
         Every distinct key given is in exactly one of `deleted` and `errors`. A failure of a whole request is raised; keys of requests
         before it are gone then, and giving them again is harmless.
@@ -311,8 +313,11 @@ class Store(Protocol):
         """Yields every version and delete marker under `prefix`; nothing where the store keeps no versions."""
         ...
 
-    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
-        """Removes exactly these versions, for good; `deleted` and `errors` hold one entry a version, with its key."""
+    def delete_versions(self, versions: Sequence[ObjectVersion], *, one_by_one: bool = False) -> DeleteResult:
+        """Removes exactly these versions, for good, as `delete_many` removes keys.
+
+        `deleted` and `errors` hold one entry a version, with its key.
+        """
         ...
 
     def profile(self) -> Profile:

@@ -407,9 +407,11 @@ class MemoryStore:
             if if_etag is None or current is not None:
                 self._remove(key)
 
-    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+    def delete_many(self, keys: Sequence[str], *, one_by_one: bool = False) -> DeleteResult:
         """Removes keys. See `Store.delete_many`."""
         distinct = list(dict.fromkeys(keys))
+        if one_by_one:
+            return _together([self.delete_many([key]) for key in distinct])
         with self._operation("delete_many", *distinct):
             errors = [failure for key in distinct if (failure := self._refusal(key)) is not None]
             refused = {failure.key for failure in errors}
@@ -591,8 +593,10 @@ class MemoryStore:
             ]
         yield from kept
 
-    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
+    def delete_versions(self, versions: Sequence[ObjectVersion], *, one_by_one: bool = False) -> DeleteResult:
         """Removes versions for good. See `Store.delete_versions`."""
+        if one_by_one:
+            return _together([self.delete_versions([version]) for version in dict.fromkeys(versions)])
         with self._operation("delete_versions", *(version.key for version in versions)):
             deleted: builtins.list[str] = []
             errors: builtins.list[KeyFailure] = []
@@ -712,3 +716,9 @@ def _lowered(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _md5(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+def _together(results: Sequence[DeleteResult]) -> DeleteResult:
+    return DeleteResult(
+        tuple(key for result in results for key in result.deleted), tuple(error for result in results for error in result.errors)
+    )

@@ -458,15 +458,16 @@ class S3Store:
 
     # Removal in bulk
 
-    def delete_many(self, keys: Sequence[str]) -> DeleteResult:
+    def delete_many(self, keys: Sequence[str], *, one_by_one: bool = False) -> DeleteResult:
         """Removes keys with DeleteObjects, 1000 to a request, and one by one those that XML cannot carry. See `Store.delete_many`."""
-        return self._delete_all([(key, None) for key in dict.fromkeys(keys)])
+        return self._delete_all([(key, None) for key in dict.fromkeys(keys)], one_by_one=one_by_one)
 
-    def delete_versions(self, versions: Sequence[ObjectVersion]) -> DeleteResult:
+    def delete_versions(self, versions: Sequence[ObjectVersion], *, one_by_one: bool = False) -> DeleteResult:
         """Removes versions as `delete_many` removes keys. See `Store.delete_versions`."""
-        return self._delete_all(list(dict.fromkeys((version.key, version.version_id) for version in versions)))
+        items = list(dict.fromkeys((version.key, version.version_id) for version in versions))
+        return self._delete_all(items, one_by_one=one_by_one)
 
-    def _delete_all(self, items: Sequence[_Item]) -> DeleteResult:
+    def _delete_all(self, items: Sequence[_Item], *, one_by_one: bool) -> DeleteResult:
         failures: dict[_Item, KeyFailure] = {}
         batch: builtins.list[_Item] = []
         for item in items:
@@ -475,7 +476,7 @@ class S3Store:
             except InvalidKey as error:
                 failures[item] = KeyFailure(item[0], "InvalidKey", str(error))
                 continue
-            if not _XML_HOSTILE.search(item[0]):
+            if not one_by_one and not _XML_HOSTILE.search(item[0]):
                 batch.append(item)
             elif (failure := self._delete_alone(item)) is not None:
                 failures[item] = failure

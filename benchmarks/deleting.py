@@ -1,0 +1,211 @@
+"""Deleting a project to its receipt, beside `s5cmd rm` and `rclone delete` of the same objects on the same SeaweedFS server.
+
+Ours does more: each object has a record, which goes too; both ways of looking are walked before and after; every batch is written down
+first; and a receipt proves the end. The ledger is the local AWS's DynamoDB, a Python program that shares this machine's cores. Ten workers
+run at once, as the template has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import batched
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import yaml
+
+from benchmarks.figures import Figure
+from stocktake.cdn import NoCdn
+from stocktake.ids import new_id, now_ms
+from stocktake.layouts import Registry
+from stocktake.ledger import Ledger, Operations, Tables, shard_of, tables
+from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
+from stocktake.storage.memory import MemoryStore
+from stocktake.storage.s3 import S3Store, make_client
+from stocktake.tombstones import Tombstones
+from tests.conftest import TEMPLATE, TemplateLoader
+from tools.stack import Settings
+from tools.stack.processes import free_ports
+from tools.stack.servers import LocalAws, SeaweedFs
+from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY, stack_bin
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+OBJECTS = 3_000
+WORKERS = 10
+SHARDS = 16
+BUCKET = "deleting"
+
+
+def figures() -> list[Figure]:
+    """Measures objects deleted a second of the clock, each on a bucket filled afresh."""
+    home = ROOT / ".local" / "bench"
+    shutil.rmtree(home, ignore_errors=True)
+    settings = Settings(home, port=free_ports(1), store="seaweedfs", store_port=free_ports(4))
+    settings.log.mkdir(parents=True)
+    store, aws = SeaweedFs(settings), LocalAws(settings)
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)  # the local AWS takes any
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    try:
+        store.start()
+        aws.start()
+        access_key_id, secret_access_key = store.credentials()
+        client = make_client(
+            region=REGION,
+            endpoint_url=store.endpoint,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            addressing="path",
+            read_seconds=30,
+        )
+        client.create_bucket(Bucket=BUCKET)
+        keys = {"AWS_ACCESS_KEY_ID": access_key_id, "AWS_SECRET_ACCESS_KEY": secret_access_key, "AWS_REGION": REGION}
+        peers = {
+            "s5cmd rm": ["s5cmd", "--endpoint-url", store.endpoint, "--log", "error", "rm", f"s3://{BUCKET}/projects/*"],
+            "rclone delete": [
+                *("rclone", "delete", f":s3:{BUCKET}/projects", "--s3-provider", "SeaweedFS", "--s3-endpoint", store.endpoint),
+                *("--s3-access-key-id", access_key_id, "--s3-secret-access-key", secret_access_key, "--config", os.devnull),
+            ],
+        }
+        ours = _ours(client, S3Store(BUCKET, client=client), _tables(settings), store.endpoint, keys)
+        rates = {}
+        for name, command in peers.items():
+            _fill(store.endpoint, keys)
+            rates[name] = OBJECTS / _timed([str(stack_bin() / command[0]), *command[1:]], keys)
+            assert _left(client) == 0, name
+    finally:
+        aws.stop()
+        store.stop()
+        shutil.rmtree(home, ignore_errors=True)
+    faster = max(rates, key=rates.__getitem__)
+    return [
+        Figure("project deletion", ours, "objects per s", 0.8, "higher", faster, rates[faster]),
+        *(
+            Figure(f"project deletion beside {name}", ours, "objects per s", 0.8, "higher", name, rates[name])
+            for name in rates
+            if name != faster
+        ),
+    ]
+
+
+def _ours(client: S3Client, store: S3Store, made: Tables, endpoint: str, keys: Mapping[str, str]) -> float:
+    ledger, operations = Ledger(made, shards=SHARDS), Operations(made)
+    ledger.create_project("bench", {}, now_ms())
+    _fill(endpoint, keys)
+    _record(made)
+    store.profile()
+    steps: deque[Mapping[str, Any]] = deque()
+    batches: deque[Mapping[str, Any]] = deque()
+    wiring = Wiring(
+        publish=steps.append,
+        steps=lambda message, _: steps.append(message),
+        batches=lambda message, _: batches.append(message),
+        dead_letters=lambda message, _: None,
+    )
+    flow = ProjectDeletions(
+        store,
+        ledger,
+        operations,
+        Registry(),
+        wiring,
+        Purging(NoCdn(), None),
+        Tombstones(MemoryStore("reports", now=now_ms), operations),
+        sweep_delay_ms=0,
+        now=now_ms,
+        new_id=new_id,
+    )
+    began = time.perf_counter()
+    deletion_id = flow.request("bench").operation_id
+    with ThreadPoolExecutor(WORKERS + 1) as pool:
+        running: set[Future[Any]] = set()
+        while steps or batches or running:
+            while batches:
+                running.add(pool.submit(flow.work, deletion_id, batches.popleft()["part"]))
+            while steps:
+                running.add(pool.submit(_step, flow, steps.popleft()))
+            done, running = wait(running, timeout=0.01, return_when=FIRST_COMPLETED)
+            for finished in done:
+                finished.result()
+    seconds = time.perf_counter() - began
+    receipt = flow.receipt(deletion_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["records"], _left(client)) == ("DELETED", OBJECTS, OBJECTS, 0), receipt
+    return OBJECTS / seconds
+
+
+def _step(flow: ProjectDeletions, message: Mapping[str, Any]) -> None:
+    step = flow.discover if message["step"] == "discover" else flow.sweep
+    step(message["deletion_id"], message["round"], out_of_time=lambda: False)
+
+
+def _key(number: int) -> str:
+    return f"projects/bench/2026/11/{number:026d}.png"
+
+
+def _fill(endpoint: str, keys: Mapping[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(OBJECTS):
+            path = Path(folder) / _key(number)
+            if number == 0:
+                path.parent.mkdir(parents=True)
+            path.write_bytes(b"0" * 1000)
+        _timed([str(stack_bin() / "s5cmd"), "--endpoint-url", endpoint, "--log", "error", "cp", f"{folder}/", f"s3://{BUCKET}/"], keys)
+
+
+def _timed(command: list[str], keys: Mapping[str, str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, env={"PATH": "/usr/bin:/bin", **keys}, capture_output=True)
+    return time.perf_counter() - began
+
+
+def _left(client: S3Client) -> int:
+    return client.list_objects_v2(Bucket=BUCKET, Prefix="projects/", MaxKeys=1)["KeyCount"]
+
+
+def _tables(settings: Settings) -> Tables:
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=settings.endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+    )
+    resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    for name in ("objects", "projects", "operations"):
+        properties = resources[f"{name.title()}Table"]["Properties"]
+        wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        client.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
+    return tables(objects="objects", projects="projects", operations="operations", region=REGION, host=settings.endpoint)
+
+
+def _record(made: Tables) -> None:
+    """Writes the records of the objects in bulk, and their counts."""
+    at = str(now_ms())
+    counts: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    for number in range(OBJECTS):
+        key = _key(number)
+        shard = shard_of(key, SHARDS)
+        counts[shard] = counts.get(shard, 0) + 1
+        texts = {"shard": shard, "key": key, "project": "bench", "project_id": "bench", "object_id": f"{number:026d}", "state": "STORED"}
+        texts |= {"layout": "current", "etag": "0" * 32, "metadata": "{}", "source": "upload", "write_id": "w"}
+        numbers = {"epoch": "1", "size": "1000", "created_at": at, "updated_at": at, "version": "1"}
+        rows.append({**{name: {"S": text} for name, text in texts.items()}, **{name: {"N": text} for name, text in numbers.items()}})
+    for some in batched(rows, 25, strict=False):
+        made.client.batch_write_item(RequestItems={"objects": [{"PutRequest": {"Item": row}} for row in some]})
+    for shard, objects in counts.items():
+        made.client.update_item(
+            TableName="projects",
+            Key={"project": {"S": "bench"}, "part": {"S": f"counts#{shard}"}},
+            UpdateExpression="ADD stored_objects :objects, stored_bytes :bytes",
+            ExpressionAttributeValues={":objects": {"N": str(objects)}, ":bytes": {"N": str(1000 * objects)}},
+        )

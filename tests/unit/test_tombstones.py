@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stocktake.errors import LedgerRestored, StorageError
+from stocktake.model import ProjectState, State
+from tests.unit.ledger.builders import Deployment
+from tests.unit.world import World, never
+
+
+class Backup:
+    """All rows of the tables as they were at one time, and the way back to them."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._client = deployment.tables.client
+        models = (deployment.tables.objects, deployment.tables.projects, deployment.tables.operations)
+        self._rows = {model.Meta.table_name: self._scan(model.Meta.table_name) for model in models}
+
+    def restore(self) -> None:
+        for table, rows in self._rows.items():
+            keys = [row["AttributeName"] for row in self._client.describe_table(TableName=table)["Table"]["KeySchema"]]
+            for row in self._scan(table):
+                self._client.delete_item(TableName=table, Key={name: row[name] for name in keys})
+            for row in rows:
+                self._client.put_item(TableName=table, Item=row)
+
+    def _scan(self, table: str) -> list[Any]:
+        return list(self._client.scan(TableName=table)["Items"])
+
+
+def tombstone_files(world: World) -> list[str]:
+    return sorted(world.operations_bucket.keys())
+
+
+def test_a_tombstone_is_written_before_the_receipt_and_names_no_caller(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    put_new = world.operations.put_new
+
+    def watched(operation_id: str, part: str, *args: Any, **kwargs: Any) -> bool:
+        if part.startswith("receipt#"):
+            seen.append(tombstone_files(world))
+        return put_new(operation_id, part, *args, **kwargs)
+
+    monkeypatch.setattr(world.operations, "put_new", watched)
+    world.upload()
+    receipt = world.delete_project()
+    assert seen == [[f"tombstones/999999999999-{receipt['deletion_id']}.json"]]
+    content = world.operations_bucket.get(seen[0][0])
+    assert content is not None
+    assert b'"epoch": 2' in content.body
+
+
+def test_an_incomplete_deletion_leaves_no_tombstone(world: World) -> None:
+    world.plant("projects/p1/unexplained")
+    assert world.delete_project()["status"] == "INCOMPLETE"
+    assert tombstone_files(world) == []
+
+
+def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_erased_again(world: World, deployment: Deployment) -> None:
+    world.uploads.create_project("p2", {})
+    neighbour = world.upload("p2")
+    world.uploads.create_project("p3", {"customer": "Ada"})
+    run_id = world.reconcile()
+    world.upload("p1", color=1)
+    backup = Backup(deployment)
+    world.delete_project("p1")
+    world.delete_project("p3")
+    backup.restore()
+    assert world.ledger.project("p1").state is ProjectState.ACTIVE
+
+    before = world.every_key()
+    with pytest.raises(LedgerRestored, match="knows 0 erasures and the operations bucket 2"):
+        world.deletions.request("p2")
+    with pytest.raises(LedgerRestored):
+        world.repairs().request(run_id, {"missing": "mark_missing"})
+    assert (world.every_key(), world.ledger.project("p2").state) == (before, ProjectState.ACTIVE)
+
+    answer = world.deletions.replay(out_of_time=never)
+    assert (answer["complete"], answer["tombstones"]) == (True, 2)
+    assert {line["project_id"] for line in answer["replayed"]} == {"p1", "p3"}
+    assert world.ledger.project("p1").state is ProjectState.DELETING  # closed at once
+    world.pump()
+    for line in answer["replayed"]:
+        receipt = world.deletions.receipt(line["deletion_id"])
+        assert receipt is not None
+        assert (receipt["status"], receipt["mode"], receipt["objects"]) == ("DELETED", "ledger", 0)
+    assert [entry.key for entry in world.ledger.entries()] == [neighbour.key]
+    assert dict(world.ledger.project("p3").metadata) == {}
+    assert world.deletions.replay(out_of_time=never) == {"complete": True, "tombstones": 0, "replayed": []}
+    assert world.delete_project("p2")["status"] == "DELETED"
+
+
+def test_a_replay_deletes_no_object_that_only_the_bucket_knows(world: World, deployment: Deployment) -> None:
+    world.upload()
+    backup = Backup(deployment)
+    world.delete_project()
+    world.uploads.create_project("p1", {})
+    anew = world.upload(color=9)
+    backup.restore()  # the record of what was uploaded into the project created anew is lost
+    [line] = world.deletions.replay(out_of_time=never)["replayed"]
+    world.pump()
+    receipt = world.deletions.receipt(line["deletion_id"])
+    assert receipt is not None
+    assert (receipt["status"], [left["key"] for left in receipt["remaining"]]) == ("INCOMPLETE", [anew.key])
+    assert world.bucket_keys() == {anew.key}
+
+
+def test_a_deletion_that_was_restored_half_done_is_gone_on_with(world: World, deployment: Deployment) -> None:
+    record = world.upload()
+    deletion_id = world.deletions.request("p1").operation_id
+    queue, message, _ = world.messages.popleft()
+    world.deliver(queue, message)  # planned, and nothing removed yet
+    backup = Backup(deployment)
+    world.pump()
+    backup.restore()
+    assert world.ledger.record(record.key) is not None
+    with pytest.raises(LedgerRestored):
+        world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    [line] = world.deletions.replay(out_of_time=never)["replayed"]
+    assert line["deletion_id"] == deletion_id
+    world.pump()
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert (receipt["status"], world.ledger.record(record.key)) == ("DELETED", None)
+
+
+def test_a_replay_short_of_time_lets_nothing_go_on_and_is_said_again(world: World, deployment: Deployment) -> None:
+    backup = Backup(deployment)
+    world.delete_project()
+    backup.restore()
+    assert world.deletions.replay(out_of_time=lambda: True)["complete"] is False
+    with pytest.raises(LedgerRestored):
+        world.deletions.request("p1")
+    first = world.deletions.replay(out_of_time=never)["replayed"]
+    assert len(first) == 1
+    assert world.deletions.request("p1").operation_id == first[0]["deletion_id"]
+
+
+def test_a_project_of_a_later_epoch_is_not_the_one_that_was_erased(world: World) -> None:
+    world.delete_project()
+    world.uploads.create_project("p1", {})
+    record = world.record("projects/p1/scenes/s/media/a.png", State.STORED)
+    world.operations.put("settings", "tombstones", None, {}, created_at=0, status="")
+    world.operations.add("settings", "tombstones", "written", -1)
+    assert world.deletions.replay(out_of_time=never) == {"complete": True, "tombstones": 1, "replayed": []}
+    assert world.ledger.record(record.key) is not None
+
+
+def test_a_strange_file_among_the_tombstones_is_named_and_stops_deletions(world: World) -> None:
+    world.operations_bucket.plant("tombstones/0-notes.txt")
+    world.operations_bucket.plant("tombstones/!notes")
+    with pytest.raises(StorageError, match="!notes"):
+        world.tombstones.check()
