@@ -17,20 +17,22 @@ def dry_run(discovery: Discovery, cursor: str | None, out_of_time: Callable[[], 
     The first page walks on after its keys, so that its totals are of the whole project as far as there was time (`complete`); the totals of
     a page that follows are of its own keys.
 
-    Returns: `{"project_id", "dry_run", "complete", "objects", "bytes", "by_layout", "by_source", "keys", "suspects", "cursor"}`; `cursor`
-    is of the keys that follow, or None.
+    Returns: `{"project_id", "dry_run", "complete", "objects", "bytes", "by_layout", "by_source", "keys", "suspect_objects", "suspects",
+    "cursor"}`; `cursor` is of the keys that follow, or None.
 
     Raises InvalidRequest for a cursor that is not one of ours.
     """
     totals, complete = Totals(), True
     keys: list[str] = []
     suspects: list[Suspect] = []
+    suspected = 0
     following: str | None = None
     for found in discovery.walk(after=text_of_cursor(cursor) if cursor is not None else ""):
         if out_of_time():
             complete, following = False, cursor_of(keys[-1]) if keys else cursor
             break
         if isinstance(found, Suspect):
+            suspected += 1
             if len(suspects) < KEYS_SHOWN:
                 suspects.append(found)
             continue
@@ -47,6 +49,7 @@ def dry_run(discovery: Discovery, cursor: str | None, out_of_time: Callable[[], 
         "complete": complete,
         **totals.document(),
         "keys": keys,
+        "suspect_objects": suspected,
         "suspects": suspect_lines(suspects),
         "cursor": following,
     }

@@ -39,14 +39,9 @@ class Remaining:
         self._size = 0
         self._rows = 0
         self.after = ""
-        for row in operations.all_parts(deletion_id, rows_of(round_number)):
-            self._rows += 1
+        for row in operations.parts(deletion_id, rows_of(round_number), 1, forward=False)[0]:  # the last, by an earlier delivery
+            self._rows = int(row.part.rpartition("#")[2]) + 1
             self.after = row.document["lines"][-1]["key"]
-
-    @property
-    def is_empty(self) -> bool:
-        """Says whether nothing was found, by this delivery of the sweep or one before."""
-        return not self._rows and not self._lines
 
     def add(self, found: Discovered | Suspect, refusal: Refusal | None, *, at: int, was_tried: bool) -> bool:
         """Takes in one key; False where another delivery of the sweep is ahead, and this one has to end."""

@@ -205,8 +205,8 @@ class ProjectDeletions:
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, an overdue sweep sent again.
 
-        Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspects"}`;
-        `status` is the deletion's when asked.
+        Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspect_objects",
+        "suspects"}`; `status` is the deletion's when asked.
 
         Raises:
             OperationNotFound: there is no such deletion.
@@ -216,13 +216,16 @@ class ProjectDeletions:
         left, complete = Tally(), True
         keys: list[str] = []
         suspects: list[Suspect] = []
+        suspected = 0
         if not self._superseded(operation):
             for found in discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"])):
                 if out_of_time():
                     complete = False
                     break
                 if isinstance(found, Suspect):
-                    suspects.append(found)
+                    suspected += 1
+                    if len(suspects) < KEYS_SHOWN:
+                        suspects.append(found)
                 elif found.source != "gone":
                     left += Tally(1, found.size)
                     if len(keys) < KEYS_SHOWN:
@@ -238,6 +241,7 @@ class ProjectDeletions:
             "complete": complete,
             "remaining": {"objects": left.objects, "bytes": left.bytes},
             "keys": keys,
+            "suspect_objects": suspected,
             "suspects": suspect_lines(suspects),
         }
 
