@@ -55,7 +55,7 @@ def get_deletion(deletion_id: str) -> dict[str, Any]:
 def get_receipt(deletion_id: str) -> Response[str]:
     """Answers with the receipt alone, as a file or as a page to print."""
     shape = read_query(ReceiptQuery, api.current_event.query_string_parameters).shape
-    receipt = answers.timed(services.project_deletions.written_receipt(deletion_id))
+    receipt = answers.timed(services.project_deletions.written_receipt(read_id(deletion_id)))
     if shape == "html":
         return Response(HTTPStatus.OK, receipt_page.TYPE, receipt_page.page(receipt), headers=receipt_page.HEADERS)
     headers = {"Content-Disposition": f'attachment; filename="receipt-{receipt["deletion_id"]}.json"', "Cache-Control": "no-store"}
@@ -73,7 +73,7 @@ def replay_erasures() -> dict[str, Any]:
 def get_remaining(deletion_id: str) -> dict[str, Any]:
     """Answers with one page of the keys that a deletion could not remove."""
     cursor = read_query(PageQuery, api.current_event.query_string_parameters).cursor
-    return services.project_deletions.remaining(deletion_id, cursor)
+    return services.project_deletions.remaining(read_id(deletion_id), cursor)
 
 
 @api.get("/diagnostics/projects/<project_id>/discovery")

@@ -77,6 +77,8 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     assert deletion["receipt"]["finished_at"].endswith("Z")
     answer = scene.call(project_deletion.api_handler, "project_deletion/get_receipt")
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, deletion["receipt"])
+    assert scene.api(project_deletion.api_handler, "project_deletion/get_receipt")[0] == 200
+    assert scene.api(project_deletion.api_handler, "project_deletion/get_receipt_to_print")[0] == 200
     assert answer["headers"]["Content-Disposition"] == f'attachment; filename="receipt-{DELETION_ID}.json"'
     page = scene.call(project_deletion.api_handler, "project_deletion/get_receipt_to_print")
     assert (page["statusCode"], page["headers"]["Content-Type"], DELETION_ID in page["body"]) == (200, "text/html; charset=utf-8", True)
@@ -264,7 +266,10 @@ def test_an_id_that_is_longer_than_any_is_refused_and_not_asked_of_the_ledger(sc
         (analytics.handler, "analytics/of_project", f"/projects/{long}/analytics"),
         (project_deletion.api_handler, "project_deletion/delete_project", f"/projects/{long}"),
         (project_deletion.api_handler, "project_deletion/get_deletion", f"/deletions/{long}"),
+        (project_deletion.api_handler, "project_deletion/get_receipt", f"/deletions/{long}/receipt"),
+        (project_deletion.api_handler, "project_deletion/get_remaining", f"/deletions/{long}/remaining"),
         (project_deletion.api_handler, "project_deletion/verify_deletion", f"/deletions/{long}/verify"),
+        (project_deletion.api_handler, "project_deletion/diagnose_discovery", f"/diagnostics/projects/{long}/discovery"),
         (reconciliation.api_handler, "reconciliation/get_run", f"/reconciliations/{long}"),
         (reconciliation.api_handler, "reconciliation/get_findings", f"/reconciliations/{long}/findings"),
         (reconciliation.api_handler, "reconciliation/apply", f"/reconciliations/{long}/apply"),

@@ -826,9 +826,9 @@ class TestParameters:
         assert secret == [
             "StorageCredentialsSecretArn",
             "StorageKmsKeyArn",
+            "CdnTokenSecretArn",
             "R2QueueTokenSecretArn",
             "WebhookSecretArn",
-            "CdnTokenSecretArn",
             "SealingKeysSecretArn",
             "SealingKmsKeyArn",
         ]

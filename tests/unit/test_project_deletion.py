@@ -277,6 +277,25 @@ def test_a_deletion_by_one_way_alone_is_deleted_where_both_see_nothing_any_more(
     assert objects(receipt, "source") == {mode.value: 1}
 
 
+@pytest.mark.parametrize("mode", list(DeletionMode))
+def test_bytes_and_urls_that_lie_in_the_ledger_go_in_every_mode_that_looks_there(world: World, mode: DeletionMode) -> None:
+    inline = world.record(session_key(), State.INLINE)
+    world.record("projects/p1/scenes/s/media/external.png", State.EXTERNAL, size=0)
+    stored = world.upload()
+    deletion_id = world.deletions.request("p1", mode=mode).operation_id
+    world.pump()
+    if mode is DeletionMode.LISTING:
+        receipt = receipt_of(world, deletion_id)
+        assert (receipt["status"], receipt["remaining_objects"], receipt["inline"]) == ("INCOMPLETE", 2, {"objects": 0, "bytes": 0})
+        assert world.ledger.content(inline) is not None
+        world.deletions.request("p1", mode=DeletionMode.BOTH)
+        world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 1, 3)
+    assert receipt["inline"] == {"objects": 1, "bytes": inline.size}
+    assert (world.ledger.content(inline), world.ledger.record(stored.key), world.counts()) == (None, None, {})
+
+
 def test_another_mode_for_a_deletion_under_way_is_refused(world: World) -> None:
     world.deletions.request("p1", mode=DeletionMode.LISTING)
     assert world.deletions.request("p1").document["mode"] == "listing"
@@ -358,18 +377,22 @@ def test_a_diagnosis_says_what_only_one_way_found_and_why_and_changes_nothing(wo
     world.plant(OLD_KEYS[0], session_key(), "projects/p1/unexplained")
     world.record(session_key(), State.STORED)
     world.record("projects/p1/scenes/s/media/gone.png", State.STORED)
+    world.record("projects/p1/scenes/s/media/inline.png", State.INLINE)
+    world.record("projects/p1/scenes/s/media/external.png", State.EXTERNAL, size=0)
     hidden = "projects/p1/scenes/s/media/hidden.png"
     world.plant(hidden)
     world.record(hidden, State.STORED)
     world.store.hide(hidden)
     before = world.every_key()
     found = world.deletions.diagnose("p1", limit=100, cursor=None, out_of_time=never)
-    assert {source: tally["objects"] for source, tally in found["found"].items()} == {"both": 1, "ledger": 2, "listing": 1, "record": 1}
+    assert {source: tally["objects"] for source, tally in found["found"].items()} == {"both": 1, "ledger": 2, "listing": 1, "record": 3}
     why = {line["key"]: line["why"] for line in found["only_one"]}
     assert "behind the ledger's back" in why[OLD_KEYS[0]]
     assert "no prefix" in why[session_key()]
     assert "drops keys" in why[hidden]
     assert "the bucket has nothing" in why["projects/p1/scenes/s/media/gone.png"]
+    assert "lie in the ledger" in why["projects/p1/scenes/s/media/inline.png"]
+    assert "foreign URL" in why["projects/p1/scenes/s/media/external.png"]
     assert [line["key"] for line in found["suspects"]] == ["projects/p1/unexplained"]
     assert (found["cursor"], found["state"], world.every_key()) == (None, "ACTIVE", before)
 

@@ -92,6 +92,20 @@ def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_
     assert world.delete_project("p2")["status"] == "DELETED"
 
 
+def test_a_replay_removes_bytes_that_a_restore_brought_back_into_the_ledger(world: World, deployment: Deployment) -> None:
+    inline = world.record("projects/p1/scenes/s/media/a.png", State.INLINE)
+    backup = Backup(deployment)
+    world.delete_project()
+    backup.restore()
+    assert world.ledger.content(inline) is not None
+    [line] = world.deletions.replay(out_of_time=never)["replayed"]
+    world.pump()
+    receipt = world.deletions.receipt(line["deletion_id"])
+    assert receipt is not None
+    assert (receipt["status"], receipt["inline"]) == ("DELETED", {"objects": 1, "bytes": inline.size})
+    assert (world.ledger.content(inline), world.ledger.record(inline.key)) == (None, None)
+
+
 def test_a_replay_deletes_no_object_that_only_the_bucket_knows(world: World, deployment: Deployment) -> None:
     world.upload()
     backup = Backup(deployment)

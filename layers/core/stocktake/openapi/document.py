@@ -219,8 +219,8 @@ def _success(answer: Answer, operation: Operation, schemas: Mapping[str, Any]) -
         }
     elif answer.body is not None:
         response["content"] = {"application/json": _json(answer.body, schemas)}
-    elif answer.media_type is not None:
-        response["content"] = {answer.media_type: {"schema": _OF_MEDIA.get(answer.media_type, {})}}
+    if answer.media_type is not None:
+        response.setdefault("content", {})[answer.media_type] = {"schema": _OF_MEDIA.get(answer.media_type, {})}
     return response
 
 

@@ -57,7 +57,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One success: its JSON as a model, or one of several; or other content as its media type; or neither, for an empty body."""
+    """One success: its JSON as a model, or one of several; other content as its media type; either, or neither for an empty body."""
 
     description: str
     body: type[AnswerBody] | tuple[type[AnswerBody], ...] | None = None

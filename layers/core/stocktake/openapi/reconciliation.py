@@ -200,7 +200,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Repair a run's findings by a plan",
         "reconciliation",
         {202: Answer("The repair, asked for.", RequestedRepair)},
-        (errors.OperationNotFound, errors.RunIncomplete, errors.BreakerOpen, errors.Conflict, errors.MessagingError),
+        (errors.OperationNotFound, errors.RunIncomplete, errors.BreakerOpen, errors.LedgerRestored, errors.Conflict, errors.MessagingError),
         "Every finding is checked again on both sides at the moment of acting. The same plan again is the same repair.",
         body=RepairBody,
     ),
