@@ -445,11 +445,19 @@ def test_a_project_deleted_while_it_is_migrated_ends_in_a_receipt_that_holds(wor
 def test_bytes_that_a_killed_migration_puts_after_its_object_was_deleted_are_swept(world: World) -> None:
     record = an_inline(world)
     world.clock.advance(24 * HOUR)
-    touched = world.storing._touched(record)
-    receipt = world.object_deletions.delete(record.object_id)
-    assert receipt["sweep_at"] is not None
-    world.storing.put(touched, an_image())  # the process that was slow, and dies here
-    world.clock.at = receipt["sweep_at"]
+    receipts: list[dict[str, Any]] = []
+
+    def deleting(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            receipts.append(world.object_deletions.delete(record.object_id))
+
+    world.store.on_call = deleting
+    world.store.fail("put", error=Crash(), after_effect=True)
+    with pytest.raises(Crash):
+        world.storing.store(record.key)
+    assert world.bucket_keys() == {record.key}
+    world.clock.at = receipts[0]["sweep_at"]
     world.object_deletions.tidy(out_of_time=never)
     assert world.bucket_keys() == set()
 
