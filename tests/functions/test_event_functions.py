@@ -48,6 +48,12 @@ def test_a_mistyped_dry_run_is_refused_and_deletes_nothing(scene: Scene, query: 
 @pytest.mark.parametrize(
     ("handler", "case", "changes"),
     [
+        (project_deletion.api_handler, "project_deletion/dry_run", {"queryStringParameters": {"dry_run": "true", "cursor": ""}}),
+        (project_deletion.api_handler, "project_deletion/delete_project", {"body": '{"mode": "fast"}'}),
+        (project_deletion.api_handler, "project_deletion/get_receipt", {"queryStringParameters": {"as": "pdf"}}),
+        (project_deletion.api_handler, "project_deletion/get_remaining", {"queryStringParameters": {"cursor": ""}}),
+        (project_deletion.api_handler, "project_deletion/replay_erasures", {"body": '{"foo": 1}'}),
+        (project_deletion.api_handler, "project_deletion/diagnose_discovery", {"queryStringParameters": {"limit": "0"}}),
         (reconciliation.api_handler, "reconciliation/start", {"body": '{"foo": 1}'}),
         (reconciliation.api_handler, "reconciliation/get_findings", {"queryStringParameters": {"class": "nope"}}),
         (reconciliation.api_handler, "reconciliation/apply", {"body": "{}"}),

@@ -76,7 +76,7 @@ class DeletionQuery(Query):
     """DELETE /projects/{project_id}: a mistyped dry run must never delete."""
 
     dry_run: Literal["true", "false"] = Field(default="false", description="true: say what would be removed, and remove nothing.")
-    cursor: str | None = Field(default=None, description="Of a dry run that did not name every key.")
+    cursor: str | None = Field(default=None, min_length=1, description="Of a dry run that did not name every key.")
 
 
 class ReceiptQuery(Query):
@@ -88,7 +88,7 @@ class ReceiptQuery(Query):
 class PageQuery(Query):
     """A list whose pages are as long as they are."""
 
-    cursor: str | None = Field(default=None, description="Of the page before; the first page has none.")
+    cursor: str | None = Field(default=None, min_length=1, description="Of the page before; the first page has none.")
 
 
 class ListQuery(Query):
