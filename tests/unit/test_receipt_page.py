@@ -25,6 +25,7 @@ def a_receipt(**changes: Any) -> dict[str, Any]:
         "by_layout": {"current": {"objects": 1234, "bytes": 5678}},
         "by_source": {},
         "records": 1,
+        "inline": {"objects": 4321, "bytes": 9},
         "versions": 0,
         "multipart_uploads_aborted": 0,
         "batches": 1,
@@ -35,6 +36,7 @@ def a_receipt(**changes: Any) -> dict[str, Any]:
         "listings": [{"layout": "current", "prefix": "projects/1/", "objects": 0}],
         "remaining_objects": 0,
         "remaining": [],
+        "cdn": {"provider": "cloudflare", "purged": 2468, "failed": 1357, "failures": []},
         "suspect_objects": 3,
         "suspects": [{"key": "projects/1/<b>", "bytes": 7, "why": "no layout explains it"}],
         **changes,
@@ -43,7 +45,7 @@ def a_receipt(**changes: Any) -> dict[str, Any]:
 
 def test_a_page_shows_the_receipt_and_lets_nothing_in_it_act() -> None:
     page = receipt_page.page(a_receipt())
-    for shown in ("INCOMPLETE", "1,234", "ab" * 32, "projects/1/&lt;b&gt;", "and 2 more"):
+    for shown in ("INCOMPLETE", "1,234", "4,321", "2,468", "1,357", "ab" * 32, "projects/1/&lt;b&gt;", "and 2 more"):
         assert shown in page
     assert "<script" not in page
     assert "<b>" not in page
@@ -60,6 +62,6 @@ def test_a_page_may_load_and_run_nothing_but_its_own_style() -> None:
 
 def test_a_receipt_of_before_there_were_hashes_and_modes_has_its_page() -> None:
     old = a_receipt()
-    for name in ("mode", "requested_by", "removed_keys_sha256", "retries", "refused_objects", "refused"):
+    for name in ("mode", "requested_by", "removed_keys_sha256", "retries", "refused_objects", "refused", "inline", "cdn"):
         del old[name]
     assert "1,234" in receipt_page.page(old)

@@ -60,6 +60,9 @@ _FACTS = (
 def page(receipt: Mapping[str, Any]) -> str:
     """Returns the page for a receipt whose times are written out, as `answers.timed` does."""
     facts = [(label, receipt.get(name)) for label, name in _FACTS]
+    facts += [("Of the records, with their bytes in the ledger", receipt.get("inline", {}).get("objects"))]
+    if (cdn := receipt.get("cdn", {"provider": "none"}))["provider"] != "none":
+        facts += [(f"Purged from the CDN ({cdn['provider']})", cdn["purged"]), ("Not purged from it", cdn["failed"])]
     hashes = receipt.get("removed_keys_sha256", {"all": None, "rounds": {}})
     parts = [
         f'<h1>Receipt of a deletion</h1><p class="status">{escape(str(receipt["status"]))}</p>',
