@@ -254,6 +254,35 @@ def test_an_id_that_comes_with_other_bytes_is_a_conflict_and_changes_nothing(wor
     assert world.counts() == {"STORED": (1, len(an_image(1)))}
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (a_line(key=KEY, id="x"), a_line(key=f"{KEY}.png", id="x")),
+        (a_line(1, id="x"), a_line(1, id="x", layout={"name": "session", "session": "s", "persona": "p"})),
+        (a_line(key=KEY, id="x"), a_line(1, id="x")),
+    ],
+    ids=["two keys", "two layouts", "a key and bytes"],
+)
+def test_an_id_is_of_one_object_however_far_apart_its_lines_are(world: World, first: dict[str, Any], second: dict[str, Any]) -> None:
+    for key in (KEY, f"{KEY}.png"):
+        world.plant(key, body=an_image(9))
+    migration_id = imported(world, first, second, batch=1)
+    assert problems(world, migration_id) == ["conflict"]
+    again = imported(world, first, second)
+    assert [result["outcome"] for result in world.migrations.results(again, None, 2, None)[0]] == ["skipped", "failed"]
+    assert len(list(world.ledger.entries())) == 1
+
+
+def test_an_exported_line_makes_no_second_object_of_its_id_in_another_project(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    imported(world, a_line(1, id="x"))
+    [entry] = world.ledger.entries()
+    object_id = record_of(world, entry.key).object_id
+    migration_id = imported(world, a_line(1, object_id=object_id, project_id="p2"))
+    assert problems(world, migration_id) == ["conflict"]
+    assert world.ledger.by_object_id(object_id).project_id == "p1"
+
+
 def test_of_two_forms_of_one_id_in_one_batch_the_first_is_imported(world: World) -> None:
     migration_id = imported(world, a_line(1, id="a"), a_line(url="https://images.example.com/a.gif", id="a"))
     assert (problems(world, migration_id), world.counts()) == (["conflict"], {"STORED": (1, len(an_image(1)))})

@@ -372,7 +372,7 @@ class Migrations:
                 record = item.came_of.record
                 is_twin = record.object_id in seen
                 first = seen.setdefault(record.object_id, record.key)
-                if record.object_id in reasons:
+                if record.object_id in reasons and record.key not in recorded:
                     item = _Asked(item.entry, reasons[record.object_id])
                 elif first != record.key:
                     item = _Asked(item.entry, Conflict(f"a line before this one has the same id, under {first!r}: give this one another"))
