@@ -196,3 +196,9 @@ def test_what_is_no_json_object_or_says_a_thing_twice_is_refused(text: str) -> N
 def test_a_cell_that_should_be_json_is_named() -> None:
     with pytest.raises(InvalidRequest, match="cell metadata is not JSON"):
         read_entry({"project_id": "p1", "key": "k", "metadata": "{"})
+
+
+@pytest.mark.parametrize("column", ["metadata", "layout"])
+def test_a_cell_that_names_a_field_twice_is_refused_as_a_line_is(column: str) -> None:
+    with pytest.raises(InvalidRequest, match="'n' twice"):
+        read_entry({"project_id": "p1", "url": "https://images.example.com/a.png", column: '{"n": 1, "n": 2}'})
