@@ -24,6 +24,7 @@ from stocktake.errors import (
 )
 from stocktake.ids import new_id
 from stocktake.importing import Fetched, Fetcher
+from stocktake.ledger.operations import cursor_of
 from stocktake.migration.entries import NewMigration, Source
 from stocktake.model import Quota, Record, State
 from stocktake.storage.memory import MemoryStore
@@ -700,6 +701,15 @@ def test_what_never_was_asked_for_is_not_found(world: World) -> None:
         world.exports.request("nobody", contents=False)
 
 
+def test_a_batch_of_lines_that_name_their_objects_at_great_length_has_its_results(world: World) -> None:
+    lines = [a_line(key="\U0001f600" * 1024), a_line(key='\x01"' * 512), a_line(url="http://x.example", id="\U0001f600" * 255)] * 33
+    migration_id = imported(world, *lines, a_line(1), batch=100)
+    assert status(world, migration_id) == "COMPLETE"
+    assert totals(world, migration_id)["import"] == {"seen": 100, "done": 1, "failed": 99, "bytes": len(an_image(1)), "inline": 1}
+    first = world.migrations.results(migration_id, None, 1, None)[0][0]["id"]
+    assert first == "\U0001f600" * 256
+
+
 def test_results_come_page_by_page_in_order_and_by_outcome(world: World) -> None:
     migration_id = imported(world, *mixed(7), batch=2)
 
@@ -718,8 +728,10 @@ def test_results_come_page_by_page_in_order_and_by_outcome(world: World) -> None
         assert every(None, limit) == whole
         for outcome in ("done", "failed", "skipped"):
             assert every(outcome, limit) == [result for result in whole if result["outcome"] == outcome]
-    with pytest.raises(InvalidRequest, match="cursor"):
-        world.migrations.results(migration_id, None, 1, "b3RoZXI")
+    run = "result#0001#"
+    for text in ("other", f"{run}@1", f"{run}import#abc@0", f"{run}import#00000000@²", "result#0002#import#00000000@0"):
+        with pytest.raises(InvalidRequest, match="cursor"):
+            world.migrations.results(migration_id, None, 1, cursor_of(text))
 
 
 def test_what_is_left_is_told_while_it_runs(world: World) -> None:
