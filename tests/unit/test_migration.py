@@ -26,7 +26,7 @@ from stocktake.ids import new_id
 from stocktake.importing import Fetched, Fetcher
 from stocktake.ledger.operations import cursor_of
 from stocktake.migration.entries import NewMigration, Source
-from stocktake.model import Quota, Record, State
+from stocktake.model import Announced, Quota, Record, State
 from stocktake.storage.memory import MemoryStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment, no_answer
@@ -253,6 +253,16 @@ def test_an_id_that_comes_with_other_bytes_is_a_conflict_and_changes_nothing(wor
     migration_id = imported(world, a_line(2, id="a"), {"project_id": "p1", "id": "a", "url": "https://images.example.com/a.gif"})
     assert problems(world, migration_id)[:2] == ["conflict"] * 2
     assert world.counts() == {"STORED": (1, len(an_image(1)))}
+
+
+def test_a_key_whose_upload_is_not_complete_is_not_called_imported(world: World) -> None:
+    body = an_image(1)
+    announced = Announced("image/png", len(body), hashlib.sha256(body).hexdigest())
+    begun = world.presigned.begin("p1", announced, world.reserve())
+    assert begun.request is not None
+    assert world.store.fetch(begun.request, body).status == 200
+    migration_id = imported(world, a_line(key=begun.record.key))
+    assert (problems(world, migration_id), record_of(world, begun.record.key).state) == (["conflict"], State.PENDING)
 
 
 @pytest.mark.parametrize(

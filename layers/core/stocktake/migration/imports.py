@@ -189,6 +189,10 @@ class Importer:
             written = self._ledger.move(None, record, gated=True, content=intended.body)
         except RecordChanged:
             written = self._found(record)
+            if written.state is State.PENDING:
+                raise Conflict(
+                    f"{record.key!r} is being uploaded: complete that upload, or abort it, and start the migration again"
+                ) from None
         self._intents.check_quota(self._intents.remembered(record.project_id), written, is_ours=True)
         return written
 
