@@ -99,6 +99,13 @@ def test_a_line_that_cannot_be_read_loses_no_other(monkeypatch: pytest.MonkeyPat
     assert [want in problem for want, problem in zip(("UTF-8", "1 cells", "longer", "quotation"), problems, strict=True)] == [True] * 4
 
 
+def test_a_quotation_mark_that_is_not_closed_says_how_many_lines_it_takes() -> None:
+    broken, following = rows(b'id,url\na,b\n"c,d\ne,f\n"g,h\ni,j\n')[1:]
+    assert (broken.number, broken.content) == (3, None)
+    assert "With it go the lines up to 5" in (broken.problem or "")
+    assert following.content == {"id": "i", "url": "j"}
+
+
 @pytest.mark.parametrize("header", [b"id,colour", b"id,id", b"", b'"id'])
 def test_columns_that_are_not_known_are_an_error_and_never_dropped(header: bytes) -> None:
     with pytest.raises(InvalidRequest, match="first line of the CSV file"):
