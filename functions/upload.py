@@ -20,6 +20,7 @@ from stocktake.layouts import project_stem
 from stocktake.model import NewObject, Reserved
 from stocktake.problems import caller_of, make_api, out_of_time, problem_of, text_body
 from stocktake.requests import Body, ListQuery, NoBody, NoQuery, read_body, read_id, read_query
+from stocktake.routes import Scope
 from stocktake.services import services
 from stocktake.upload_requests import (
     Base64ObjectBody,
@@ -59,6 +60,8 @@ def create_project() -> Response[str]:
     """Opens a project."""
     body = asked(NewProjectBody)
     quota = body.quota.quota() if body.quota else None
+    if quota is not None:
+        caller_of(api).require(Scope.OPERATE)  # else whoever opens a project would lift the limits that hold for it
     return created(answers.project(services.uploads.create_project(body.project_id, body.metadata, quota)))
 
 

@@ -158,6 +158,15 @@ def test_a_caller_of_one_project_opens_and_uses_it_and_no_other(scene: Scene) ->
     assert sent("put_raw") == 404
 
 
+def test_who_may_only_write_opens_a_project_and_names_no_quota_of_it(scene: Scene) -> None:
+    [route] = [route for route in BY_TOKEN if route.key == "POST /projects"]
+    writer = bearer(a_token("write", projects=("dawn",)))
+    status, _, headers = asked(route, writer, body=json.dumps({"project_id": "dawn", "quota": {"objects": None}}))
+    assert (status, headers["WWW-Authenticate"]) == (403, 'Bearer error="insufficient_scope", scope="operate"')
+    assert asked(route, writer, body=json.dumps({"project_id": "dawn"}))[0] == 201
+    assert asked(route, bearer(), body=json.dumps({"project_id": "dusk", "quota": {"objects": 3}}))[0] == 201
+
+
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(EVENTS))[:-5] for path in EVENTS.rglob("*.json")))
 @pytest.mark.usefixtures("nothing_asked")
 def test_an_event_file_brings_no_token_and_is_refused(name: str) -> None:

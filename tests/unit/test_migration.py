@@ -24,8 +24,9 @@ from stocktake.errors import (
 )
 from stocktake.ids import new_id
 from stocktake.importing import Fetched, Fetcher
+from stocktake.ledger.operations import cursor_of
 from stocktake.migration.entries import NewMigration, Source
-from stocktake.model import Quota, Record, State
+from stocktake.model import Announced, Quota, Record, State
 from stocktake.storage.memory import MemoryStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment, no_answer
@@ -252,6 +253,45 @@ def test_an_id_that_comes_with_other_bytes_is_a_conflict_and_changes_nothing(wor
     migration_id = imported(world, a_line(2, id="a"), {"project_id": "p1", "id": "a", "url": "https://images.example.com/a.gif"})
     assert problems(world, migration_id)[:2] == ["conflict"] * 2
     assert world.counts() == {"STORED": (1, len(an_image(1)))}
+
+
+def test_a_key_whose_upload_is_not_complete_is_not_called_imported(world: World) -> None:
+    body = an_image(1)
+    announced = Announced("image/png", len(body), hashlib.sha256(body).hexdigest())
+    begun = world.presigned.begin("p1", announced, world.reserve())
+    assert begun.request is not None
+    assert world.store.fetch(begun.request, body).status == 200
+    migration_id = imported(world, a_line(key=begun.record.key))
+    assert (problems(world, migration_id), record_of(world, begun.record.key).state) == (["conflict"], State.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (a_line(key=KEY, id="x"), a_line(key=f"{KEY}.png", id="x")),
+        (a_line(1, id="x"), a_line(1, id="x", layout={"name": "session", "session": "s", "persona": "p"})),
+        (a_line(key=KEY, id="x"), a_line(1, id="x")),
+    ],
+    ids=["two keys", "two layouts", "a key and bytes"],
+)
+def test_an_id_is_of_one_object_however_far_apart_its_lines_are(world: World, first: dict[str, Any], second: dict[str, Any]) -> None:
+    for key in (KEY, f"{KEY}.png"):
+        world.plant(key, body=an_image(9))
+    migration_id = imported(world, first, second, batch=1)
+    assert problems(world, migration_id) == ["conflict"]
+    again = imported(world, first, second)
+    assert [result["outcome"] for result in world.migrations.results(again, None, 2, None)[0]] == ["skipped", "failed"]
+    assert len(list(world.ledger.entries())) == 1
+
+
+def test_an_exported_line_makes_no_second_object_of_its_id_in_another_project(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    imported(world, a_line(1, id="x"))
+    [entry] = world.ledger.entries()
+    object_id = record_of(world, entry.key).object_id
+    migration_id = imported(world, a_line(1, object_id=object_id, project_id="p2"))
+    assert problems(world, migration_id) == ["conflict"]
+    assert world.ledger.by_object_id(object_id).project_id == "p1"
 
 
 def test_of_two_forms_of_one_id_in_one_batch_the_first_is_imported(world: World) -> None:
@@ -679,6 +719,15 @@ def test_what_never_was_asked_for_is_not_found(world: World) -> None:
         world.exports.request("nobody", contents=False)
 
 
+def test_a_batch_of_lines_that_name_their_objects_at_great_length_has_its_results(world: World) -> None:
+    lines = [a_line(key="\U0001f600" * 1024), a_line(key='\x01"' * 512), a_line(url="http://x.example", id="\U0001f600" * 255)] * 33
+    migration_id = imported(world, *lines, a_line(1), batch=100)
+    assert status(world, migration_id) == "COMPLETE"
+    assert totals(world, migration_id)["import"] == {"seen": 100, "done": 1, "failed": 99, "bytes": len(an_image(1)), "inline": 1}
+    first = world.migrations.results(migration_id, None, 1, None)[0][0]["id"]
+    assert first == "\U0001f600" * 256
+
+
 def test_results_come_page_by_page_in_order_and_by_outcome(world: World) -> None:
     migration_id = imported(world, *mixed(7), batch=2)
 
@@ -697,8 +746,10 @@ def test_results_come_page_by_page_in_order_and_by_outcome(world: World) -> None
         assert every(None, limit) == whole
         for outcome in ("done", "failed", "skipped"):
             assert every(outcome, limit) == [result for result in whole if result["outcome"] == outcome]
-    with pytest.raises(InvalidRequest, match="cursor"):
-        world.migrations.results(migration_id, None, 1, "b3RoZXI")
+    run = "result#0001#"
+    for text in ("other", f"{run}@1", f"{run}import#abc@0", f"{run}import#00000000@²", "result#0002#import#00000000@0"):
+        with pytest.raises(InvalidRequest, match="cursor"):
+            world.migrations.results(migration_id, None, 1, cursor_of(text))
 
 
 def test_what_is_left_is_told_while_it_runs(world: World) -> None:

@@ -99,6 +99,13 @@ def test_a_line_that_cannot_be_read_loses_no_other(monkeypatch: pytest.MonkeyPat
     assert [want in problem for want, problem in zip(("UTF-8", "1 cells", "longer", "quotation"), problems, strict=True)] == [True] * 4
 
 
+def test_a_quotation_mark_that_is_not_closed_says_how_many_lines_it_takes() -> None:
+    broken, following = rows(b'id,url\na,b\n"c,d\ne,f\n"g,h\ni,j\n')[1:]
+    assert (broken.number, broken.content) == (3, None)
+    assert "With it go the lines up to 5" in (broken.problem or "")
+    assert following.content == {"id": "i", "url": "j"}
+
+
 @pytest.mark.parametrize("header", [b"id,colour", b"id,id", b"", b'"id'])
 def test_columns_that_are_not_known_are_an_error_and_never_dropped(header: bytes) -> None:
     with pytest.raises(InvalidRequest, match="first line of the CSV file"):
@@ -196,3 +203,9 @@ def test_what_is_no_json_object_or_says_a_thing_twice_is_refused(text: str) -> N
 def test_a_cell_that_should_be_json_is_named() -> None:
     with pytest.raises(InvalidRequest, match="cell metadata is not JSON"):
         read_entry({"project_id": "p1", "key": "k", "metadata": "{"})
+
+
+@pytest.mark.parametrize("column", ["metadata", "layout"])
+def test_a_cell_that_names_a_field_twice_is_refused_as_a_line_is(column: str) -> None:
+    with pytest.raises(InvalidRequest, match="'n' twice"):
+        read_entry({"project_id": "p1", "url": "https://images.example.com/a.png", column: '{"n": 1, "n": 2}'})

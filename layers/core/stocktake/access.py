@@ -71,10 +71,10 @@ class Access:
         if route is not None and route.scope is None:
             return None  # its handler checks the signature
         caller = self._tokens.caller(authorization)
-        if route is None or not route.names <= ids.keys():  # the path itself may have been spelled as the table spells it
+        # the path itself may have been spelled as the table spells it
+        if route is None or route.scope is None or not route.names <= ids.keys():
             raise NoSuchRoute.of()
-        if route.scope is None or route.scope not in caller.scopes:
-            raise Forbidden(f"the token does not allow this: get one with the scope {route.scope}", scope=route.scope)
+        caller.require(route.scope)
         if caller.projects is not None:
             self._check_project(caller, route, ids, body)
         return caller

@@ -16,7 +16,7 @@ from pydantic import Field
 from stocktake.errors import InvalidRequest
 from stocktake.migration.entries import MAX_SOURCE_BYTES, Entry, NewMigration, Source
 from stocktake.model import State
-from stocktake.requests import MAX_ID, Body, ListQuery, read_body
+from stocktake.requests import MAX_ID, Body, ListQuery, distinct, read_body
 from stocktake.upload_requests import ObjectBody, Sha256
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.DOTALL | re.IGNORECASE)
@@ -137,8 +137,8 @@ def _cell(name: str, text: str) -> Any:
     if name not in _JSON_COLUMNS:
         return text
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(text, object_pairs_hook=distinct)
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the cell {name} is not JSON: {error}") from error
 
 

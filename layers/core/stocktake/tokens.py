@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from stocktake.errors import Unauthenticated
+from stocktake.errors import Forbidden, Unauthenticated
 from stocktake.layouts import project_stem
 from stocktake.routes import Scope
 from stocktake.signing_keys import ALGORITHMS, SigningKeys
@@ -43,6 +43,11 @@ class Caller:
     def covers(self, project_id: str) -> bool:
         """Says whether the token is for that project, in any of its spellings."""
         return self.projects is None or project_stem(project_id) in self.projects
+
+    def require(self, scope: Scope) -> None:
+        """Makes sure that the token has that scope. Raises Forbidden."""
+        if scope not in self.scopes:
+            raise Forbidden(f"the token does not allow this: get one with the scope {scope}", scope=scope)
 
 
 class Tokens:

@@ -55,7 +55,9 @@ class NewProjectBody(Body):
         json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]*$", "minLength": 1, "maxLength": 100},
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA, examples=[{"customer": "c1"}])
-    quota: QuotaBody | None = Field(default=None, description="The most it may hold; without, DefaultQuotaObjects and DefaultQuotaBytes.")
+    quota: QuotaBody | None = Field(
+        default=None, description="The most it may hold, which takes the scope operate; without, DefaultQuotaObjects and DefaultQuotaBytes."
+    )
 
 
 class LayoutBody(Body):

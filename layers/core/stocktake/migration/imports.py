@@ -151,17 +151,25 @@ class Importer:
         """Reads what stands in the way of records, all at once.
 
         Returns:
-            What is recorded under their keys, by key; and by object id why one must not be written: it was deleted by request, or is
-            recorded in another form, under a key of another extension.
+            What is recorded under their keys, by key; and by object id why one that is not there must not be written: it was deleted by
+            request, or is recorded under another key already, of this project or of another one.
         """
         recorded = self._ledger.records([intended.record.key for intended in wanted])
-        new = [intended.record for intended in wanted if intended.record.key not in recorded]
-        named = [intended.record for intended in wanted if intended.is_known_by_name and intended.record.key not in recorded]
+        absent = [intended for intended in wanted if intended.record.key not in recorded]
+        new = [intended.record for intended in absent]
+        # an id that is of this place in this file is nobody else's
+        named = [intended.record for intended in absent if intended.is_known_by_name or intended.record.state is State.STORED]
         others = {key: record for record in named if record.state is not State.STORED for key in _other_forms(record.key)}
-        reasons: dict[str, StocktakeError] = {}
-        for key in self._ledger.records(list(others)):
-            object_id = others[key].object_id
-            reasons[object_id] = Conflict(f"this id is of object {object_id}, recorded under {key!r}: give the line another id")
+        # under another extension it is found consistently, and anywhere else as soon as the index knows it
+        elsewhere = {others[key].object_id: key for key in self._ledger.records(list(others))}
+        for record in named:
+            found = self._ledger.find_object(record.object_id)
+            if found is not None and found.key != record.key:
+                elsewhere.setdefault(record.object_id, found.key)
+        reasons: dict[str, StocktakeError] = {
+            object_id: Conflict(f"this id is of object {object_id}, recorded under {key!r}: give the line another id")
+            for object_id, key in elsewhere.items()
+        }
         for object_id in self._deletions.deleted([record.object_id for record in new]):
             reasons[object_id] = ObjectDeleted(f"object {object_id} of this line was deleted by request: give the line another id")
         return recorded, reasons
@@ -181,6 +189,10 @@ class Importer:
             written = self._ledger.move(None, record, gated=True, content=intended.body)
         except RecordChanged:
             written = self._found(record)
+            if written.state is State.PENDING:
+                raise Conflict(
+                    f"{record.key!r} is being uploaded: complete that upload, or abort it, and start the migration again"
+                ) from None
         self._intents.check_quota(self._intents.remembered(record.project_id), written, is_ours=True)
         return written
 

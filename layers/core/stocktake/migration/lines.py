@@ -2,6 +2,7 @@
 
 A place in it is a byte offset, so that a reader that was stopped goes on exactly there. JSONL is a line a record; CSV is read by the csv
 module, whose records may hold line ends in quotes. A line that cannot be read is one line lost and not the file: it comes with its problem.
+In CSV a quotation mark that nothing closes takes with it the lines up to the next one, and the problem says how many.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ def read_csv(read: Read, size: int, columns: Collection[str], place: Place = Pla
             return
         except (csv.Error, _TooLong) as error:
             why = str(error) if isinstance(error, _TooLong) else f"the line is not CSV ({error}): check its quotation marks"
+            if physical.place.lines > begun.lines + 1:  # which of them the quotation mark was to hold cannot be told
+                why = f"{why}. With it go the lines up to {physical.place.lines}"
             yield Line(begun.lines + 1, begun.offset, physical.place, None, why)
             continue
         if not row:

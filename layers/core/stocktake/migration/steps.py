@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +44,9 @@ ROUNDS = 5
 """Records that one worker moves in a batch: each may wait 15 s for a foreign host, and a batch has to end within a step."""
 _WHY_CHARACTERS = 200
 """With ids and keys of any length, the results of a whole batch have to fit into one row."""
+_NAME_BYTES = 1024
 _RESULT_ROWS = 100
+_CURSOR = re.compile("(result#[0-9]{4,}#[a-z]+#[0-9]{8,12})@([0-9]{1,9})")
 _TRANSIENT = (LedgerError, MessagingError, StorageUnavailable)
 """What SQS tries again; anything else that ends a step ends the migration, with its reason."""
 
@@ -252,11 +256,11 @@ class Migrations:
         prefix = f"result#{operation.document['run']:04d}#"
         after, first = None, 0
         if cursor is not None:
-            part, _, number = text_of_cursor(cursor).partition("@")
-            if not part.startswith(prefix) or not number.isdigit():
+            said = _CURSOR.fullmatch(text_of_cursor(cursor))
+            if said is None or not said[1].startswith(prefix):
                 raise InvalidRequest("the cursor is of another list: begin again without it")
             # the row it stopped in is read again: the cursor of `parts` is the last row that is done with
-            after, first = cursor_of(_before(part)), int(number)
+            after, first = cursor_of(_before(said[1])), int(said[2])
         rows, following = self._operations.parts(migration_id, prefix, _RESULT_ROWS, after)
         found: list[dict[str, Any]] = []
         for row in rows:
@@ -372,7 +376,7 @@ class Migrations:
                 record = item.came_of.record
                 is_twin = record.object_id in seen
                 first = seen.setdefault(record.object_id, record.key)
-                if record.object_id in reasons:
+                if record.object_id in reasons and record.key not in recorded:
                     item = _Asked(item.entry, reasons[record.object_id])
                 elif first != record.key:
                     item = _Asked(item.entry, Conflict(f"a line before this one has the same id, under {first!r}: give this one another"))
@@ -393,7 +397,7 @@ class Migrations:
         return [results[number] for number in range(len(batch))]
 
     def _take_line(self, operation: Operation, is_there: bool, line: Line, asked: _Asked) -> dict[str, Any]:
-        result: dict[str, Any] = {"line": line.number, "id": asked.entry.name if asked.entry else None}
+        result: dict[str, Any] = {"line": line.number, "id": _shown(asked.entry.name) if asked.entry and asked.entry.name else None}
         intended = asked.came_of
         if isinstance(intended, Exception):
             outcome: Outcome = "skipped" if isinstance(intended, _OfAnother) else "failed"
@@ -587,6 +591,13 @@ def _why(error: Exception) -> dict[str, str]:
     if not isinstance(error, StocktakeError):
         return {"problem": "urn:stocktake:problem:internal", "why": f"something went wrong on our side ({type(error).__name__})"}
     return {"problem": f"urn:stocktake:problem:{error.type}", "why": str(error)[:_WHY_CHARACTERS]}
+
+
+def _shown(name: str) -> str:
+    """Returns what a line calls its object, or the beginning of it: a key has at most 1,024 bytes, and a line may name anything."""
+    while (over := len(json.dumps(name, ensure_ascii=False).encode(errors="surrogatepass")) - _NAME_BYTES - 2) > 0:
+        name = name[: -(over // 6 or 1)]  # no character is more than six bytes of JSON
+    return name
 
 
 def _message(operation: Operation) -> dict[str, Any]:
