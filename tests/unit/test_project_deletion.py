@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from stocktake.discovery import Named
-from stocktake.errors import Conflict, OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.errors import Conflict, InvalidRequest, OperationNotFound, ProjectNotFound, StorageUnavailable
 from stocktake.layouts import build_session
+from stocktake.ledger.operations import cursor_of
 from stocktake.model import DeletionMode, ProjectState, State
 from stocktake.project_deletion.removal import unsettled
 from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
@@ -409,6 +410,14 @@ def test_a_diagnosis_goes_on_page_by_page_and_its_counts_add_up(world: World) ->
             break
     assert sorted(line["key"] for line in lines) == sorted([*OLD_KEYS, "projects/p1/unexplained"])
     assert counted == 6
+
+
+def test_a_made_up_cursor_is_refused_before_anything_is_listed(world: World) -> None:
+    for cursor in ("!", cursor_of("x" * 1025)):
+        with pytest.raises(InvalidRequest, match="not one this service gave out"):
+            world.deletions.diagnose("p1", limit=2, cursor=cursor, out_of_time=never)
+        with pytest.raises(InvalidRequest, match="not one this service gave out"):
+            world.deletions.dry_run("p1", cursor=cursor, out_of_time=never)
 
 
 def test_asking_twice_is_one_deletion(world: World) -> None:

@@ -27,6 +27,8 @@ from stocktake.ledger.failures import BUSY, Sleep, back_off, code_of, is_in_doub
 from stocktake.ledger.rows import Raw, Tables, json_text
 from stocktake.ledger.transactions import ATTEMPTS, commit, new_write_id
 
+_NAME_BYTES = 1024
+"""What a key of the bucket, and a sort key of DynamoDB, has at most."""
 MAX_DOCUMENT_BYTES = 350_000
 """Under DynamoDB's 400 KB an item, with room for the counters."""
 
@@ -421,6 +423,8 @@ def text_of_cursor(cursor: str) -> str:
         raise InvalidRequest("the cursor is not one this service gave out: begin again without it") from error
     if not text:
         raise InvalidRequest("the cursor is empty: begin again without it")
+    if len(text.encode()) > _NAME_BYTES:
+        raise InvalidRequest("the cursor is not one this service gave out: begin again without it")
     return text
 
 
