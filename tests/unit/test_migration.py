@@ -255,6 +255,33 @@ def test_an_id_that_comes_with_other_bytes_is_a_conflict_and_changes_nothing(wor
     assert world.counts() == {"STORED": (1, len(an_image(1)))}
 
 
+def test_a_key_that_an_event_recorded_before_is_skipped_and_one_of_another_project_fails(world: World) -> None:
+    shared = "images/s/baby-boomer/1795239000000-a1b2c3.png"
+    world.uploads.create_project("p2", {})
+    world.plant(KEY, body=an_image(9))
+    world.plant(shared, body=an_image(8))
+    world.aligner().align(KEY)
+    imported(world, a_line(key=shared))
+    migration_id = imported(world, a_line(key=KEY), a_line(key=shared), a_line(key=shared, project_id="p2"))
+    outcomes = [result["outcome"] for result in world.migrations.results(migration_id, None, 3, None)[0]]
+    assert outcomes == ["skipped", "skipped", "failed"]
+    assert problems(world, migration_id) == ["conflict"]
+    assert record_of(world, shared).project_id == "p1"
+
+
+def test_of_two_lines_of_one_key_in_one_batch_the_first_is_imported(world: World) -> None:
+    world.plant(KEY, body=an_image(9))
+    migration_id = imported(world, a_line(key=KEY), a_line(key=KEY), a_line(key=KEY, id="x"), a_line(key=KEY))
+    outcomes = [result["outcome"] for result in world.migrations.results(migration_id, None, 4, None)[0]]
+    assert outcomes == ["done", "skipped", "failed", "skipped"]
+    assert totals(world, migration_id)["import"] == {"seen": 4, "done": 1, "skipped": 2, "failed": 1, "bytes": len(an_image(9)), "key": 1}
+
+
+@pytest.mark.parametrize("object_id", ["Z" * 26, "7" + "Z" * 25])
+def test_an_object_id_of_a_time_that_has_not_come_is_none_of_ours(world: World, object_id: str) -> None:
+    assert problems(world, imported(world, a_line(object_id=object_id))) == ["invalid-request"]
+
+
 def test_a_key_whose_upload_is_not_complete_is_not_called_imported(world: World) -> None:
     body = an_image(1)
     announced = Announced("image/png", len(body), hashlib.sha256(body).hexdigest())

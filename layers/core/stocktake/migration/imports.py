@@ -44,6 +44,8 @@ from stocktake.storage import Store
 from stocktake.upload import DIRECT_LIFE_MS, Uploads
 
 SOURCE = "migration"
+_AHEAD_MS = 86_400_000
+"""By which the clock of another ledger may be ahead of ours: an id of a later time was given out by nobody."""
 _ANY_EXTENSION = "bin"
 """Of an object at a URL that tells no type: what it is shows when it is fetched."""
 
@@ -188,7 +190,7 @@ class Importer:
         try:
             written = self._ledger.move(None, record, gated=True, content=intended.body)
         except RecordChanged:
-            written = self._found(record)
+            written = self._found(intended)
             if written.state is State.PENDING:
                 raise Conflict(
                     f"{record.key!r} is being uploaded: complete that upload, or abort it, and start the migration again"
@@ -204,17 +206,18 @@ class Importer:
         try:
             written = self._ledger.move(None, intent, gated=True)
         except RecordChanged:
-            written = self._found(record)
+            written = self._found(intended)
         if written.state is State.STORED:
             return written
         self._intents.check_quota(self._intents.remembered(record.project_id), written, is_ours=True)
         return self._intents.commit(written, self._storing.put(written, body))
 
-    def _found(self, record: Record) -> Record:
+    def _found(self, intended: Intended) -> Record:
+        record = intended.record
         found = self._ledger.record(record.key)
         if found is None:
             raise RecordChanged(f"the record of {record.key!r} was removed at this moment: start the migration again")
-        if differs(found, record):
+        if found.object_id != record.object_id or differs(found, intended):  # of what came at this moment the line's details are not kept
             raise Conflict(f"{record.key!r} is recorded already, of another object: give the line another id")
         return found
 
@@ -222,7 +225,7 @@ class Importer:
         """Returns object id and the time of its key."""
         if entry.object_id is not None:
             at = time_of_id(entry.object_id)
-            if at is None:
+            if at is None or at > self._now() + _AHEAD_MS:
                 raise InvalidRequest("object_id is none that we gave out: leave it out, and give the object an id of your own")
             return entry.object_id, at
         if entry.id is None:
@@ -309,9 +312,15 @@ class Importer:
         return known
 
 
-def differs(found: Record, record: Record) -> bool:
-    """Says whether what is recorded under a key is another object than the one a line asks for. What it became since is its own affair."""
-    if found.object_id != record.object_id:
+def differs(found: Record, intended: Intended) -> bool:
+    """Says whether what is recorded under a key is another object than the one a line asks for. What it became since is its own affair.
+
+    A line that brings a key and no name for it means whatever is recorded there, by an event for one, if it is of the line's project.
+    """
+    record = intended.record
+    if intended.is_known_by_name and found.object_id != record.object_id:
+        return True
+    if project_stem(found.project_id) != project_stem(record.project_id):
         return True
     return found.sha256 is not None and record.sha256 is not None and found.sha256 != record.sha256
 

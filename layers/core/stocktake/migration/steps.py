@@ -371,10 +371,12 @@ class Migrations:
         looked: list[_Asked] = []
         there: list[int] = []
         seen: dict[str, str] = {}
+        keys: set[str] = set()
         for number, item in enumerate(asked):
             if isinstance(item.came_of, Intended):
                 record = item.came_of.record
-                is_twin = record.object_id in seen
+                is_twin = record.object_id in seen or record.key in keys
+                keys.add(record.key)
                 first = seen.setdefault(record.object_id, record.key)
                 if record.object_id in reasons and record.key not in recorded:
                     item = _Asked(item.entry, reasons[record.object_id])
@@ -405,7 +407,7 @@ class Migrations:
         record, kind = intended.record, asked.entry.kind if asked.entry else ""
         result |= {"object_id": record.object_id, "key": record.key, "kind": kind}
         if is_there and (found := self._ledger.record(record.key)) is not None:
-            if differs(found, record):
+            if differs(found, intended):
                 return {**result, "outcome": "failed", **_why(Conflict(f"{record.key!r} is recorded already, of another object"))}
             return {**result, "outcome": "skipped", "why": "it is recorded already"}
         try:
