@@ -19,14 +19,25 @@ HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the tests are handed out to processes by their groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            kind = item.path.relative_to(HERE).parts[0]
-            item.add_marker(kind)
-            if kind in ("contract", "stack"):  # they share servers, which one process of the tests starts
-                item.add_marker(pytest.mark.xdist_group("servers"))
+            item.add_marker(item.path.relative_to(HERE).parts[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands tests out one by one, but those that share servers all to one process: it starts them once, on ports of its own.
+
+    pytest-xdist 3.8 means its groups for that, and writes them into an attribute that pytest 9.2 no longer reads.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ServersTogether(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "servers" if nodeid.startswith(("tests/contract/", "tests/stack/")) else nodeid
+
+    return ServersTogether(config, log)
 
 
 @contextmanager

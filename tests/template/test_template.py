@@ -785,7 +785,7 @@ class TestBuckets:
 
     def test_reports_expire_and_what_was_erased_is_remembered_for_ever(self) -> None:
         rules = of("OperationsBucket")["LifecycleConfiguration"]["Rules"]
-        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/"]
+        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/", "exports/", "migrations/"]
 
     def test_only_the_step_that_ends_a_deletion_writes_what_was_erased(self) -> None:
         writing = {
