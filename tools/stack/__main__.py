@@ -7,6 +7,8 @@ import json
 import shlex
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from tools.stack.access import Stack, with_token
@@ -45,10 +47,11 @@ def main(arguments: list[str]) -> int:
         elif command == "build":
             build_all(settings)
         elif command == "token":
-            Stack.running(settings)
             scopes, projects = options.scope or SCOPES, options.project or "*"
-            print(issuer_of(settings).token(scopes=scopes, projects=projects, hours=options.hours, subject=options.subject))
+            print(issuer_of(_as_it_runs(settings)).token(scopes=scopes, projects=projects, hours=options.hours, subject=options.subject))
         elif command == "event":
+            with suppress(StackError):  # an event may be looked at without a stack
+                settings = _as_it_runs(settings)
             print(json.dumps(with_token(_event(options.name), issuer_of(settings).token()), indent=1))
         else:
             return _status(settings)
@@ -71,6 +74,13 @@ def _up(settings: Settings) -> None:
     print(f"up in {time.monotonic() - began:.1f} s; the token may everything for {HOURS} hours, `make token` prints a fresh one")
 
 
+def _as_it_runs(settings: Settings) -> Settings:
+    """Puts in the port and the store that the stack was started with: the environment may name others by now, and tokens name their issuer
+    by the port."""
+    stack = Stack.running(settings)
+    return replace(settings, port=int(stack.endpoint.rpartition(":")[2]), store=stack.store)
+
+
 def _event(name: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
@@ -80,8 +90,7 @@ def _event(name: str) -> dict[str, Any]:
 
 
 def _status(settings: Settings) -> int:
-    stack = Stack.running(settings)
-    settings = Settings(settings.home, int(stack.endpoint.rpartition(":")[2]), stack.store, settings.store_port)
+    stack, settings = Stack.running(settings), _as_it_runs(settings)
     servers = {"local AWS": LocalAws(settings).running()}
     if stack.store == "seaweedfs":
         servers["SeaweedFS"] = SeaweedFs(settings).running()

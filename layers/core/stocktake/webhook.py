@@ -93,8 +93,8 @@ class Signatures:
         return self._read_at is None or self._now() - self._read_at >= _READ_AGAIN_MS
 
     def _read_anew(self) -> tuple[bytes, ...]:
+        self._read_at = self._now()  # also where it cannot be read: whoever asks, it is asked for once a minute
         self._secrets = _secrets_of(self._read())
-        self._read_at = self._now()
         return self._secrets
 
 
