@@ -148,6 +148,7 @@ WRONG: dict[str, tuple[Callable[[], str | None], str]] = {
     "another audience": (lambda: f"Bearer {a_token(aud='other')}", "another audience"),
     "other audiences": (lambda: f"Bearer {a_token(aud=['other', 'stocktake2'])}", "another audience"),
     "no audience": (lambda: f"Bearer {a_token(aud=None)}", "no aud"),
+    "an ID token": (lambda: f"Bearer {a_token(token_use='id')}", "is not to be sent to an API"),
     "another audience and our client": (lambda: f"Bearer {a_token(aud='other', client_id=AUDIENCE)}", "another audience"),
     "expired": (lambda: f"Bearer {a_token(exp=int(time.time()) - LEEWAY_SECONDS - 1)}", "expired"),
     "no expiry": (lambda: f"Bearer {a_token(exp=None)}", "no exp"),

@@ -106,6 +106,18 @@ def test_a_secret_that_was_changed_is_found_by_a_process_that_lives_on_and_a_flo
     assert secret.reads == 2
 
 
+def test_a_secret_that_cannot_be_read_is_not_asked_for_by_every_request_that_comes() -> None:
+    secret = Secret()
+    secret.text = "no secret"
+    check = signatures(secret).check
+    with pytest.raises(ConfigurationError):
+        check(sign(NEW), BODY)
+    for _ in range(5):
+        with pytest.raises(BadSignature):
+            check(sign(NEW), BODY)
+    assert secret.reads == 1
+
+
 def test_a_body_that_is_too_large_is_refused_before_anything_is_computed() -> None:
     secret = Secret(current=NEW)
     with pytest.raises(TooLarge, match="fewer messages"):

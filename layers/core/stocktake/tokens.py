@@ -131,6 +131,8 @@ class Tokens:
             raise _wrong(f"it has no {error.claim}") from None
         except (jwt.InvalidTokenError, ValueError, RecursionError):
             raise _wrong("its claims cannot be read") from None
+        if claims.get("token_use", "access") != "access":
+            raise _wrong("it tells who somebody is (token_use), and is not to be sent to an API")  # Cognito's name for its ID tokens
         self._check_audience(claims)
         return claims
 
