@@ -239,6 +239,12 @@ def test_sensitive_metadata_is_sealed_as_an_uploads_is(world: World) -> None:
 # ---- identity
 
 
+def test_a_line_that_cannot_be_taken_is_shown_by_what_it_calls_its_object(world: World) -> None:
+    lines = ['{"project_id": "p1", "id": "image-17", "content_base64": "#"}', '{"id": 7}', "[]", '{"id": "cut']
+    migration_id = imported(world, *lines)
+    assert [result["id"] for result in world.migrations.results(migration_id, "failed", 10, None)[0]] == ["image-17", None, None, None]
+
+
 def test_a_line_with_an_id_finds_its_record_in_every_later_migration(world: World) -> None:
     lines = [a_line(1, id="a"), a_line(url=URL, id="b"), a_line(2)]
     imported(world, *lines)

@@ -399,7 +399,8 @@ class Migrations:
         return [results[number] for number in range(len(batch))]
 
     def _take_line(self, operation: Operation, is_there: bool, line: Line, asked: _Asked) -> dict[str, Any]:
-        result: dict[str, Any] = {"line": line.number, "id": _shown(asked.entry.name) if asked.entry and asked.entry.name else None}
+        name = asked.entry.name if asked.entry else _named(line.content)
+        result: dict[str, Any] = {"line": line.number, "id": _shown(name) if name else None}
         intended = asked.came_of
         if isinstance(intended, Exception):
             outcome: Outcome = "skipped" if isinstance(intended, _OfAnother) else "failed"
@@ -593,6 +594,16 @@ def _why(error: Exception) -> dict[str, str]:
     if not isinstance(error, StocktakeError):
         return {"problem": "urn:stocktake:problem:internal", "why": f"something went wrong on our side ({type(error).__name__})"}
     return {"problem": f"urn:stocktake:problem:{error.type}", "why": str(error)[:_WHY_CHARACTERS]}
+
+
+def _named(content: str | Mapping[str, str] | None) -> str | None:
+    """Reads what a line calls its object, where the line as a whole cannot be taken: among ten thousand its number says little."""
+    try:
+        said = json.loads(content) if isinstance(content, str) else content
+    except (ValueError, RecursionError):
+        return None
+    names = [said.get(field) for field in ("id", "object_id")] if isinstance(said, Mapping) else []
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 def _shown(name: str) -> str:
