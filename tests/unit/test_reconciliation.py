@@ -95,6 +95,19 @@ def test_findings_are_paged_and_filtered_by_class(world: World) -> None:
     assert end is None
 
 
+def test_a_finding_says_since_when_and_in_how_many_runs_in_a_row_exactly_it_was_seen(world: World) -> None:
+    a_world_with_one_of_each(world)
+    first = aged(world).reconcile()
+    began = world.clock.at
+    world.clock.advance(HOUR)
+    world.plant("backup.tar", body=b"another")
+    second = aged(world).reconcile()
+    seen = {finding["key"]: (finding["first_seen_at"], finding["sightings"]) for finding in world.runs.findings(second, None, 100, None)[0]}
+    assert seen.pop("backup.tar") == (world.clock.at, 1)
+    assert set(seen.values()) == {(began, 2)}
+    assert {finding["sightings"] for finding in world.runs.findings(first, None, 100, None)[0]} == {1}
+
+
 def test_what_is_younger_than_the_grace_window_is_no_finding(world: World) -> None:
     a_world_with_one_of_each(world)
     run_id = world.reconcile()
@@ -196,8 +209,8 @@ def test_the_bucket_is_counted_whole_per_project_and_layout(world: World) -> Non
 
 
 def test_more_projects_than_one_row_holds_are_counted_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.PROJECTS_PER_PART", 1)
-    monkeypatch.setattr("stocktake.reconciliation.SAVE_EVERY", 1)
+    monkeypatch.setattr("stocktake.reconciliation.walking.PROJECTS_PER_PART", 1)
+    monkeypatch.setattr("stocktake.reconciliation.walking.SAVE_EVERY", 1)
     for number in range(3):
         world.uploads.create_project(f"q{number}", {})
         world.upload(f"q{number}", color=number)
@@ -314,7 +327,7 @@ def test_an_older_run_that_ends_later_does_not_replace_a_newer_count(world: Worl
 
 
 def test_a_plan_made_again_cuts_at_the_same_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.KEYS_PER_RANGE", 8)
+    monkeypatch.setattr("stocktake.reconciliation.runs.KEYS_PER_RANGE", 8)
     for number in range(20):
         world.upload(color=number)
     run_id = aged(world).plan()["run_id"]
@@ -381,7 +394,7 @@ def test_a_run_that_broke_off_says_why(world: World) -> None:
 
 
 def test_a_walk_short_of_time_saves_its_cursor_and_the_next_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.CHECK_EVERY", 1)
+    monkeypatch.setattr("stocktake.reconciliation.walking.CHECK_EVERY", 1)
     keys = a_world_with_one_of_each(world)
     run_id = aged(world).plan()["run_id"]
     steps = 0
@@ -396,7 +409,7 @@ def test_a_walk_short_of_time_saves_its_cursor_and_the_next_goes_on(world: World
 
 @pytest.mark.parametrize("step", range(0, 30, 4))
 def test_a_walk_killed_at_any_call_and_started_again_reports_the_same(world: World, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.SAVE_EVERY", 2)
+    monkeypatch.setattr("stocktake.reconciliation.walking.SAVE_EVERY", 2)
     keys = a_world_with_one_of_each(world)
     run_id = aged(world).plan()["run_id"]
     calls = 0
@@ -418,7 +431,7 @@ def test_a_walk_killed_at_any_call_and_started_again_reports_the_same(world: Wor
 
 
 def test_a_large_ledger_is_cut_into_ranges_that_see_every_key_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.KEYS_PER_RANGE", 8)
+    monkeypatch.setattr("stocktake.reconciliation.runs.KEYS_PER_RANGE", 8)
     for number in range(40):
         world.upload(color=number)
     plan = aged(world).plan()

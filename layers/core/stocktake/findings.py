@@ -103,6 +103,18 @@ def unchanged(document: Mapping[str, Any], stored: StoredObject | None, record: 
     return bool(document["object"] == seen_object and document["record"] == seen_record)
 
 
+def sightings(document: Mapping[str, Any], earlier: Mapping[str, Any] | None, at: int) -> dict[str, Any]:
+    """Says since when and in how many runs in a row exactly this was seen; what moved between two runs was seen once.
+
+    Args:
+        earlier: what the complete run before found under the same key and class, or None.
+    """
+    same = earlier is not None and all(document[side] == earlier[side] for side in ("kind", "object", "record"))
+    if earlier is None or not same or "first_seen_at" not in earlier:
+        return {"first_seen_at": at, "sightings": 1}
+    return {"first_seen_at": earlier["first_seen_at"], "sightings": earlier["sightings"] + 1}
+
+
 _SENTENCES: dict[tuple[FindingClass, str], tuple[str, str]] = {
     (FindingClass.ORPHAN, "active"): (
         "The bucket holds an object of a live project that the ledger does not know: an upload that went around the API, or an event that "

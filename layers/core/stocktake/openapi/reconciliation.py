@@ -118,6 +118,8 @@ class Finding(AnswerBody):
     record: SeenRecord | None = Field(description="null where there is none.", examples=[None])
     meaning: str = Field(examples=["The bucket holds an object of a live project that the ledger does not know."])
     recommended: str = Field(examples=["Adopt it if it is wanted, else quarantine it."])
+    first_seen_at: Time = Field(description="When a run first saw exactly this, and every complete run since has.")
+    sightings: int = Field(description="In how many complete runs in a row exactly this was seen, this one included.", ge=1, examples=[2])
     repair: Literal["FOUND", "ACTING", "SKIPPED", "MARK_MISSING", "REFRESH", "SETTLE", "ADOPT", "QUARANTINE"] = Field(
         description="FOUND until a repair did something about it."
     )
