@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import yaml
 
+from benchmarks.dynamodb import dynamodb
 from benchmarks.figures import Figure
 from stocktake.cdn import NoCdn
 from stocktake.ids import new_id, now_ms
@@ -34,13 +35,13 @@ from stocktake.tombstones import Tombstones
 from tests.conftest import TEMPLATE, TemplateLoader
 from tools.stack import Settings
 from tools.stack.processes import free_ports
-from tools.stack.servers import LocalAws, SeaweedFs
+from tools.stack.servers import SeaweedFs
 from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY, stack_bin
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-OBJECTS = 3_000
+OBJECTS = 4_000
 WORKERS = 10
 SHARDS = 16
 BUCKET = "deleting"
@@ -52,12 +53,12 @@ def figures() -> list[Figure]:
     shutil.rmtree(home, ignore_errors=True)
     settings = Settings(home, port=free_ports(1), store="seaweedfs", store_port=free_ports(4))
     settings.log.mkdir(parents=True)
-    store, aws = SeaweedFs(settings), LocalAws(settings)
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)  # the local AWS takes any
+    store, ledger = SeaweedFs(settings), dynamodb(settings)
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)  # the ledger's server takes any
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
     try:
         store.start()
-        aws.start()
+        ledger.start()
         access_key_id, secret_access_key = store.credentials()
         client = make_client(
             region=REGION,
@@ -83,12 +84,12 @@ def figures() -> list[Figure]:
             rates[name] = OBJECTS / _timed([str(stack_bin() / command[0]), *command[1:]], keys)
             assert _left(client) == 0, name
     finally:
-        aws.stop()
+        ledger.stop()
         store.stop()
         shutil.rmtree(home, ignore_errors=True)
     faster = max(rates, key=rates.__getitem__)
     return [
-        Figure("project deletion", ours, "objects per s", 0.8, "higher", faster, rates[faster]),
+        Figure(f"project deletion, ledger in {ledger.name}", ours, "objects per s", 0.8, "higher", faster, rates[faster]),
         *(
             Figure(f"project deletion beside {name}", ours, "objects per s", 0.8, "higher", name, rates[name])
             for name in rates
