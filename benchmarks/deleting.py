@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.dynamodb import dynamodb
 from benchmarks.figures import Figure
-from stocktake.cdn import NoCdn
+from stocktake.cdn import NoCdn, PublicCopies
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, shard_of, tables
@@ -118,7 +118,7 @@ def _ours(client: S3Client, store: S3Store, made: Tables, endpoint: str, keys: M
         operations,
         Registry(),
         wiring,
-        Purging(NoCdn(), None),
+        Purging(PublicCopies(NoCdn(), None)),
         Tombstones(MemoryStore("reports", now=now_ms), operations),
         sweep_delay_ms=0,
         now=now_ms,
