@@ -870,6 +870,18 @@ def test_a_verification_asks_for_keys_that_no_prefix_shows(world: World) -> None
     assert world.deletions.verify(deletion_id, out_of_time=lambda: True)["complete"] is False
 
 
+def test_what_names_keys_expires_and_the_receipt_stays(world: World) -> None:
+    world.upload()
+    world.plant("projects/p1/unexplained")
+    world.store.begin_multipart_upload("projects/p1/scenes/s/media/a.png", content_type="image/png")
+    deletion_id = world.delete_project()["deletion_id"]
+    rows = {row.part.partition("#")[0]: row for row in world.operations.all_parts(deletion_id)}
+    assert set(rows) == {"batch", "result", "upload", "remaining", "receipt"}
+    for name, row in rows.items():
+        assert (row.expires_at is None) == (name == "receipt"), name
+    assert world.deletions.operation(deletion_id).expires_at is None
+
+
 def with_many_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Gives p1_2 six keys between those that p1 has under its flat prefix, and has the clock looked at after every second of them."""
     monkeypatch.setattr("stocktake.discovery._NEIGHBOURS_AT_ONCE", 2)

@@ -20,6 +20,8 @@ SEQUENTIAL_KEYS = 200
 """Of a batch whose keys go one by one: at 0.2 s each, what a worker has time for."""
 BATCH_BYTES = 160_000
 """JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key twice, with what store or CDN said of it."""
+KEEP_MS = 400 * 86_400_000
+"""How long the rows stay that name keys, which callers may have chosen: long enough to show what a receipt was added up from."""
 VERSIONS_AT_ONCE = 500
 """Versions of one key in one line of a batch row."""
 WITHOUT_OBJECT = ("record", "versions", "gone")

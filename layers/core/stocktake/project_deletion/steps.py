@@ -14,7 +14,7 @@ from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, Tally
 from stocktake.project_deletion import previews, receipts, remaining
-from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
 from stocktake.project_deletion.refusals import refusals
@@ -279,7 +279,8 @@ class ProjectDeletions:
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
             result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
-            self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
+            counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, expires_at=expires_at)
         else:
             result = dict(done.document)
         self._when_removed(deletion_id)
@@ -358,10 +359,7 @@ class ProjectDeletions:
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
         for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
-            written = self._operations.put_new(
-                operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
-            )
-            if not written:
+            if not self._write_row(operation, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send_batch(operation, part)
             number += 1
@@ -392,7 +390,7 @@ class ProjectDeletions:
         for upload in uploads:
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
             part = f"upload#{upload.upload_id}"
-            self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
+            self._write_row(operation, part, document, "ABORTED")
             self._store.abort_multipart_upload(upload.key, upload.upload_id)
 
     def _when_removed(self, deletion_id: str) -> None:
@@ -464,6 +462,11 @@ class ProjectDeletions:
             self._when_removed(operation.operation_id)
 
     # small
+
+    def _write_row(self, operation: Operation, part: str, document: Mapping[str, Any], status: str) -> bool:
+        """Writes a row that names keys, and so does not stay for ever; False where another delivery of the step has written it."""
+        at = self._now()
+        return self._operations.put_new(operation.operation_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)
 
     def _receipt_row(self, operation: Operation) -> Operation | None:
         """Reads the row that holds the receipt of a deletion as it stood after its round."""
