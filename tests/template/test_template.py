@@ -346,7 +346,7 @@ class TestFunctions:
         ]  # all of it public
         # and the ARNs, by which secrets are asked for
         arns = ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]
-        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET", *(["CDN_SECRET"] * 3)]
+        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET", *(["CDN_SECRET"] * 5)]
 
     def test_of_secrets_of_events_a_function_is_told_those_it_needs(self) -> None:
         told = {function: set(own_variables(function)) for function in FUNCTIONS if own_variables(function)}
@@ -538,9 +538,9 @@ class TestPolicies:
             assert otherwise == {"Ref": "AWS::NoValue"}
             assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
 
-    def test_only_what_deletes_projects_reads_the_token_of_the_cdn(self) -> None:
+    def test_only_what_deletes_reads_the_token_of_the_cdn(self) -> None:
         reading = {name for name in ROLES if "CdnTokenSecretArn" in json.dumps(of(name))}
-        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole"}
+        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole", "UploadRole", "UploadTidyRole"}
         asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["CdnIsWhole"]["Assertions"]) if is_ref(node)}
         assert asked == {"CdnTokenSecretArn", "PublicBaseUrl"}
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
-from stocktake.cdn import PurgeFailure
+from stocktake.cdn import PublicCopies, PurgeFailure
 from stocktake.checks import Rules
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
@@ -125,9 +125,13 @@ class World:
     def identity(self) -> Identity:
         return Identity(self.store, self.operations, self.clock, self.new_id)
 
+    @property
+    def copies(self) -> PublicCopies:
+        return PublicCopies(self.cdn, self.public_base_url)
+
     @cached_property
     def object_deletions(self) -> ObjectDeletions:
-        return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=SWEEP_DELAY, now=self.clock)
+        return ObjectDeletions(self.store, self.ledger, self.operations, self.copies, sweep_delay_ms=SWEEP_DELAY, now=self.clock)
 
     @cached_property
     def sealer(self) -> Sealer:
@@ -220,7 +224,7 @@ class World:
             self.operations,
             self.layouts,
             wiring,
-            Purging(self.cdn, self.public_base_url),
+            Purging(self.copies),
             self.tombstones,
             sweep_delay_ms=SWEEP_DELAY,
             now=self.clock,

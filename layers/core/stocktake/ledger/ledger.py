@@ -23,7 +23,6 @@ from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
-from pynamodb.transactions import TransactWrite
 
 from stocktake.errors import (
     ConfigurationError,
@@ -60,7 +59,7 @@ from stocktake.ledger.rows import (
     projection,
     record_of,
 )
-from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, commit, new_write_id
+from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
 from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State, Tally
 
 SETTINGS = "settings"
@@ -237,7 +236,7 @@ class Ledger:
         inline = self._tables.inline(INLINE_PREFIX + shard, subject.key, content=content)
         loses_bytes = was_inline and not is_inline
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             if additions:
                 transaction.update(counts, actions=list(additions), condition=gate)
             elif gated:
@@ -598,7 +597,7 @@ class Ledger:
         """
         projects = self._tables.projects
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             transaction.save(row, condition=condition)
             for shard in self._all_shards():
                 transaction.update(
@@ -642,9 +641,9 @@ class Ledger:
         inline = [entry.key for entry in entries if entry.state is State.INLINE]
         counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             for entry in entries:
-                transaction.delete(self._tables.objects(shard, entry.key), condition=self._is_as_seen(entry))
+                transaction.delete_as_written(self._removal(shard, entry))
             for key in inline:
                 transaction.delete(self._tables.inline(INLINE_PREFIX + shard, key))
             transaction.update(counts, actions=list(additions), condition=self._gate(None))
@@ -657,6 +656,20 @@ class Ledger:
         if len(entries) + len(inline) in failed:
             raise self._closed(stem, 0, gated=False)
         return not failed
+
+    def _removal(self, shard: str, seen: LedgerEntry | Record) -> dict[str, Any]:
+        """Returns the delete of a record as it was seen, under the condition of `_is_as_seen`."""
+        return {
+            "TableName": self._tables.objects.Meta.table_name,
+            "Key": {"shard": {"S": shard}, "key": {"S": seen.key}},
+            "ConditionExpression": "#version = :version AND #state = :state AND #size = :size",
+            "ExpressionAttributeNames": {"#version": "version", "#state": "state", "#size": "size"},
+            "ExpressionAttributeValues": {
+                ":version": {"N": str(seen.version)},
+                ":state": {"S": seen.state.value},
+                ":size": {"N": str(seen.size)},
+            },
+        }
 
     def _rows(self, keys: Sequence[str], attributes: Sequence[str] = ()) -> Iterator[Raw]:
         """Reads rows by key, consistently, in no order; absent ones are left out."""

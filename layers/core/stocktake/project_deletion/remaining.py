@@ -15,6 +15,7 @@ from stocktake.discovery import Discovered, Suspect
 from stocktake.errors import Conflict
 from stocktake.layouts import Prefix
 from stocktake.ledger import Operations
+from stocktake.project_deletion.batches import KEEP_MS
 from stocktake.project_deletion.refusals import Refusal
 
 PART_BYTES = 80_000
@@ -67,7 +68,9 @@ class Remaining:
             return True
         document = {"lines": self._lines, "listed": dict(self._listed)}
         part = f"{rows_of(self._round)}{self._rows:08d}"
-        if not self._operations.put_new(self._deletion_id, part, None, document, created_at=at, status="REMAINING"):
+        if not self._operations.put_new(
+            self._deletion_id, part, None, document, created_at=at, status="REMAINING", expires_at=at + KEEP_MS
+        ):
             return False
         self._rows += 1
         self.after = self._lines[-1]["key"]

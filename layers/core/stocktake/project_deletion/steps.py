@@ -14,7 +14,7 @@ from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, Tally
 from stocktake.project_deletion import previews, receipts, remaining
-from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
 from stocktake.project_deletion.refusals import refusals
@@ -154,12 +154,13 @@ class ProjectDeletions:
     ) -> dict[str, Any]:
         """Says what a deletion would remove, and removes nothing. See `previews.dry_run`. Raises ProjectNotFound, InvalidRequest."""
         project = self._ledger.project(project_id)
-        return previews.dry_run(self._discovery(project.project_id, mode or DeletionMode.BOTH), cursor, out_of_time)
+        return previews.dry_run(self._discovery(project.project_id, mode or DeletionMode.BOTH, out_of_time), cursor, out_of_time)
 
     def diagnose(self, project_id: str, *, limit: int, cursor: str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Says what each way of looking finds, and removes nothing. See `previews.diagnosis`. Raises ProjectNotFound, InvalidRequest."""
         project = self._ledger.project(project_id)
-        return {"state": project.state.value, **previews.diagnosis(self._discovery(project.project_id), limit, cursor, out_of_time)}
+        discovery = self._discovery(project.project_id, DeletionMode.BOTH, out_of_time)
+        return {"state": project.state.value, **previews.diagnosis(discovery, limit, cursor, out_of_time)}
 
     def operation(self, deletion_id: str) -> Operation:
         """Reads a deletion. Raises OperationNotFound."""
@@ -212,7 +213,7 @@ class ProjectDeletions:
             OperationNotFound: there is no such deletion.
         """
         operation = self.operation(deletion_id)
-        discovery = self._discovery(operation.document["project_id"])
+        discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
         left, complete = Tally(), True
         keys: list[str] = []
         suspects: list[Suspect] = []
@@ -230,6 +231,7 @@ class ProjectDeletions:
                     left += Tally(1, found.size)
                     if len(keys) < KEYS_SHOWN:
                         keys.append(found.key)
+            complete = complete and discovery.stopped_at is None
         if operation.status == "INCOMPLETE":
             self._next_round(operation)
         else:
@@ -277,7 +279,8 @@ class ProjectDeletions:
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
             result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
-            self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
+            counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, expires_at=expires_at)
         else:
             result = dict(done.document)
         self._when_removed(deletion_id)
@@ -303,13 +306,13 @@ class ProjectDeletions:
         if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
             self._send_sweep(operation, 0)
             return operation.status
-        discovery = self._discovery(operation.document["project_id"])
+        discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
         self._abort(operation, discovery.uploads())  # begun since the round's own
         left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
-        # absent from a deletion of before names were asked for
-        asked = operation.document.get("asked", "")
-        names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, left.after))
-        walk = self._without_uploads(operation, discovery, discovery.walk(after=left.after, named=names))
+        # absent from a deletion of before names were asked for, or keys of neighbours passed by
+        asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
+        names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
         for found, refusal in merge_join(walk, refusals(self._operations, deletion_id, rounds=round_number)):
             if found is None:
                 continue  # refused once, and gone by now
@@ -328,11 +331,16 @@ class ProjectDeletions:
                 return operation.status
         if not left.write(at=at):
             return operation.status
+        if discovery.stopped_at is not None:
+            self._hand_on(operation, asked, swept_to=discovery.stopped_at)
+            return operation.status
         return self._finish(operation)
 
-    def _hand_on(self, operation: Operation, asked: str) -> None:
-        """Sends the rest of a sweep on, behind the last name that brought up nothing."""
-        self._change(operation, lambda _: {"asked": asked}, operation.status)
+    def _hand_on(self, operation: Operation, asked: str, *, swept_to: str = "") -> None:
+        """Sends the rest of a sweep on, behind the last name that brought up nothing and the last neighbour that was passed by."""
+        self._change(
+            operation, lambda document: {"asked": asked, "swept_to": max(swept_to, document.get("swept_to", ""))}, operation.status
+        )
         self._send_sweep(operation, 0)
 
     # planning
@@ -342,7 +350,8 @@ class ProjectDeletions:
         for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
             number, cursor = number + 1, row.document["items"][-1]["key"]
             self._send_batch(operation, row.part)
-        discovery = self._discovery(operation.document["project_id"], _mode(operation))
+        cursor = max(cursor, operation.document.get("planned_to", ""))
+        discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)
         if number == 0:
             self._abort(operation, discovery.uploads())
@@ -350,15 +359,15 @@ class ProjectDeletions:
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
         for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
-            written = self._operations.put_new(
-                operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
-            )
-            if not written:
+            if not self._write_row(operation, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send_batch(operation, part)
             number += 1
             if out_of_time():
                 return False
+        if (planned_to := discovery.stopped_at) is not None:
+            self._change(operation, lambda document: {"planned_to": max(planned_to, document.get("planned_to", ""))}, operation.status)
+            return False
         # a slower delivery of this step may have seen fewer batches: the count only grows
         self._change(operation, lambda document: {"planned": max(number, document["planned"] or 0)}, "REMOVING")
         return True
@@ -381,7 +390,7 @@ class ProjectDeletions:
         for upload in uploads:
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
             part = f"upload#{upload.upload_id}"
-            self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
+            self._write_row(operation, part, document, "ABORTED")
             self._store.abort_multipart_upload(upload.key, upload.upload_id)
 
     def _when_removed(self, deletion_id: str) -> None:
@@ -405,7 +414,7 @@ class ProjectDeletions:
 
     def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None) -> str:
         round_number = operation.document["round"] + 1
-        if self._change(operation, lambda _: {"round": round_number, "planned": None, "asked": "", **(also or {})}, "REMOVING"):
+        if self._change(operation, lambda _: {"round": round_number, "planned": None, **_FROM_THE_START, **(also or {})}, "REMOVING"):
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
@@ -414,8 +423,7 @@ class ProjectDeletions:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
         receipt |= self._purging.finish(self._operations, deletion_id)
-        if receipt["status"] == "DELETED":
-            self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
+        self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
@@ -455,6 +463,11 @@ class ProjectDeletions:
 
     # small
 
+    def _write_row(self, operation: Operation, part: str, document: Mapping[str, Any], status: str) -> bool:
+        """Writes a row that names keys, and so does not stay for ever; False where another delivery of the step has written it."""
+        at = self._now()
+        return self._operations.put_new(operation.operation_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)
+
     def _receipt_row(self, operation: Operation) -> Operation | None:
         """Reads the row that holds the receipt of a deletion as it stood after its round."""
         return self._operations.get(operation.operation_id, _receipt(operation.document["round"]))
@@ -464,8 +477,8 @@ class ProjectDeletions:
         if operation.document.get("replay_of") is None:
             self._tombstones.check()
 
-    def _discovery(self, project_id: str, mode: DeletionMode = DeletionMode.BOTH) -> Discovery:
-        return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH))
+    def _discovery(self, project_id: str, mode: DeletionMode, out_of_time: Callable[[], bool]) -> Discovery:
+        return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH), out_of_time)
 
     def _superseded(self, operation: Operation) -> bool:
         """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
@@ -488,6 +501,8 @@ class ProjectDeletions:
             return True
 
 
+_FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}
+"""How far a round has looked where it wrote no row: among keys of neighbours, and names that brought up nothing."""
 _WAYS = {DeletionMode.LEDGER: Ways.LEDGER, DeletionMode.LISTING: Ways.LISTING}
 
 
