@@ -305,6 +305,7 @@ class Services:
             Purging(self._cdn, settings.public_base_url or None),
             self._tombstones,
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
+            undo_ms=settings.undo_days * 86_400_000,
             now=now_ms,
             new_id=new_id,
         )

@@ -30,6 +30,7 @@ and `remaining` are what the store did not delete, `receipts` adds up what was d
 from __future__ import annotations
 
 from stocktake.project_deletion.purging import Purging
-from stocktake.project_deletion.steps import KIND, ProjectDeletions, Send, Wiring
+from stocktake.project_deletion.steps import KIND, ProjectDeletions
+from stocktake.project_deletion.wiring import Send, Wiring
 
 __all__ = ["KIND", "ProjectDeletions", "Purging", "Send", "Wiring"]
