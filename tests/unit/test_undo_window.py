@@ -590,7 +590,7 @@ def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
     before = all_there_is(world)
     deletion_id = world.deletions.request("p1").operation_id
     for operation in ("head", "copy", "delete"):
-        world.store.fail(operation)  # type: ignore[arg-type]  # a literal, read from a tuple
+        world.store.fail(operation)
     while world.messages:
         sent = world.messages.popleft()
         try:
