@@ -633,7 +633,7 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "ObjectEventsPullTimer")
+        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer")
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3

@@ -461,9 +461,20 @@ def test_nothing_is_moved_back_while_a_worker_may_still_be_setting_aside(world: 
 
 
 def test_the_final_sweep_of_an_erasure_waits_for_workers_that_may_still_be_setting_aside(world: World) -> None:
-    deletion_id = hold(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
     end_windows(world)
     assert world.deletions.operation(deletion_id).document["sweep_at"] == world.clock() + WORKER_MS
+
+
+def test_what_has_been_held_for_longer_than_a_worker_lives_is_moved_back_at_once(world: World) -> None:
+    stock(world)
+    deletion_id = hold(world)
+    assert world.deletions.undo(deletion_id).document["restore_at"] == world.clock() + WORKER_MS
+    undo(world, deletion_id)
+    deletion_id = hold(world)
+    world.clock.advance(WORKER_MS)
+    assert world.deletions.undo(deletion_id).document["restore_at"] == world.clock()
 
 
 def test_an_undo_before_anything_was_set_aside_opens_the_project_again(world: World) -> None:

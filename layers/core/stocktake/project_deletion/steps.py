@@ -22,7 +22,7 @@ from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
 from stocktake.project_deletion.replay import replay
 from stocktake.project_deletion.set_aside import has_object
-from stocktake.project_deletion.undo_window import OPEN, RESTORING, UNDONE, WORKER_MS, UndoWindow
+from stocktake.project_deletion.undo_window import OPEN, RESTORING, UNDONE, UndoWindow
 from stocktake.project_deletion.wiring import Wiring
 from stocktake.storage import MultipartUpload, Store
 from stocktake.tombstones import Tombstone, Tombstones
@@ -249,7 +249,7 @@ class ProjectDeletions:
         """Begins the erasure of what was set aside, or of what came back, unless its undo began first."""
         sweep_at = operation.document["sweep_at"]
         if operation.document["round"] == 0:
-            sweep_at = max(sweep_at, self._now() + WORKER_MS)  # a worker may still be setting aside
+            sweep_at = max(sweep_at, self._window.quiet_at(operation))
         self._next_round(operation, {"sweep_at": sweep_at, **(also or {})}, also_undone=also_undone)
 
     def diagnose(self, project_id: str, *, limit: int, cursor: str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ Nothing is erased before the window ends. While it is open the deletion is in ro
 - `moved#N`, `restored#N`: what came of moving it aside and back, written once, in one transaction with the counter of finished batches.
 
 Undo and erasure both begin by a compare-and-set of the deletion's row out of the same three states, so one of them wins. A worker that
-began before may still be moving objects then; none lives longer than `WORKER_MS`. So objects are moved back only after that time, and the
-final sweep of an erasure is not before it.
+began before may still be moving objects then; none lives longer than `WORKER_MS`, and none begins once the deletion is not being set
+aside any more. So objects are moved back only after that time, and the final sweep of an erasure is not before it (`quiet_at`).
 
 An open window also has a row of a kind of its own, which a schedule reads: a message may be lost, and no message waits for days.
 """
@@ -82,6 +82,10 @@ class UndoWindow:
         if row is not None and row.kind is not None:
             with contextlib.suppress(RecordChanged):  # another delivery of this step did
                 self._operations.update(row, status="OVER", listed=False)
+
+    def quiet_at(self, operation: Operation) -> int:
+        """Returns from when on no worker can be setting anything of this deletion aside, if the window is closed now."""
+        return (operation.document["held_at"] if operation.status == HELD else self._now()) + WORKER_MS
 
     # setting aside
 
@@ -167,7 +171,8 @@ class UndoWindow:
         operation = self._operation(deletion_id)
         planned = operation.document["planned"]
         if operation.status == SETTING_ASIDE and planned is not None and operation.counters.get("done_0", 0) >= planned:
-            self._transition(deletion_id, (SETTING_ASIDE,), HELD, {"set_aside": self._all_moved(deletion_id)})
+            change = {"set_aside": self._all_moved(deletion_id), "held_at": self._now()}
+            self._transition(deletion_id, (SETTING_ASIDE,), HELD, change)
 
     def _all_moved(self, deletion_id: str) -> dict[str, Any]:
         totals, records, left, shown, size = Totals(), 0, 0, list[dict[str, Any]](), 0
@@ -200,7 +205,7 @@ class UndoWindow:
         """
         deletion_id, erases_at, at = operation.operation_id, operation.document.get("erases_at"), self._now()
         if operation.status in OPEN and erases_at is not None and at < erases_at:
-            change = {"restore_at": at + WORKER_MS, "restoring": None}
+            change = {"restore_at": self.quiet_at(operation), "restoring": None}
             operation = self._transition(deletion_id, OPEN, RESTORING, change) or self._operation(deletion_id)
         if operation.status not in (RESTORING, UNDONE):
             raise Conflict(
