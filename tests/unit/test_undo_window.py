@@ -326,6 +326,32 @@ def test_an_object_that_changes_while_it_is_set_aside_stays_and_the_one_that_was
     assert entry.document["key"] == uploaded.key
 
 
+def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stays(world: World) -> None:
+    world.store.plant(OLD_KEY, b"older")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.store.fail("delete", key=OLD_KEY)
+    with pytest.raises(StorageUnavailable):
+        deliver_due(world)
+    world.store.plant(OLD_KEY, b"newer")
+    world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000000"})
+    content = world.store.get(OLD_KEY)
+    assert content is not None
+    assert (status(world, deletion_id), content.body) == ("HELD", b"newer")
+
+
+def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
+    world.plant(OLD_KEY)
+    world.clock.advance(2 * HOUR)
+    world.repair(world.reconcile())
+    world.plant(OLD_KEY, body=b"came back")
+    before = all_there_is(world)
+    deletion_id = hold(world)
+    [left] = world.deletions.remaining(deletion_id, None)["remaining"]
+    assert (left["key"], "quarantined" in left["why"], world.bucket_keys()) == (OLD_KEY, True, {OLD_KEY})
+    undo(world, deletion_id)
+    assert all_there_is(world) == before
+
+
 def test_an_upload_under_way_waits_takes_no_commit_and_can_be_completed_after_an_undo(world: World) -> None:
     body = an_image(7)
     announced = Announced("image/png", len(body), sha256=hashlib.sha256(body).hexdigest())
@@ -645,6 +671,8 @@ def test_after_a_restore_of_the_tables_nothing_is_set_aside_undone_or_erased_bef
             world.deliver(queue, message)
     with pytest.raises(LedgerRestored):
         world.deletions.undo(deletion_id)
+    with pytest.raises(LedgerRestored):
+        world.deletions.restore(deletion_id, "", out_of_time=never)
     with pytest.raises(LedgerRestored):
         end_windows(world)
     assert (world.every_key(), status(world, deletion_id)) == (before, "SETTING_ASIDE")
