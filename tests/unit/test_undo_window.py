@@ -487,6 +487,7 @@ def test_nothing_is_moved_back_while_a_worker_may_still_be_setting_aside(world: 
 
 
 def test_the_final_sweep_of_an_erasure_waits_for_workers_that_may_still_be_setting_aside(world: World) -> None:
+    stock(world)
     deletion_id = world.deletions.request("p1").operation_id
     world.deletions.set_aside(deletion_id, out_of_time=never)
     end_windows(world)
@@ -503,12 +504,17 @@ def test_what_has_been_held_for_longer_than_a_worker_lives_is_moved_back_at_once
     assert world.deletions.undo(deletion_id).document["restore_at"] == world.clock()
 
 
-def test_an_undo_before_anything_was_set_aside_opens_the_project_again(world: World) -> None:
+def test_an_undo_before_anything_was_set_aside_opens_the_project_again_and_late_batches_move_nothing(world: World) -> None:
     stock(world)
     before = all_there_is(world)
     deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    late = list(world.messages)
+    world.messages.clear()
     undo(world, deletion_id)
-    assert all_there_is(world) == before
+    for queue, message, _ in late:
+        world.deliver(queue, message)
+    assert (all_there_is(world), status(world, deletion_id)) == (before, "UNDONE")
 
 
 def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
