@@ -28,8 +28,8 @@ from stocktake.model import Record, State, StoredObject
 from stocktake.project_deletion.receipts import Totals
 from stocktake.storage import Store
 
-ASIDE_KEYS = 100
-"""Keys of one batch: seven requests each, and a worker has a minute."""
+ASIDE_KEYS = 40
+"""Keys of one batch: seven requests each, two to find one moved before, and a worker has half a minute before it hands the batch on."""
 WHY_LENGTH = 300
 _OF_THE_STORE = (StorageUnavailable, BucketNotFound, WrongRegion)
 _ATTEMPTS = 5
@@ -149,6 +149,8 @@ class Moves:
         if seen.why is not None:
             raise ObjectChanged(seen.why)
         copied = self._copied(seen)
+        if copied is None:
+            return  # an attempt before this one moved it
         if copied.size != seen.size:
             raise StorageError(f"the copy has {copied.size} bytes and the object {seen.size}: it stays in place")
         if seen.was_stored:
@@ -159,16 +161,18 @@ class Moves:
         except ObjectChanged as changed:
             raise ObjectChanged(_REPLACED) from changed
 
-    def _copied(self, seen: Seen) -> StoredObject:
-        aside = self.aside(seen.key)
+    def _copied(self, seen: Seen) -> StoredObject | None:
+        """Copies one object aside, or finds its copy; None where the original is gone as well, by an attempt before."""
+        aside, is_gone = self.aside(seen.key), False
         try:
             copied = self.store.copy(seen.key, aside, if_etag=seen.etag, only_if_absent=True)
+            is_gone = copied is None
         except (ObjectExists, ObjectChanged):
             copied = None
-        copied = copied or self.store.head(aside)  # by an attempt before, which may have deleted the original as well
+        copied = copied or self.store.head(aside)
         if copied is None:
             raise ObjectChanged("it changed, or went, while it was being set aside: what lies under the key stays in place")
-        return copied
+        return None if is_gone else copied
 
     def _bring_back(self, seen: Seen) -> NotRestored | None:
         aside = self.aside(seen.key)

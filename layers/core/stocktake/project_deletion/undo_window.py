@@ -47,7 +47,7 @@ KIND = "undo-window"
 WORKER_MS = 61_000
 """Longer than a worker lives: the Timeout of its function, and a second for clocks that differ."""
 _ROWS_OF_A_PAGE = 20
-"""Of a hundred keys each, so that their lines fit into an answer."""
+"""Of a few dozen keys each, so that their lines fit into an answer."""
 SHOWN_BYTES = 20_000
 """JSON of the first lines of a list that stands in the deletion's own row; all of them are in the rows of the batches."""
 
