@@ -307,6 +307,7 @@ class Services:
             Purging(self._public_copies()),
             self._tombstones,
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
+            undo_ms=settings.undo_days * 86_400_000,
             now=now_ms,
             new_id=new_id,
         )
