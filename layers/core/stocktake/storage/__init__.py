@@ -154,6 +154,9 @@ class Store(Protocol):
 
         Ends only when the store has said that it is the end. Where `profile().ordered_listing` is False the order is the store's own and
         `after` may drop keys: use `ordering.stream`.
+
+        Raises ListingIncomplete for a page that is cut short, contradicts itself, holds what was not asked for, or does not say whether
+        and where the listing goes on.
         """
         ...
 

@@ -28,6 +28,7 @@ from stocktake.errors import (
     ConfirmationFailed,
     InvalidKey,
     InvalidRequest,
+    ListingIncomplete,
     ObjectChanged,
     ObjectExists,
     StorageDenied,
@@ -48,6 +49,7 @@ from stocktake.storage.rules import (
     range_header,
 )
 from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_listing import rows_of
 from stocktake.storage.s3_multipart import Multipart
 from stocktake.storage.s3_probe import PROBE_PREFIX, Probe, keeps_versions
 from stocktake.storage.s3_requests import (
@@ -424,10 +426,7 @@ class S3Store:
         for page in self._requests.pages(
             "list_objects_v2", {"Prefix": prefix, "MaxKeys": page_size}, start, {"ContinuationToken": "NextContinuationToken"}
         ):
-            yield [
-                ListedObject(_under(prefix, row["Key"]), row["Size"], bare(row["ETag"]), _milliseconds(row["LastModified"]))
-                for row in page.get("Contents", ())
-            ]
+            yield rows_of(page, prefix)
 
     def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """Yields the open uploads. See `Store.list_multipart_uploads`."""
@@ -565,7 +564,7 @@ def _may_be_same_bytes(one: StoredObject, other: StoredObject) -> bool:
 
 def _under(prefix: str, key: str) -> str:
     if not key.startswith(prefix):
-        raise StorageError(f"The store was asked for keys under {prefix!r} and listed {key!r}; the listing cannot be trusted.")
+        raise ListingIncomplete(f"The store was asked for keys under {prefix!r} and listed {key!r}; the listing cannot be trusted.")
     return key
 
 
