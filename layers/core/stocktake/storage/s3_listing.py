@@ -98,7 +98,7 @@ def _plain_rows(body: bytes) -> tuple[bytes, _Columns] | None:
     if first < 0 or last < first:
         return None
     head, tail = body[:first], body[last + len(_CLOSE) :]
-    if b"<!" in head or b"<!" in tail or b"<Contents" in head or b"<Contents" in tail or not _is_in_root(head):
+    if b"<Contents" in head or b"<Contents" in tail or not _is_in_root(head):
         return None
     row = body[first : body.find(_CLOSE, first)]
     order = tuple(sorted(_FIELDS, key=row.find))
