@@ -285,19 +285,36 @@ def test_credentials_come_from_the_secret_that_is_named(scene: Scene) -> None:
         )
 
 
-def test_what_a_store_can_do_is_probed_once_and_kept(scene: Scene) -> None:
-    row = scene.services.operations.get("settings", "store-profile")
-    assert row is not None
-    known: dict[str, Any] = dict(row.document)
-    assert scene.services.store.profile().as_dict() == known
+def test_what_a_store_can_do_is_known_to_every_process(scene: Scene) -> None:
+    assert scene.services.conformance.known() == scene.services.store.known_profile()
+    assert Services(scene.environment).store.known_profile() == scene.services.store.known_profile()
 
 
-def test_a_profile_that_an_older_version_kept_is_probed_again(scene: Scene) -> None:
-    scene.services.operations.put("settings", "store-profile", None, {"conditional_put": True}, created_at=0, status="KNOWN")
+@pytest.mark.parametrize(
+    "kept", [{"conditional_put": True}, {"store": "AWS S3 stocktake-data", "version": 1, "probed_at": 1, "noted": [], "profile": {}}]
+)
+def test_what_an_older_version_kept_of_a_store_is_tried_again(scene: Scene, kept: dict[str, Any]) -> None:
+    scene.services.operations.put("settings", "store-profile", None, kept, created_at=0, status="KNOWN")
     assert Services(scene.environment).store.profile().ordered_listing
-    row = scene.services.operations.get("settings", "store-profile")
-    assert row is not None
-    assert row.document["ordered_listing"] is True
+    assert Services(scene.environment).conformance.known() is not None
+
+
+def test_what_was_kept_of_another_store_is_tried_again(scene: Scene) -> None:
+    elsewhere = Services({**scene.environment, "STORAGE_BUCKET": "stocktake-reports"})
+    assert elsewhere.conformance.known() is None
+
+
+def test_conformance_says_what_the_store_can_do_and_what_that_chooses(scene: Scene) -> None:
+    status, known = scene.api(reconciliation.api_handler, "reconciliation/get_conformance")
+    assert (status, known["store"]) == (200, "AWS S3 stocktake-data")
+    lines = {line["name"]: line for line in known["lines"]}
+    assert {name: line["holds"] for name, line in lines.items()} == scene.services.store.known_profile().as_dict()
+    assert "before the copy" in lines["conditional_copy"]["chooses"]
+
+    status, tried = scene.api(reconciliation.api_handler, "reconciliation/get_conformance", queryStringParameters={"fresh": "true"})
+    assert status == 200
+    assert tried["probed_at"] > known["probed_at"]
+    assert {line["name"] for line in tried["lines"] if line["holds"]} > {"ordered_listing", "names_deleted", "lists_uploads"}
 
 
 def test_every_event_file_is_driven_by_a_test() -> None:

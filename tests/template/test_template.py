@@ -86,6 +86,7 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/apply",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
+        "GET /diagnostics/conformance",
     },
     "ObjectEventsWebhookFunction": {
         "POST /events/r2",

@@ -116,6 +116,12 @@ class FindingsQuery(ListQuery):
     )
 
 
+class ConformanceQuery(Query):
+    """GET /diagnostics/conformance."""
+
+    fresh: bool = Field(default=False, description="Try the store anew, with some fifty requests, in place of saying what is known of it.")
+
+
 def read_id(text: str) -> str:
     """Decodes an id that stands in a path. Raises InvalidRequest for one that is longer than any."""
     decoded = unquote(text)

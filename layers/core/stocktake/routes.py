@@ -96,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
+    Route("GET", "/diagnostics/conformance", _OPERATE, Owner.ALL),
     # migration
     Route("POST", "/migrations", _OPERATE, Owner.ALL),
     Route("GET", "/migrations", _OPERATE, Owner.ALL),

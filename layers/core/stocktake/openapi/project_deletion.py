@@ -278,6 +278,9 @@ _NO_STORE = Header("Cache-Control", "Kept by nobody.", "no-store", required=True
 _FILE = Header("Content-Disposition", "A name for the file.", f'attachment; filename="receipt-{DELETION_ID}.json"')
 
 
+OF_THE_LISTING = (errors.ListingIncomplete, errors.ListingOutOfOrder, errors.ListingTooLarge)
+"""What may be wrong with a listing, beside what may be wrong with any request to the bucket."""
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "DELETE /projects/{project_id}",
@@ -297,7 +300,7 @@ OPERATIONS: tuple[Operation, ...] = (
             errors.RecordChanged,
             errors.OperationNotFound,
             errors.MessagingError,
-            errors.ListingOutOfOrder,
+            *OF_THE_LISTING,
             *OF_THE_BUCKET,
         ),
         "Removes everything it ever stored, under every layout. Asked again, answers with the same deletion; one that is incomplete is "
@@ -345,7 +348,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Look again",
         "project_deletion",
         {200: Answer("What is there now.", Verification)},
-        (errors.OperationNotFound, errors.MessagingError, errors.ListingOutOfOrder, *OF_THE_BUCKET),
+        (errors.OperationNotFound, errors.MessagingError, *OF_THE_LISTING, *OF_THE_BUCKET),
         "Lists every layout afresh. An incomplete deletion is taken up again.",
         body=NoBody,
     ),
@@ -380,7 +383,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "See what each way of looking finds",
         "project_deletion",
         {200: Answer("One page; nothing is removed.", Discovery)},
-        (errors.ProjectNotFound, errors.ListingOutOfOrder, *OF_THE_BUCKET),
+        (errors.ProjectNotFound, *OF_THE_LISTING, *OF_THE_BUCKET),
         query=ListQuery,
     ),
 )
