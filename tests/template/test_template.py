@@ -82,6 +82,8 @@ PUBLIC_PATHS = {
         "GET /reconciliations/{run_id}",
         "GET /reconciliations/{run_id}/findings",
         "POST /reconciliations/{run_id}/apply",
+        "POST /reconciliations/{run_id}/stop",
+        "GET /diagnostics/identity",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
     },

@@ -417,9 +417,9 @@ class World:
         return {(finding["class"], finding["kind"], finding["key"]) for finding in page}
 
     def repair(self, run_id: str, plan: Mapping[str, str] = OBVIOUS) -> dict[str, Any]:
-        """Repairs a run to its end and returns what the repair says of itself."""
+        """Repairs a run, also the first one, to its end and returns what the repair says of itself."""
         repairs = self.repairs()
-        repairs.request(run_id, plan)
+        repairs.request(run_id, plan, first_run=True)
         while not repairs.step(run_id, out_of_time=never)["done"]:
             pass
         repair = repairs.repair(run_id)

@@ -173,7 +173,7 @@ class Services:
             self.ledger,
             self._intents,
             self.generations,
-            identity=self._identity,
+            identity=self.identity,
             fetcher=self._fetcher,
             rules=self._rules,
             limits=Limits(
@@ -310,6 +310,13 @@ class Services:
         )
 
     @cached_property
+    def identity(self) -> Identity:
+        """Which bucket this is."""
+        from stocktake.identity import Identity
+
+        return Identity(self.store, self.operations, now_ms, new_id, self.settings.storage_region)
+
+    @cached_property
     def reconciliations(self) -> Reconciliations:
         """The reconciliation flow."""
         from stocktake.messaging import Reports
@@ -320,7 +327,7 @@ class Services:
             self.ledger,
             self.operations,
             self.layouts,
-            identity=self._identity,
+            identity=self.identity,
             grace_ms=self.settings.grace_seconds * 1000,
             launch=self._state_machine.launch,
             report=Reports(self._client("s3"), self.settings.operations_bucket).write,
@@ -456,12 +463,6 @@ class Services:
         if not settings.cdn_zone_id:
             return NoCdn()
         return Cloudflare(settings.cdn_zone_id, lambda: self._secret(settings.cdn_secret, "the CDN's token").strip())
-
-    @cached_property
-    def _identity(self) -> Identity:
-        from stocktake.identity import Identity
-
-        return Identity(self.store, self.operations, now_ms, new_id)
 
     @cached_property
     def _state_machine(self) -> StateMachine:

@@ -71,7 +71,8 @@ class Settings:
     default_cache_control: str
     presigned_seconds: int
     multipart_seconds: int
-    grace_seconds: int
+    grace_margin_seconds: int
+    early_grace_seconds: int
     longest_put_seconds: int
     early_sweep_seconds: int
     quarantine_days: int
@@ -82,6 +83,11 @@ class Settings:
     token_jwks_url: str
     token_scope_prefix: str
     token_projects_claim: str
+
+    @property
+    def grace_seconds(self) -> int:
+        """Below which age nothing is judged: twice the longest life of a URL, since one may be used in its last second, and a margin."""
+        return self.early_grace_seconds or 2 * max(self.presigned_seconds, self.multipart_seconds) + self.grace_margin_seconds
 
     @property
     def sweep_delay_seconds(self) -> int:
@@ -196,7 +202,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         default_cache_control=reader.text("DEFAULT_CACHE_CONTROL"),
         presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
         multipart_seconds=reader.number("MULTIPART_SECONDS", 60, 604_800),
-        grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
+        grace_margin_seconds=reader.number("GRACE_MARGIN_SECONDS", 0, 2_592_000),
+        early_grace_seconds=reader.number("EARLY_GRACE_SECONDS", 0, 86_400),
         longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
         early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
