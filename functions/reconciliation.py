@@ -23,8 +23,10 @@ api = make_api(logger, lambda: services.access)
 
 @api.post("/reconciliations")
 def start() -> Response[str]:
-    """Starts a run."""
+    """Starts a run, or says what one would cost."""
     body = read_body(StartRunBody, text_body(api))
+    if body.dry_run:
+        return answered(services.reconciliations.estimate())
     return accepted(answers.run(services.reconciliations.request(accept_loss=body.accept_loss), None))
 
 
@@ -91,6 +93,11 @@ def recent_limit() -> int:
     return read_query(RecentQuery, api.current_event.query_string_parameters).limit
 
 
+def answered(document: dict[str, Any]) -> Response[str]:
+    """Answers 200."""
+    return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(document))
+
+
 def accepted(document: dict[str, Any]) -> Response[str]:
     """Answers 202."""
     return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(document))
@@ -111,7 +118,9 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     if step == "plan":
         result = services.reconciliations.plan(run_id)
     elif step == "walk":
-        result = services.reconciliations.walk(run_id, event["number"], out_of_time=late)
+        result = services.reconciliations.walk(run_id, event["number"], steps=event.get("steps", 0), out_of_time=late)
+    elif step == "plan_again":
+        result = services.reconciliations.plan_again(run_id)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":

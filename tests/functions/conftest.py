@@ -184,6 +184,7 @@ def scene(
         "AWS_REGION": REGION,
         "STORAGE_BUCKET": "stocktake-data",
         "OPERATIONS_BUCKET": "stocktake-reports",
+        "RECONCILIATION_WORKERS": "6",
         "GRACE_MARGIN_SECONDS": "0",
         "EARLY_GRACE_SECONDS": "10",
         "SEALING_SECRET": sealing_secret,

@@ -943,7 +943,7 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "walk", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == {"plan", "plan_again", "walk", "summarise", "fail", "apply", "fail_apply"}
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
@@ -954,7 +954,13 @@ class TestStateMachine:
 
     def test_no_failure_ends_a_run_unrecorded(self) -> None:
         states = STATE_MACHINE["States"]
-        for name, recorder in (("Plan", "fail"), ("Walk ranges", "fail"), ("Summarise", "fail"), ("Apply", "fail_apply")):
+        for name, recorder in (
+            ("Plan", "fail"),
+            ("Plan again", "fail"),
+            ("Walk ranges", "fail"),
+            ("Summarise", "fail"),
+            ("Apply", "fail_apply"),
+        ):
             (catch,) = states[name]["Catch"]
             assert catch["ErrorEquals"] == ["States.ALL"]
             assert states[catch["Next"]]["Parameters"]["Payload"]["step"] == recorder

@@ -36,6 +36,7 @@ from stocktake.presigned import PresignedUploads
 from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
+from stocktake.reconciliation.cost import Meter, Prices
 from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
@@ -115,6 +116,7 @@ class World:
     deliveries: int = 1
     cdn: ListeningCdn = field(default_factory=ListeningCdn)
     public_base_url: str | None = None
+    meter: Meter = field(default_factory=Meter)
     operations_bucket: MemoryStore = field(default_factory=lambda: MemoryStore("reports", now=Clock()))
 
     new_id: Callable[[int], str] = field(default_factory=_numbered)
@@ -236,6 +238,10 @@ class World:
             self.layouts,
             identity=self.identity,
             grace_ms=self.grace_ms,
+            meter=self.meter,
+            prices=Prices.of("", ""),
+            memory_gb=1.0,
+            workers=6,
             launch=lambda payload: self.launched.append(dict(payload)),
             report=lambda name, document: self.reports.__setitem__(name, dict(document)),
             now=self.clock,

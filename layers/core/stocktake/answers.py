@@ -43,7 +43,7 @@ def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> 
     return timed(answer if receipt is None else {**answer, "receipt": receipt})
 
 
-_OWN = frozenset({"cuts", "project_rows", "fence", "walking_since", "accept_loss"})
+_OWN = frozenset({"cuts", "project_rows", "fence", "spent", "walking_since", "accept_loss"})
 """What a run keeps for itself."""
 
 

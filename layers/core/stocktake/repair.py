@@ -177,7 +177,7 @@ class Repairs:
     def fail(self, run_id: str, error: str) -> dict[str, Any]:
         """Notes that a repair broke off; what it did is on the findings."""
         row = self._operations.get(run_id, "repair")
-        if row is not None and row.status not in ("DONE", "STOPPED"):
+        if row is not None and row.status not in ("STOPPED", "FAILED"):
             self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
         self._runs.lease.free(run_id, "apply")
         return {"run_id": run_id, "status": "FAILED"}

@@ -75,6 +75,7 @@ class RepairBody(Body):
 class StartRunBody(Body):
     """POST /reconciliations, all optional."""
 
+    dry_run: bool = Field(default=False, description="true: say what a run would cost, and start none.")
     accept_loss: bool = Field(
         default=False,
         description="The bucket lost more than a tenth of its objects since the last run, and the cause is known: compare all the same.",

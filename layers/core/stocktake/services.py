@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from stocktake.quarantine import Quarantine
     from stocktake.r2_queue import R2Queue
     from stocktake.reconciliation import Reconciliations
+    from stocktake.reconciliation.cost import Meter
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
@@ -321,14 +322,20 @@ class Services:
         """The reconciliation flow."""
         from stocktake.messaging import Reports
         from stocktake.reconciliation import Reconciliations
+        from stocktake.reconciliation.cost import Prices
 
+        settings = self.settings
         return Reconciliations(
             self.store,
             self.ledger,
             self.operations,
             self.layouts,
             identity=self.identity,
-            grace_ms=self.settings.grace_seconds * 1000,
+            grace_ms=settings.grace_seconds * 1000,
+            meter=self._meter,
+            prices=Prices.of(settings.store_prices, settings.storage_endpoint),
+            workers=settings.reconciliation_workers,
+            memory_gb=int(self._environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")) / 1024,
             launch=self._state_machine.launch,
             report=Reports(self._client("s3"), self.settings.operations_bucket).write,
             now=now_ms,
@@ -482,11 +489,21 @@ class Services:
         )
 
     @cached_property
+    def _meter(self) -> Meter:
+        from stocktake.reconciliation.cost import Meter
+
+        return Meter()
+
+    @cached_property
     def _session(self) -> botocore.session.Session:
         # one for all clients: what each would make and read for itself takes some 50 ms of a cold start
         session = botocore.session.get_session()
         # said outright, because botocore would compose it anew twice for every request, a tenth of the request's CPU
         session.set_default_client_config(Config(user_agent=f"stocktake botocore/{botocore.__version__}"))
+        if self.settings.state_machine_arn:  # a function of reconciliation, which says what its runs cost
+            session.register("request-created", self._meter.sent)
+            session.register("before-parameter-build.dynamodb.Query", self._meter.asking)
+            session.register("after-call.dynamodb.Query", self._meter.answered)
         return session
 
     @cached_property

@@ -16,6 +16,7 @@ MAX_OBJECT_BYTES = 5 * 1024**4
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _R2_QUEUE_API = re.compile(r"https://api\.cloudflare\.com|http://127\.0\.0\.1:[0-9]{1,5}")
 """Nothing else is sent the token."""
+_STORE_PRICES = re.compile(r"|off|[0-9]{1,4}(\.[0-9]{1,6})?(,[0-9]{1,4}(\.[0-9]{1,6})?){2}")
 
 Addressing = Literal["auto", "path", "virtual"]
 
@@ -49,6 +50,8 @@ class Settings:
     r2_queue_token_secret: str
     webhook_secret: str
     state_machine_arn: str
+    reconciliation_workers: int
+    store_prices: str
     max_upload_bytes: int
     max_object_bytes: int
     warn_upload_bytes: int
@@ -180,6 +183,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         r2_queue_token_secret=reader.optional("R2_QUEUE_TOKEN_SECRET"),
         webhook_secret=reader.optional("WEBHOOK_SECRET"),
         state_machine_arn=reader.optional("RECONCILIATION_STATE_MACHINE_ARN"),
+        reconciliation_workers=reader.number("RECONCILIATION_WORKERS", 1, 100),
+        store_prices=reader.optional("STORE_PRICES"),
         max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
         max_object_bytes=reader.number("MAX_OBJECT_BYTES", 1, MAX_OBJECT_BYTES),
         warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, MAX_OBJECT_BYTES),
@@ -226,6 +231,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
     if settings.r2_queue_api and not _R2_QUEUE_API.fullmatch(settings.r2_queue_api):
         reader.complaints.append("R2_QUEUE_API must be https://api.cloudflare.com (or http://127.0.0.1:PORT, for a test)")
+    if not _STORE_PRICES.fullmatch(settings.store_prices):
+        reader.complaints.append("STORE_PRICES must be off, or three prices in USD a million: listings, reads, puts (4.5,0.36,4.5)")
     if settings.cdn_zone_id and not (settings.cdn_secret and settings.public_base_url):
         reader.complaints.append("CDN_ZONE_ID needs CDN_SECRET, the secret with its token, and PUBLIC_BASE_URL, the URLs it keeps")
     if settings.public_base_url.endswith("/"):

@@ -76,8 +76,57 @@ class ListedRun(AnswerBody):
         examples=[None],
     )
     finished_at: Time = Field(default=LEFT_OUT, description="Once it has ended.")
+    cost: Cost = Field(default=LEFT_OUT, description="Once it is planned.", examples=[])
     counts: RunCounts = Field(default=LEFT_OUT, description="Once it has ended whole.")
     why: str | None = Field(default=None, description="Why it is not COMPLETE.", examples=[None])
+
+
+class Requests(AnswerBody):
+    """Requests by what they are paid as."""
+
+    list: Count = Field(description="Pages of listings.")
+    get: Count = Field(description="Objects asked for, and read.")
+    put: Count = Field(description="Objects written.")
+    query: Count = Field(description="Pages of the ledger.")
+    read: Count = Field(description="Rows read one by one.")
+    write: Count = Field(description="Rows written.")
+    transaction: Count = Field(description="Findings written.")
+
+
+class LedgerUnits(AnswerBody):
+    """What DynamoDB counts."""
+
+    read: Count
+    write: Count
+
+
+class Bill(AnswerBody):
+    """What a run takes."""
+
+    requests: Requests
+    ledger_units: LedgerUnits
+    walking_seconds: float = Field(description="Of all steps together.", ge=0, examples=[63.5])
+    usd: float | None = Field(
+        description="By list prices, of requests, units and walking; null where StorePrices is off.", examples=[0.0228]
+    )
+
+
+class Estimate(Bill):
+    """What a run will take."""
+
+    by_run: str | None = Field(description="The complete run it is taken from; null: from a part of the ledger.", examples=[RUN_ID])
+    objects: Count = Field(description="In the bucket.")
+    records: Count = Field(description="In the ledger.")
+    at_least: bool = Field(description="Only so much was read of the ledger; there is more.", examples=[False])
+    ranges: int = Field(description="Pieces the keys would be cut into.", ge=1, examples=[11])
+    seconds: int | None = Field(description="From beginning to end; null before the first complete run.", ge=0, examples=[140])
+
+
+class Cost(AnswerBody):
+    """What a run takes: before, and after."""
+
+    estimated: Estimate
+    counted: Bill = Field(default=LEFT_OUT, description="Once it has ended whole. What killed steps sent is not in it.")
 
 
 class Progress(AnswerBody):
@@ -85,6 +134,10 @@ class Progress(AnswerBody):
 
     keys: int = Field(description="Walked so far.", ge=0, examples=[240_000])
     keys_per_second: int = Field(description="Of all ranges together, since it was planned.", ge=0, examples=[12_000])
+    share: float | None = Field(
+        description="Of the keys the run before saw, at most 1; null where nobody knows how many there are.", ge=0, le=1, examples=[0.24]
+    )
+    seconds_left: int | None = Field(description="If it goes on at this rate.", ge=0, examples=[63])
 
 
 class Run(ListedRun):
@@ -195,7 +248,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "startReconciliation",
         "Compare bucket and ledger",
         "reconciliation",
-        {202: Answer("The run, asked for.", ListedRun)},
+        {202: Answer("The run, asked for.", ListedRun), 200: Answer("What a run would cost; with dry_run.", Estimate)},
         (errors.MessagingError, errors.RunInProgress, errors.LeaseLost),
         "Changes nothing: it reports. One run or repair at a time.",
         body=StartRunBody,

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from stocktake.errors import (
@@ -34,10 +34,11 @@ from stocktake.errors import (
 from stocktake.identity import Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.reconciliation.cutting import cuts
+from stocktake.reconciliation.cost import Meter, Prices, bill, expected
+from stocktake.reconciliation.cutting import MAX_RANGES, PIECES, cut_again, cuts, ranges_of
 from stocktake.reconciliation.lease import Held, Lease, Work
 from stocktake.reconciliation.totals import PROJECTS_PER_PART, nested, project_row, projects_part
-from stocktake.reconciliation.walking import PROGRESS, Walker, range_part
+from stocktake.reconciliation.walking import PROGRESS, Walker, number_of, range_part
 from stocktake.storage import Store
 
 KIND = "reconciliation"
@@ -47,6 +48,10 @@ LOST_PERCENT = 10
 """A bucket that lost more than this since the last complete run, beyond what the ledger let go, is in doubt."""
 LOST_OBJECTS = 100
 """And no fewer objects than this: below, the percentage would doubt small buckets at every turn."""
+STEPS_A_ROUND = 3
+"""Of a range, some fifteen minutes, before what is left of it is cut again."""
+SAMPLED_KEYS = 100_000
+"""Of one shard, for an estimate before the first run: as many as an API call has time to read."""
 
 _ALIVE = ("REQUESTED", "RUNNING")
 _OF_THE_BUCKET = (RunIncomplete, WrongRegion, BucketNotFound, StorageDenied)
@@ -59,6 +64,10 @@ class Reconciliations:
     Args:
         identity: says whether the bucket is the one this ledger describes.
         grace_ms: what is younger is never a finding; longer than the slowest upload.
+        meter: counts what this process sends.
+        prices: what the store asks; None to leave dollars out.
+        memory_gb: of the function that walks.
+        workers: how many of it walk at once.
         launch: starts the state machine for `{"action", "run_id"}`.
         report: writes a report under a name.
     """
@@ -72,6 +81,10 @@ class Reconciliations:
         *,
         identity: Identity,
         grace_ms: int,
+        meter: Meter,
+        prices: Prices | None,
+        memory_gb: float,
+        workers: int,
         launch: Callable[[Mapping[str, Any]], None],
         report: Callable[[str, Mapping[str, Any]], None],
         now: Callable[[], int],
@@ -81,7 +94,11 @@ class Reconciliations:
         self._ledger = ledger
         self._operations = operations
         self.lease = Lease(operations, now=now)
-        self._walker = Walker(store, ledger, operations, layouts, lease=self.lease, now=now)
+        self._walker = Walker(store, ledger, operations, layouts, lease=self.lease, meter=meter, now=now)
+        self._meter = meter
+        self._prices = prices
+        self._memory_gb = memory_gb
+        self._workers = workers
         self._identity = identity
         self._grace_ms = grace_ms
         self._launch = launch
@@ -185,57 +202,111 @@ class Reconciliations:
     def plan(self, run_id: str) -> dict[str, Any]:
         """Opens the run if it is not open yet, makes sure it looks at the right bucket, and cuts the keys into ranges.
 
-        Returns `{"run_id", "ranges": [{"run_id", "number", "done"}], "walks"}` for the state machine. `walks` is False where there is
-        nothing to do: another run is alive, and this one ends SKIPPED; or it was stopped before it began.
+        Returns `{"run_id", "ranges": [{"run_id", "number", "steps", "done"}], "walks", "workers"}` for the state machine. `walks` is False
+        where there is nothing to do: another run is alive, and this one ends SKIPPED; or it was stopped before it began.
 
         Raises:
             RunIncomplete, WrongRegion, BucketNotFound, StorageDenied: the bucket is not the one this ledger describes.
         """
+        self._meter.taken()  # what this process sent before was for something else
         run = self._begin(run_id)
-        nothing = {"run_id": run_id, "ranges": [], "walks": False}
         if run.status not in _ALIVE:
-            return nothing
+            return self._round(run_id, ())
         try:
             held = self.take(run_id, "compare")
         except RunInProgress as refusal:
             self._operations.update(run, document={**run.document, "finished_at": self._now(), "why": str(refusal)}, status="SKIPPED")
-            return nothing
+            return self._round(run_id, ())
         try:
             skew = self._identity.check().skew_ms or 0
         except _OF_THE_BUCKET as doubt:
             self._end(run, "INCOMPLETE", str(doubt))
             raise
-        bounds = ["", *self._cuts(run_id), None]
-        latest = self._operations.get("latest", KIND)
+        previous = self._latest()
+        cut = self._cuts(run_id, previous)
         document = {
             # what was kept by a plan before this one goes on: it must be compared with the same run
-            "previous": latest.document["run_id"] if latest else None,
+            "previous": previous.operation_id if previous else None,
+            "cost": {"estimated": self.estimate()},
             "walking_since": self._now(),
             "clock_skew_ms": skew,
             **run.document,
             "grace_ms": self._grace_ms + (abs(skew) if abs(skew) > SKEW_BORNE_MS else 0),
             "fence": held.fence,
-            "ranges": len(bounds) - 1,
+            "ranges": len(cut) + 1,
+            "spent": self._meter.taken(),
         }
         run = self._operations.update(run, document=document, status="RUNNING")
-        ranges = []
-        for number, (after, until) in enumerate(pairwise(bounds)):
-            piece: dict[str, Any] = {
-                "after": after,
-                "until": until,
-                "cursor": after,
-                "counts": {},
-                "projects": {},
-                "flushed": 0,
-                "fence": held.fence,
-            }
-            self._operations.put_new(run_id, range_part(number), None, piece, created_at=self._now(), status="OPEN")
-            ranges.append({"run_id": run_id, "number": number, "done": False})
-        return {"run_id": run_id, "ranges": ranges, "walks": True}
+        for number, (after, until) in enumerate(zip(["", *cut], [*cut, None], strict=True)):
+            self._open(run, number, after, until)
+        return self._round(run_id, range(len(cut) + 1))
 
-    def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Compares one range; see `Walker.walk`."""
-        return self._walker.walk(run_id, number, out_of_time=out_of_time)
+    def plan_again(self, run_id: str) -> dict[str, Any]:
+        """Cuts again what is not walked yet, so that every worker has some of it, and answers as `plan` does.
+
+        Raises:
+            LeaseLost: another run took its place.
+        """
+        self._meter.taken()
+        run = self.run(run_id)
+        if run.status != "RUNNING":
+            return self._round(run_id, ())
+        self.lease.keep(run_id, run.document["fence"])
+        rows = [row for row in self._operations.all_parts(run_id, "range#") if row.status == "OPEN" or "split" in row.document]
+        for row in rows:
+            self._open_pieces(run, row)  # of a cut that was killed on the way
+        still = [row for row in rows if row.status == "OPEN"]
+        ranges, numbers = run.document["ranges"], [number_of(row.part) for row in still]
+        pieces = min(PIECES, 2 * self._workers // len(still)) if still else 0
+        for row in still:
+            found = cut_again(self._store, row.document["cursor"], row.document["until"], pieces)
+            if not found or ranges + len(found) > MAX_RANGES:
+                continue
+            # the numbers are kept before their rows are, and where this one ends with them: a cut that is made again makes the same
+            self._count_ranges(run_id, ranges + len(found))
+            ends = [*found[1:], row.document["until"]]
+            split = [(ranges + place, after, until) for place, (after, until) in enumerate(zip(found, ends, strict=True))]
+            row = self._operations.update(row, document={**row.document, "until": found[0], "split": split})
+            self._open_pieces(run, row)
+            numbers += [number for number, _, _ in split]
+            ranges += len(found)
+        return self._round(run_id, sorted(numbers))
+
+    def _count_ranges(self, run_id: str, ranges: int) -> None:
+        run = self.run(run_id)
+        self._operations.update(run, document={**run.document, "ranges": ranges})
+
+    def _open_pieces(self, run: Operation, row: Operation) -> None:
+        for number, after, until in row.document.get("split", ()):
+            self._open(run, number, after, until)
+
+    def _open(self, run: Operation, number: int, after: str, until: str | None) -> None:
+        document: dict[str, Any] = {
+            "after": after,
+            "until": until,
+            "cursor": after,
+            "counts": {},
+            "projects": {},
+            "flushed": 0,
+            "fence": run.document["fence"],
+        }
+        self._operations.put_new(run.operation_id, range_part(number), None, document, created_at=self._now(), status="OPEN")
+
+    def _round(self, run_id: str, numbers: Iterable[int]) -> dict[str, Any]:
+        ranges = [{"run_id": run_id, "number": number, "steps": 0, "done": False} for number in numbers]
+        return {"run_id": run_id, "ranges": ranges, "walks": bool(ranges), "workers": self._workers}
+
+    def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool], steps: int = 0) -> dict[str, Any]:
+        """Compares one range; see `Walker.walk`.
+
+        Args:
+            steps: how many of this round this range has had.
+
+        Returns:
+            `{"run_id", "number", "steps", "done"}`; done when the range ends, or has had its steps and may be cut again.
+        """
+        walked = self._walker.walk(run_id, number, out_of_time=out_of_time)
+        return {**walked, "steps": steps + 1, "done": walked["done"] or steps + 1 >= STEPS_A_ROUND}
 
     def summarise(self, run_id: str) -> dict[str, Any]:
         """Adds up the ranges and ends the run: COMPLETE, or INCOMPLETE with the reason when the result is not to be acted on.
@@ -252,15 +323,18 @@ class Reconciliations:
         return {"run_id": run_id, "status": run.status}
 
     def _ended(self, run: Operation) -> Operation:
+        self._meter.taken()
         run_id = run.operation_id
         self.lease.keep(run_id, run.document["fence"])
         counts: Counter[str] = Counter()
         projects: dict[str, list[int]] = {}
+        spent: Counter[str] = Counter(run.document["spent"])
         open_ranges = []
         for row in self._operations.all_parts(run_id, "range#"):
             if row.status == "OPEN":
                 open_ranges.append(row.part)
             counts.update(row.document["counts"])
+            spent.update(row.document.get("spent", {}))
             for project, tally in row.document["projects"].items():
                 projects[project] = [a + b for a, b in zip(projects.get(project, (0, 0, 0, 0)), tally, strict=True)]
         doubt = f"{len(open_ranges)} ranges were not walked to their end" if open_ranges else self._doubt(run, counts)
@@ -270,7 +344,18 @@ class Reconciliations:
             tallies = {name: tally for name, tally in projects.items() if project_row(name, rows) == number}
             self._operations.put_while(run, run_id, projects_part(number), {"projects": tallies}, created_at=at, status="COUNTED")
         status = "INCOMPLETE" if doubt else "COMPLETE"
-        document = {**run.document, "finished_at": at, "counts": nested(counts), "project_rows": rows, "why": doubt}
+        spent.update(self._meter.taken())
+        records = sum(number for name, number in counts.items() if name.startswith("ledger.") and name.endswith(".objects"))
+        cost = {**run.document["cost"], "counted": bill(spent, records, self._prices, self._memory_gb)}
+        document = {
+            **run.document,
+            "finished_at": at,
+            "counts": nested(counts),
+            "project_rows": rows,
+            "why": doubt,
+            "cost": cost,
+            "spent": dict(spent),
+        }
         run = self._operations.update(run, document=document, status=status)
         if open_ranges:
             self._close_ranges(run_id)
@@ -363,17 +448,65 @@ class Reconciliations:
         keys = row.counters.get("keys", 0) if row else 0
         seconds = (self._now() - run.document["walking_since"]) / 1000
         rate = keys / seconds if seconds > 0 else 0.0
-        return {"keys": keys, "keys_per_second": round(rate)}
+        told = run.document["cost"]["estimated"]
+        awaited = None if told["at_least"] else max(told["objects"], told["records"])
+        return {
+            "keys": keys,
+            "keys_per_second": round(rate),
+            # of what the run before saw: it may turn out to be more
+            "share": min(1.0, round(keys / awaited, 3)) if awaited else None,
+            "seconds_left": round(max(awaited - keys, 0) / rate) if awaited and rate else None,
+        }
 
-    def _cuts(self, run_id: str) -> list[str]:
+    def estimate(self) -> dict[str, Any]:
+        """Says what a run would cost and how long it would take, by the last complete run; before there is one, by a part of the ledger."""
+        last = self._latest()
+        if last is None:
+            sample = sum(1 for _ in islice(self._ledger.shard_keys(0), SAMPLED_KEYS))
+            objects = records = sample * self._ledger.shards
+            ranges = ranges_of(objects)
+            spent, seconds, at_least = expected(objects, records, ranges), None, sample == SAMPLED_KEYS
+        else:
+            counts, ranges = last.document["counts"], last.document["ranges"]
+            objects = counts.get("bucket", {}).get("objects", 0)
+            records = sum(tally["objects"] for tally in counts.get("ledger", {}).values())
+            spent = last.document.get("spent") or expected(objects, records, ranges)
+            seconds, at_least = (last.document["finished_at"] - last.document["started_at"]) // 1000, False
+        return {
+            "by_run": last.operation_id if last else None,
+            "objects": objects,
+            "records": records,
+            "at_least": at_least,
+            "ranges": ranges,
+            "seconds": seconds,
+            **bill(spent, records, self._prices, self._memory_gb),
+        }
+
+    def _latest(self) -> Operation | None:
+        latest = self._operations.get("latest", KIND)
+        return self._operations.get(latest.document["run_id"]) if latest else None
+
+    def _cuts(self, run_id: str, previous: Operation | None) -> list[str]:
         """Reads where this run is cut; kept before they are used: a plan that is made again must cut at the same keys."""
         kept = self._operations.get(run_id, "cuts")
         if kept is None:
-            document = {"cuts": cuts(self._store, self._ledger)}
+            document = {"cuts": cuts(self._store, self._ledger, self._counted(previous))}
             self._operations.put_new(run_id, "cuts", None, document, created_at=self._now(), status="KEPT")
             kept = self._operations.get(run_id, "cuts")
         assert kept is not None  # written above
         return list(kept.document["cuts"])
+
+    def _counted(self, previous: Operation | None) -> list[tuple[str | None, int]]:
+        """Says of a run's ranges, in the order of their keys, where each ends and how many keys it had."""
+        if previous is None:
+            return []
+        rows = [row.document for row in self._operations.all_parts(previous.operation_id, "range#") if row.status == "DONE"]
+        return [(row["until"], _keys(row["counts"])) for row in sorted(rows, key=lambda row: str(row["after"]))]
+
+
+def _keys(counts: Mapping[str, int]) -> int:
+    records = sum(number for name, number in counts.items() if name.startswith("ledger.") and name.endswith(".objects"))
+    return max(counts.get("bucket.objects", 0), records)
 
 
 def run_of_execution(execution: str) -> str:

@@ -18,6 +18,7 @@ from stocktake.findings import Finding, classify, sightings
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
+from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
 from stocktake.reconciliation.owners import NOBODY, Owners
 from stocktake.reconciliation.totals import PROJECTS_PER_PART, Totals
@@ -36,25 +37,27 @@ PROGRESS = "progress"
 
 @dataclass(slots=True)
 class _Step:
-    """One walk of a range: of which run, and the range's row as this step last wrote it."""
+    """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written."""
 
     run_id: str
     previous: str | None
     grace_ms: int
     row: Operation
+    since: int
 
 
 class Walker:
     """Walks the ranges of runs."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, operations: Operations, layouts: Registry, *, lease: Lease, now: Callable[[], int]
+        self, store: Store, ledger: Ledger, operations: Operations, layouts: Registry, *, lease: Lease, meter: Meter, now: Callable[[], int]
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._operations = operations
         self._layouts = layouts
         self._lease = lease
+        self._meter = meter
         self._now = now
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
@@ -81,10 +84,11 @@ class Walker:
             raise OperationNotFound(f"reconciliation {run_id} has no range {number}")
         if row.status != "OPEN":
             return True
+        self._meter.taken()  # what this process sent before was for something else
         self._lease.keep(run_id, run.document["fence"])
         # its version is what every write of this step depends on: one that is asleep somewhere has an older one from here on
         row = self._operations.update(row)
-        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], row)
+        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], row, self._now())
         bounds = row.document
         totals = Totals(Counter(bounds["counts"]), dict(bounds["projects"]), bounds["flushed"])
         owners = Owners(self._ledger, self._layouts)
@@ -100,10 +104,11 @@ class Walker:
                 cursor = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
                 self._lease.keep(run_id, run.document["fence"])
                 self._operations.add(run_id, PROGRESS, "keys", since_save)
-                of.row, since_save = self._save(of.row, totals, cursor=cursor), 0
+                self._save(of, totals, cursor=cursor)
+                since_save = 0
             if late:
                 return False
-        self._save(of.row, totals, status="DONE")
+        self._save(of, totals, status="DONE")
         self._operations.add(run_id, PROGRESS, "keys", since_save)
         return True
 
@@ -175,20 +180,24 @@ class Walker:
         since = self._now() - of.grace_ms
         return (found is not None and found.last_modified > since) or (entry is not None and entry.updated_at > since)
 
-    def _save(self, row: Operation, totals: Totals, *, cursor: str | None = None, status: str = "OPEN") -> Operation:
+    def _save(self, of: _Step, totals: Totals, *, cursor: str | None = None, status: str = "OPEN") -> None:
+        row = of.row
         if len(totals.projects) > PROJECTS_PER_PART:
             part = f"{row.part}#projects#{totals.flushed:06d}"
             document: dict[str, Any] = {"counts": {}, "projects": totals.projects}
             self._operations.put_while(row, row.operation_id, part, document, created_at=self._now(), status="COUNTED")
             totals.projects, totals.flushed = {}, totals.flushed + 1
+        spent, at = Counter(row.document.get("spent", {})), self._now()
+        spent.update({**self._meter.taken(), "ms": at - of.since})
         document = {
             **row.document,
+            "spent": dict(spent),
             "cursor": row.document["cursor"] if cursor is None else cursor,
             "counts": dict(totals.counts),
             "projects": totals.projects,
             "flushed": totals.flushed,
         }
-        return self._operations.update(row, document=document, status=status)
+        of.row, of.since = self._operations.update(row, document=document, status=status), at
 
 
 def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
@@ -200,6 +209,11 @@ def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
 def range_part(number: int) -> str:
     """Names a range's row."""
     return f"range#{number:04d}"
+
+
+def number_of(part: str) -> int:
+    """Reads the number in the name of a range's row."""
+    return int(part.split("#")[1])
 
 
 def finding_part(finding_class: FindingClass, key: str) -> str:
