@@ -120,7 +120,7 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     elif step == "walk":
         result = services.reconciliations.walk(run_id, event["number"], steps=event.get("steps", 0), out_of_time=late)
     elif step == "plan_again":
-        result = services.reconciliations.plan_again(run_id)
+        result = services.reconciliations.plan_again(run_id, out_of_time=out_of_time(context, reserve_ms=120_000))
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":

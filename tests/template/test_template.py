@@ -971,6 +971,20 @@ class TestStateMachine:
         assert walk["ToleratedFailurePercentage"] == 0
         assert walk["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
 
+    def test_what_is_left_of_a_round_is_cut_again_and_walked_until_nothing_is(self) -> None:
+        states = STATE_MACHINE["States"]
+        walk = states["Walk ranges"]
+        assert walk["MaxConcurrencyPath"] == "$.workers"
+        assert (walk["Next"], states["Plan again"]["Next"]) == ("Plan again", "Anything left")
+        for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Summarise")):
+            assert states[choice]["Choices"] == [{"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}]
+            assert states[choice]["Default"] == otherwise
+        assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody
+
+    def test_its_steps_may_make_what_they_write_depend_on_their_range(self) -> None:
+        operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s["Resource"])]
+        assert any("dynamodb:ConditionCheckItem" in s["Action"] for s in operations)
+
     def test_its_role_knows_the_label_of_the_map(self) -> None:
         label = STATE_MACHINE["States"]["Walk ranges"]["Label"]
         assert f"-reconciliation/{label}:*" in json.dumps(of("ReconciliationStateMachineRole"))

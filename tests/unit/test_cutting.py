@@ -84,7 +84,7 @@ def rounds(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
         for piece in plan["ranges"]:
             while not piece["done"]:
                 piece = world.runs.walk(run_id, piece["number"], steps=piece["steps"], out_of_time=lambda: True)
-        plan = world.runs.plan_again(run_id)
+        plan = world.runs.plan_again(run_id, out_of_time=never)
     world.runs.summarise(run_id)
     return run_id, count
 
@@ -123,11 +123,19 @@ def test_a_cut_that_is_killed_on_the_way_loses_no_key(world: World, monkeypatch:
 
     monkeypatch.setattr(world.operations, "put_new", killed)
     with pytest.raises(Crash):
-        world.runs.plan_again(run_id)
+        world.runs.plan_again(run_id, out_of_time=never)
     monkeypatch.setattr(world.operations, "put_new", real)
-    for piece in world.runs.plan_again(run_id)["ranges"]:
+    for piece in world.runs.plan_again(run_id, out_of_time=never)["ranges"]:
         world.runs.walk(run_id, piece["number"], out_of_time=never)
-    for piece in world.runs.plan_again(run_id)["ranges"]:
+    for piece in world.runs.plan_again(run_id, out_of_time=never)["ranges"]:
         world.runs.walk(run_id, piece["number"], out_of_time=never)
     assert world.runs.summarise(run_id)["status"] == "COMPLETE"
     assert world.runs.run(run_id).document["counts"]["bucket"]["objects"] == 60
+
+
+def test_a_range_that_there_is_no_time_to_cut_is_walked_on_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(*(f"projects/p1/scenes/{number:04d}/media/a.png" for number in range(60)))
+    run_id = world.plan()["run_id"]
+    monkeypatch.setattr("stocktake.reconciliation.walking.CHECK_EVERY", 5)
+    world.runs.walk(run_id, 0, out_of_time=lambda: True)
+    assert [piece["number"] for piece in world.runs.plan_again(run_id, out_of_time=lambda: True)["ranges"]] == [0]

@@ -21,6 +21,8 @@ SAMPLED_KEYS = 5_000_000
 """Of one shard: as many as a step has time to read. What comes after them is one range, and cut again."""
 KEPT_KEYS = 16 * FIRST_RANGES
 """Keys of a sample held in memory: a cut is wrong by a sixteenth of a range at most."""
+MAX_CUT_BYTES = 150_000
+"""A row takes 350,000, in which a character outside of ASCII may be written as twelve for its two to four."""
 PIECES = 8
 """Into which one range is cut again at most."""
 PROBES = 40
@@ -42,11 +44,11 @@ def cuts(store: Store, ledger: Ledger, counted: Iterable[tuple[str | None, int]]
         return []
     known = list(counted)
     if known:
-        return _as_before(known)
+        return _fitting(_as_before(known))
     sample, each = _sample(ledger)
     pieces = ranges_of(len(sample) * each * ledger.shards)
     places = [len(sample) * piece // pieces for piece in range(1, pieces)]
-    return sorted({_between(sample[place - 1], sample[place]) for place in places if place})
+    return _fitting(sorted({_between(sample[place - 1], sample[place]) for place in places if place}))
 
 
 def ranges_of(keys: int) -> int:
@@ -68,6 +70,13 @@ def cut_again(store: Store, after: str, until: str | None, pieces: int) -> list[
         return []
     more = pieces // 2
     return [*cut_again(store, after, middle, more), middle, *cut_again(store, middle, until, more)]
+
+
+def _fitting(found: list[str]) -> list[str]:
+    """Leaves out every other cut until they fit into one row, where keys have a kilobyte in common."""
+    while sum(len(cut.encode()) + 8 for cut in found) > MAX_CUT_BYTES:
+        found = found[1::2]
+    return found
 
 
 def _as_before(known: list[tuple[str | None, int]]) -> list[str]:

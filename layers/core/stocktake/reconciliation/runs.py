@@ -160,7 +160,7 @@ class Reconciliations:
             raise RunIncomplete(
                 f"reconciliation {run_id} is {run.status.lower()} and cannot be acted on: start a new one and wait until it is complete"
             )
-        if run.document["previous"] is None and not first_run:
+        if run.document.get("previous") is None and not first_run:
             raise RunIncomplete(
                 f"reconciliation {run_id} is the first complete one of this ledger, which only reports: read its findings, and if they are "
                 'what you expect, ask again with "first_run": true, or act on the next run'
@@ -241,8 +241,10 @@ class Reconciliations:
             self._open(run, number, after, until)
         return self._round(run_id, range(len(cut) + 1))
 
-    def plan_again(self, run_id: str) -> dict[str, Any]:
+    def plan_again(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Cuts again what is not walked yet, so that every worker has some of it, and answers as `plan` does.
+
+        A range that there is no time left to cut is walked on as it is.
 
         Raises:
             LeaseLost: another run took its place.
@@ -259,6 +261,8 @@ class Reconciliations:
         ranges, numbers = run.document["ranges"], [number_of(row.part) for row in still]
         pieces = min(PIECES, 2 * self._workers // len(still)) if still else 0
         for row in still:
+            if out_of_time():
+                break
             found = cut_again(self._store, row.document["cursor"], row.document["until"], pieces)
             if not found or ranges + len(found) > MAX_RANGES:
                 continue
