@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stocktake.errors import Conflict, LeaseLost, MessagingError, RecordChanged, RunIncomplete, RunInProgress
+from stocktake.errors import Conflict, LeaseLost, MessagingError, RecordChanged, RunIncomplete, RunInProgress, StorageUnavailable
 from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS
 from tests.unit.world import HOUR, World, never
 
@@ -51,7 +51,7 @@ def test_a_second_run_is_refused_while_one_is_alive_and_told_which(world: World)
 
 def test_a_scheduled_run_is_skipped_while_one_is_alive_and_says_why(world: World) -> None:
     first = world.runs.request().operation_id
-    assert world.runs.plan("scheduled-1") == {"run_id": "scheduled-1", "ranges": [], "walks": False}
+    assert world.runs.plan("scheduled-1") == {"run_id": "scheduled-1", "ranges": [], "walks": False, "workers": 6}
     skipped = world.runs.run("scheduled-1")
     assert (skipped.status, first in skipped.document["why"]) == ("SKIPPED", True)
     assert world.runs.plan("scheduled-1")["walks"] is False
@@ -87,18 +87,18 @@ def test_a_walk_that_slept_past_its_end_writes_no_finding(world: World) -> None:
     assert world.runs.summarise(run_id)["status"] == "FAILED"
 
 
-def test_a_walk_that_slept_while_another_step_walked_its_range_writes_nothing(world: World) -> None:
+def test_a_walk_that_slept_while_another_step_began_its_range_writes_nothing(world: World) -> None:
     run_id = an_orphan(world).plan()["run_id"]
-    rows: list[Any] = []
 
     def other() -> None:
-        world.runs.walk(run_id, 0, out_of_time=lambda: True)
-        rows.append(world.operations.get(run_id, "range#0000"))
+        world.store.fail("head", error=StorageUnavailable("before it saved anything"))
+        with pytest.raises(StorageUnavailable):
+            world.runs.walk(run_id, 0, out_of_time=never)
 
     asleep_before(world, "put_while", other)
     with pytest.raises(RecordChanged):
         world.runs.walk(run_id, 0, out_of_time=never)
-    assert world.operations.get(run_id, "range#0000") == rows[0]
+    assert world.found(run_id) == set()
 
 
 def test_a_summary_that_slept_past_its_end_completes_nothing(world: World) -> None:
@@ -185,6 +185,23 @@ def test_a_run_that_could_not_be_launched_is_failed_and_stands_in_nobodys_way(wo
         world.runs.request()
     assert world.runs.recent(1)[0].status == "FAILED"
     assert world.plan()["walks"] is True
+
+
+def test_a_run_that_has_ended_is_followed_at_once_though_it_died_before_it_gave_the_lease_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = an_orphan(world).plan()["run_id"]
+    world.runs.walk(run_id, 0, out_of_time=never)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.runs, "_show", lambda run: None)
+        patched.setattr(world.runs.lease, "free", lambda owner, work: None)
+        assert world.runs.summarise(run_id)["status"] == "COMPLETE"
+    repairs = world.repairs()
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.runs.lease, "free", lambda owner, work: None)
+        assert repairs.step(run_id, out_of_time=never)["done"]
+    assert world.runs.run(world.plan()["run_id"]).document["previous"] == run_id
 
 
 def test_what_two_dead_runs_left_open_is_closed_by_the_third(world: World) -> None:

@@ -65,7 +65,7 @@ Where the same request may succeed a little later, `retry_after` says after how 
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 
 class StocktakeError(Exception):
@@ -328,13 +328,14 @@ class OutputExists(Conflict):
 
 
 class RunInProgress(Conflict):
-    """Another run or repair is alive; `run_id` is its id."""
+    """Another run or repair is alive; `run_id` is its id, and it is at work to `compare` or to `apply`."""
 
     type = "run-in-progress"
 
-    def __init__(self, message: str, *, run_id: str) -> None:
+    def __init__(self, message: str, *, run_id: str, work: Literal["compare", "apply"] = "compare") -> None:
         super().__init__(message)
         self.run_id = run_id
+        self.work = work
 
 
 class LeaseLost(Conflict):

@@ -67,6 +67,7 @@ class Lease:
                     f"reconciliation {before['owner']} is alive ({before['work']}), and there is one at a time: wait for its end, or stop "
                     f"it with POST /reconciliations/{before['owner']}/stop",
                     run_id=before["owner"],
+                    work=before["work"],
                 )
             else:
                 dead = [*ousted, [before["owner"], before["work"]]] if row.status == "HELD" else ousted

@@ -188,7 +188,13 @@ class Reconciliations:
 
     def take(self, run_id: str, work: Work) -> Held:
         """Takes the lease for a run or its repair, and closes what a dead holder left open. Raises RunInProgress."""
-        held = self.lease.take(run_id, work)
+        try:
+            held = self.lease.take(run_id, work)
+        except RunInProgress as refusal:
+            # it says that it has ended a moment before it gives the lease back, and may have died in between
+            if not self._is_over(refusal):
+                raise
+            held = self.lease.take(run_id, work)
         try:
             for dead, was_at in held.ousted:
                 self._close(dead, was_at, "FAILED", f"it ran out of time, and {work} of {run_id} took its place")
@@ -198,6 +204,18 @@ class Reconciliations:
             self.lease.free(run_id, work)  # it keeps in mind whom the next one has to close
             raise
         return held
+
+    def _is_over(self, refusal: RunInProgress) -> bool:
+        """Says whether the holder of the lease has ended, and if so does for it what it may not have done yet."""
+        row = self._operations.get(refusal.run_id, "" if refusal.work == "compare" else "repair") if refusal.run_id else None
+        if row is None or row.status in _ALIVE:
+            return False
+        if refusal.work == "compare":
+            self._close_ranges(refusal.run_id)
+            if row.status == "COMPLETE":
+                self._show(row)
+        self.lease.free(refusal.run_id, refusal.work)
+        return True
 
     def plan(self, run_id: str) -> dict[str, Any]:
         """Opens the run if it is not open yet, makes sure it looks at the right bucket, and cuts the keys into ranges.
