@@ -25,6 +25,7 @@ from benchmarks.figures import Figure
 from benchmarks.ledger_reads import Raw
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, tables
+from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.walking import Walker
 from stocktake.storage import Profile
 from stocktake.storage.ordering import stream
@@ -87,7 +88,7 @@ def _do(work: Work, servers: Servers) -> None:
         assert sum(1 for _ in stream(servers.store())) == servers.objects
         return
     rows = Rows()
-    walker = Walker(servers.store(), servers.ledger(), rows, Registry(), grace_ms=3_600_000, now=lambda: 1_900_000_000_000)  # type: ignore[arg-type]  # what a walk needs of Operations
+    walker = Walker(servers.store(), servers.ledger(), rows, Registry(), lease=rows, meter=Meter(), now=lambda: 1_900_000_000_000)  # type: ignore[arg-type]  # what a walk needs of Operations and Lease
     assert walker.walk("run", 0, out_of_time=lambda: False)["done"]
     assert rows.row.document["counts"]["matched.objects"] == servers.objects, rows.row.document["counts"]
 
@@ -102,20 +103,23 @@ class Rows:
     """The rows of a run of one range, in memory."""
 
     def __init__(self) -> None:
-        document: dict[str, Any] = {"after": "", "until": None, "cursor": "", "counts": {}, "projects": {}, "flushed": 0, "previous": None}
-        self.row = Operation("run", "range#0000", None, "OPEN", 0, 1, document)
+        document: dict[str, Any] = {"after": "", "until": None, "cursor": "", "counts": {}, "projects": {}, "flushed": 0, "fence": 1}
+        self.row = Operation("run", "range#0000", None, "OPEN", 0, 1, {**document, "previous": None, "grace_ms": 3_600_000})
 
     def get(self, _: str, part: str = "") -> Operation:
         """Gives the range for the run as well."""
         return self.row
 
-    def update(self, row: Operation, *, document: Any, status: str) -> Operation:
+    def update(self, row: Operation, *, document: Any, status: str = "OPEN") -> Operation:
         """Keeps it."""
         self.row = replace(row, document=document, status=status)
         return self.row
 
-    def put(self, *_: object, **__: object) -> None:
-        """Nothing but the range is looked at."""
+    def add(self, *_: object) -> None:
+        """Nobody asks for its progress."""
+
+    def keep(self, *_: object) -> None:
+        """Nobody takes its lease."""
 
 
 class Servers:

@@ -14,7 +14,17 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
-from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
+from stocktake.requests import (
+    ConformanceQuery,
+    FindingsQuery,
+    NoBody,
+    RecentQuery,
+    RepairBody,
+    StartRunBody,
+    read_body,
+    read_id,
+    read_query,
+)
 from stocktake.services import services
 
 logger = Logger()
@@ -23,9 +33,11 @@ api = make_api(logger, lambda: services.access)
 
 @api.post("/reconciliations")
 def start() -> Response[str]:
-    """Starts a run."""
-    read_body(NoBody, text_body(api))
-    return accepted(answers.run(services.reconciliations.request(), None))
+    """Starts a run, or says what one would cost."""
+    body = read_body(StartRunBody, text_body(api))
+    if body.dry_run:
+        return answered(services.reconciliations.estimate())
+    return accepted(answers.run(services.reconciliations.request(accept_loss=body.accept_loss), None))
 
 
 @api.get("/reconciliations")
@@ -38,7 +50,17 @@ def list_runs() -> dict[str, Any]:
 def get_run(run_id: str) -> dict[str, Any]:
     """Answers with a run and its repair."""
     run_id = read_id(run_id)
-    return answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
+    runs = services.reconciliations
+    run = runs.run(run_id)
+    return answers.run(run, services.repairs.repair(run_id), runs.progress(run))
+
+
+@api.post("/reconciliations/<run_id>/stop")
+def stop(run_id: str) -> dict[str, Any]:
+    """Ends a run or its repair, and answers with both."""
+    read_body(NoBody, text_body(api))
+    run_id = read_id(run_id)
+    return answers.run(services.reconciliations.stop(run_id), services.repairs.repair(run_id))
 
 
 @api.get("/reconciliations/<run_id>/findings")
@@ -53,7 +75,14 @@ def get_findings(run_id: str) -> dict[str, Any]:
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
     body = read_body(RepairBody, text_body(api))
-    return accepted(answers.timed(services.repairs.request(read_id(run_id), body.plan)))
+    requested = services.repairs.request(read_id(run_id), body.plan, first_run=body.first_run)
+    return accepted(answers.timed({name: value for name, value in requested.items() if name != "fence"}))
+
+
+@api.get("/diagnostics/identity")
+def get_identity() -> dict[str, Any]:
+    """Answers with which bucket is seen, and whether it is the ledger's."""
+    return services.identity.diagnose()
 
 
 @api.get("/quarantine")
@@ -82,6 +111,11 @@ def recent_limit() -> int:
     return read_query(RecentQuery, api.current_event.query_string_parameters).limit
 
 
+def answered(document: dict[str, Any]) -> Response[str]:
+    """Answers 200."""
+    return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(document))
+
+
 def accepted(document: dict[str, Any]) -> Response[str]:
     """Answers 202."""
     return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(document))
@@ -103,7 +137,9 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         services.conformance.renew(services.store)
         result = services.reconciliations.plan(run_id)
     elif step == "walk":
-        result = services.reconciliations.walk(run_id, event["number"], out_of_time=late)
+        result = services.reconciliations.walk(run_id, event["number"], steps=event.get("steps", 0), out_of_time=late)
+    elif step == "plan_again":
+        result = services.reconciliations.plan_again(run_id, out_of_time=out_of_time(context, reserve_ms=120_000))
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":

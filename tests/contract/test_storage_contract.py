@@ -995,6 +995,7 @@ def everything(store: Store) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "get", lambda: store.get("k")
     yield "range", lambda: store.get("k", byte_range=(0, 1))
     yield "list", lambda: list(store.list("p"))
+    yield "whereabouts", lambda: store.whereabouts()
     yield "copy", lambda: store.copy("k", "t")
     yield "delete", lambda: store.delete("k")
     yield "delete_many", lambda: store.delete_many(["k", "\x01"])
@@ -1028,6 +1029,12 @@ def test_a_missing_bucket_is_always_an_error_and_never_nothing_there(backend: Ba
 
     assert set(said.values()) <= {"BucketNotFound", "StorageDenied"}, said
     assert said["head"] == said["list"] == said["delete_many"] == "BucketNotFound", said
+
+
+def test_a_store_says_what_time_it_is_by_the_clock_that_dates_its_objects(store: Store, folder: str) -> None:
+    stored, at = a_put(store, f"{folder}k"), store.whereabouts().at
+    assert at is not None
+    assert abs(at - stored.last_modified) < 60_000
 
 
 def test_the_profile_says_what_these_stores_are(backend: Backend) -> None:

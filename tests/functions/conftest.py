@@ -184,7 +184,9 @@ def scene(
         "AWS_REGION": REGION,
         "STORAGE_BUCKET": "stocktake-data",
         "OPERATIONS_BUCKET": "stocktake-reports",
-        "GRACE_SECONDS": "10",
+        "RECONCILIATION_WORKERS": "6",
+        "GRACE_MARGIN_SECONDS": "0",
+        "EARLY_GRACE_SECONDS": "10",
         "SEALING_SECRET": sealing_secret,
     }
     for name, definition in table_definitions.items():

@@ -190,7 +190,8 @@ def test_a_message_of_a_deletion_nobody_asked_for_goes_back_to_the_queue(scene: 
 
 
 def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
+    ids = [RUN_ID]
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: ids[0])
     monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
     scene.an_object()
     remove()
@@ -199,11 +200,22 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert (status, run["run_id"], run["status"]) == (202, RUN_ID, "REQUESTED")
     assert scene.launched == [{"action": "compare", "run_id": RUN_ID}]
     plan = reconciliation.step_handler({**event("reconciliation/step_plan"), "run_id": RUN_ID}, context())
-    assert plan == {"run_id": RUN_ID, "ranges": [{"run_id": RUN_ID, "number": 0, "done": False}]}
+    piece = {"run_id": RUN_ID, "number": 0, "steps": 0, "done": False}
+    assert plan == {"run_id": RUN_ID, "ranges": [piece], "walks": True, "workers": 6}
+    assert scene.api(reconciliation.api_handler, "reconciliation/get_run")[1]["progress"]["keys"] == 0
+    ids[0] = "01KAHRECNC0000000000000001"
+    status, problem = scene.api(reconciliation.api_handler, "reconciliation/start")
+    assert (status, problem["type"]) == (409, "urn:stocktake:problem:run-in-progress")
+    ids[0] = RUN_ID
     assert scene.call(reconciliation.step_handler, "reconciliation/step_walk")["done"] is True
+    again = reconciliation.step_handler({**event("reconciliation/step_plan"), "step": "plan_again", "run_id": RUN_ID}, context())
+    assert (again["ranges"], again["walks"]) == ([], False)
     assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["status"] == "COMPLETE"
     status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
     assert (run["status"], run["counts"]["missing"]["objects"], run["counts"]["orphan"]["objects"]) == ("COMPLETE", 1, 1)
+    counted = run["cost"]["counted"]
+    assert min(counted["requests"][kind] for kind in ("list", "get", "query", "read", "write", "transaction")) > 0
+    assert (counted["ledger_units"]["read"] > 0, counted["usd"] is not None) == (True, True)
     status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
     assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
     assert scene.api(reconciliation.api_handler, "reconciliation/apply")[0] == 202
@@ -221,6 +233,29 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert scene.call(reconciliation.step_handler, "reconciliation/step_fail_apply")["status"] == "FAILED"
     status, problem = scene.api(reconciliation.api_handler, "reconciliation/apply")
     assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+    status, problem = scene.api(reconciliation.api_handler, "reconciliation/stop")
+    assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+
+
+def test_a_run_that_was_stopped_walks_nothing_and_the_next_one_may_begin(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
+    scene.api(reconciliation.api_handler, "reconciliation/start")
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/stop")
+    assert (status, run["status"]) == (200, "STOPPED")
+    plan = reconciliation.step_handler({**event("reconciliation/step_plan"), "run_id": RUN_ID}, context())
+    assert (plan["ranges"], plan["walks"]) == ([], False)
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_plan")["walks"] is True
+
+
+def test_a_dry_run_says_what_a_run_would_cost_and_starts_none(scene: Scene) -> None:
+    status, estimate = scene.api(reconciliation.api_handler, "reconciliation/start", body='{"dry_run": true}')
+    assert (status, estimate["by_run"], estimate["ranges"]) == (200, None, 1)
+    assert scene.launched == []
+
+
+def test_a_bucket_says_whether_it_is_the_ledgers(scene: Scene) -> None:
+    status, seen = scene.api(reconciliation.api_handler, "reconciliation/get_identity")
+    assert (status, seen["status"], seen["bucket_id"]) == (200, "ok", seen["known_bucket_id"])
 
 
 def test_a_scheduled_run_comes_without_an_id_and_retried_keeps_the_one_it_got(scene: Scene) -> None:

@@ -84,6 +84,8 @@ PUBLIC_PATHS = {
         "GET /reconciliations/{run_id}",
         "GET /reconciliations/{run_id}/findings",
         "POST /reconciliations/{run_id}/apply",
+        "POST /reconciliations/{run_id}/stop",
+        "GET /diagnostics/identity",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
         "GET /diagnostics/conformance",
@@ -957,7 +959,7 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "walk", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == {"plan", "plan_again", "walk", "summarise", "fail", "apply", "fail_apply"}
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
@@ -968,7 +970,13 @@ class TestStateMachine:
 
     def test_no_failure_ends_a_run_unrecorded(self) -> None:
         states = STATE_MACHINE["States"]
-        for name, recorder in (("Plan", "fail"), ("Walk ranges", "fail"), ("Summarise", "fail"), ("Apply", "fail_apply")):
+        for name, recorder in (
+            ("Plan", "fail"),
+            ("Plan again", "fail"),
+            ("Walk ranges", "fail"),
+            ("Summarise", "fail"),
+            ("Apply", "fail_apply"),
+        ):
             (catch,) = states[name]["Catch"]
             assert catch["ErrorEquals"] == ["States.ALL"]
             assert states[catch["Next"]]["Parameters"]["Payload"]["step"] == recorder
@@ -978,6 +986,20 @@ class TestStateMachine:
         walk = STATE_MACHINE["States"]["Walk ranges"]
         assert walk["ToleratedFailurePercentage"] == 0
         assert walk["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+    def test_what_is_left_of_a_round_is_cut_again_and_walked_until_nothing_is(self) -> None:
+        states = STATE_MACHINE["States"]
+        walk = states["Walk ranges"]
+        assert walk["MaxConcurrencyPath"] == "$.workers"
+        assert (walk["Next"], states["Plan again"]["Next"]) == ("Plan again", "Anything left")
+        for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Summarise")):
+            assert states[choice]["Choices"] == [{"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}]
+            assert states[choice]["Default"] == otherwise
+        assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody
+
+    def test_its_steps_may_make_what_they_write_depend_on_their_range(self) -> None:
+        operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s["Resource"])]
+        assert any("dynamodb:ConditionCheckItem" in s["Action"] for s in operations)
 
     def test_its_role_knows_the_label_of_the_map(self) -> None:
         label = STATE_MACHINE["States"]["Walk ranges"]["Label"]

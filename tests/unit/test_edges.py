@@ -50,6 +50,8 @@ ENVIRONMENT = {
     "R2_QUEUE_ID": "fedcba9876543210fedcba9876543210",
     "R2_QUEUE_TOKEN_SECRET": "",
     "WEBHOOK_SECRET": "",
+    "STORE_PRICES": "",
+    "RECONCILIATION_WORKERS": "6",
     "RECONCILIATION_STATE_MACHINE_ARN": "arn:aws:states:eu-north-1:123456789012:stateMachine:r",
     "MAX_UPLOAD_BYTES": "4500000",
     "MAX_OBJECT_BYTES": "5000000000",
@@ -73,7 +75,8 @@ ENVIRONMENT = {
     "MULTIPART_SECONDS": "86400",
     "DEFAULT_CACHE_CONTROL": "public, max-age=31536000",
     "PRESIGNED_SECONDS": "900",
-    "GRACE_SECONDS": "86400",
+    "GRACE_MARGIN_SECONDS": "3600",
+    "EARLY_GRACE_SECONDS": "0",
     "LONGEST_PUT_SECONDS": "2700",
     "EARLY_SWEEP_SECONDS": "0",
     "QUARANTINE_DAYS": "30",
@@ -104,7 +107,7 @@ def test_what_is_no_id_has_no_time(text: str) -> None:
 
 def test_settings_are_read_as_the_template_sets_them() -> None:
     settings = read_settings(ENVIRONMENT)
-    assert (settings.storage_bucket, settings.ledger_shards, settings.grace_seconds) == ("data", 16, 86_400)
+    assert (settings.storage_bucket, settings.ledger_shards, settings.grace_seconds) == ("data", 16, 2 * 86_400 + 3600)
 
 
 def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_and_is_early_only_where_that_is_said() -> None:
@@ -121,8 +124,8 @@ def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_an
         ({"STORAGE_ADDRESSING": "sideways"}, "STORAGE_ADDRESSING must be one of"),
         ({"UNDO_DAYS": "91"}, "UNDO_DAYS must be a whole number from 0 to 90"),
         ({"ENABLE_STORAGE": "off"}, "ENABLE_STORAGE must be true or false"),
-        ({"GRACE_SECONDS": "9"}, "GRACE_SECONDS must be a whole number from 10"),
-        ({"GRACE_SECONDS": "a day"}, "GRACE_SECONDS must be a whole number"),
+        ({"GRACE_MARGIN_SECONDS": "2592001"}, "GRACE_MARGIN_SECONDS must be a whole number from 0"),
+        ({"GRACE_MARGIN_SECONDS": "a day"}, "GRACE_MARGIN_SECONDS must be a whole number"),
         ({"STORAGE_ENDPOINT": "r2.example", "STORAGE_CREDENTIALS_SECRET": "arn"}, "STORAGE_ENDPOINT must begin with https://"),
         ({"STORAGE_ENDPOINT": "https://r2.example"}, "STORAGE_CREDENTIALS_SECRET must name a secret"),
         ({"R2_QUEUE_API": "https://api.cloudflare.com.evil.example"}, "R2_QUEUE_API must be https://api.cloudflare.com"),

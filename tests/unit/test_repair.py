@@ -66,7 +66,7 @@ def test_no_plan_can_delete(world: World, plan: dict[str, str]) -> None:
     world.plant("backup.tar", ORPHAN)
     run_id = aged(world).reconcile()
     with pytest.raises(InvalidRequest):
-        world.repairs().request(run_id, plan)
+        world.repairs().request(run_id, plan, first_run=True)
     assert world.bucket_keys() == {"backup.tar", ORPHAN}
 
 
@@ -76,7 +76,7 @@ def test_a_run_that_did_not_see_everything_is_never_acted_on(world: World, statu
     run_id = aged(world).reconcile()
     world.operations.update(world.runs.run(run_id), status=status)
     with pytest.raises(RunIncomplete, match=status.lower()):
-        world.repairs().request(run_id, OBVIOUS)
+        world.repairs().request(run_id, OBVIOUS, first_run=True)
     assert world.bucket_keys() == {ORPHAN}
 
 
@@ -84,9 +84,9 @@ def test_the_breaker_refuses_a_plan_that_is_too_large_and_nothing_is_done(world:
     world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(5)))
     run_id = aged(world).reconcile()
     with pytest.raises(BreakerOpen, match="act on 5 keys and the breaker allows 4"):
-        world.repairs(max_actions=4).request(run_id, OBVIOUS)
+        world.repairs(max_actions=4).request(run_id, OBVIOUS, first_run=True)
     assert len(world.bucket_keys()) == 5
-    assert world.repairs(max_actions=5).request(run_id, OBVIOUS)["status"] == "RUNNING"
+    assert world.repairs(max_actions=5).request(run_id, OBVIOUS, first_run=True)["status"] == "RUNNING"
 
 
 def test_the_breaker_knows_shares_of_large_buckets(world: World) -> None:
@@ -96,15 +96,15 @@ def test_the_breaker_knows_shares_of_large_buckets(world: World) -> None:
     counts = {**run.document["counts"], "orphan": {"objects": 600, "bytes": 0}, "bucket": {"objects": 10_000, "bytes": 0}}
     world.operations.update(run, document={**run.document, "counts": counts})
     with pytest.raises(BreakerOpen):
-        world.repairs(max_percent=5).request(run_id, OBVIOUS)
-    world.repairs(max_percent=6).request(run_id, OBVIOUS)
+        world.repairs(max_percent=5).request(run_id, OBVIOUS, first_run=True)
+    world.repairs(max_percent=6).request(run_id, OBVIOUS, first_run=True)
 
 
 def test_a_run_is_acted_on_once(world: World) -> None:
     run_id = aged(world).reconcile()
     world.repair(run_id)
     with pytest.raises(Conflict, match="start a new one"):
-        world.repairs().request(run_id, OBVIOUS)
+        world.repairs().request(run_id, OBVIOUS, first_run=True)
 
 
 def test_an_object_that_is_live_again_by_then_is_not_touched(world: World) -> None:
@@ -231,11 +231,11 @@ def test_a_launch_that_failed_is_mended_by_asking_again(world: World) -> None:
     world.plant(ORPHAN)
     run_id = aged(world).reconcile()
     repairs = world.repairs()
-    first = repairs.request(run_id, OBVIOUS)
-    assert repairs.request(run_id, OBVIOUS) == first
+    first = repairs.request(run_id, OBVIOUS, first_run=True)
+    assert repairs.request(run_id, OBVIOUS, first_run=True) == first
     assert world.launched == [{"action": "apply", "run_id": run_id}] * 2
     with pytest.raises(Conflict):
-        repairs.request(run_id, {"orphan": "adopt"})
+        repairs.request(run_id, {"orphan": "adopt"}, first_run=True)
 
 
 def test_a_missing_object_that_came_back_by_then_is_not_marked(world: World) -> None:
@@ -323,7 +323,7 @@ def test_a_repair_killed_at_any_call_and_started_again_loses_nothing(world: Worl
     world.store.remove(record.key)
     run_id = aged(world).reconcile()
     repairs = world.repairs()
-    repairs.request(run_id, OBVIOUS)
+    repairs.request(run_id, OBVIOUS, first_run=True)
     calls = 0
 
     def kill(operation: str, key: str | None) -> None:
@@ -367,7 +367,7 @@ def test_a_repair_short_of_time_hands_on_and_one_that_failed_says_why(world: Wor
     repairs = world.repairs()
     assert repairs.repair(run_id) is None
     assert repairs.fail(run_id, "too early")["status"] == "FAILED"
-    repairs.request(run_id, {"orphan": "adopt"})
+    repairs.request(run_id, {"orphan": "adopt"}, first_run=True)
     assert world.launched[-1] == {"action": "apply", "run_id": run_id}
     steps = 1
     while not repairs.step(run_id, out_of_time=lambda: True)["done"]:

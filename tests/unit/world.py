@@ -36,6 +36,7 @@ from stocktake.presigned import PresignedUploads
 from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
+from stocktake.reconciliation.cost import Meter, Prices
 from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
@@ -116,6 +117,7 @@ class World:
     deliveries: int = 1
     cdn: ListeningCdn = field(default_factory=ListeningCdn)
     public_base_url: str | None = None
+    meter: Meter = field(default_factory=Meter)
     operations_bucket: MemoryStore = field(default_factory=lambda: MemoryStore("reports", now=Clock()))
 
     new_id: Callable[[int], str] = field(default_factory=_numbered)
@@ -242,6 +244,10 @@ class World:
             self.layouts,
             identity=self.identity,
             grace_ms=self.grace_ms,
+            meter=self.meter,
+            prices=Prices.of("", ""),
+            memory_gb=1.0,
+            workers=6,
             launch=lambda payload: self.launched.append(dict(payload)),
             report=lambda name, document: self.reports.__setitem__(name, dict(document)),
             now=self.clock,
@@ -427,9 +433,9 @@ class World:
         return {(finding["class"], finding["kind"], finding["key"]) for finding in page}
 
     def repair(self, run_id: str, plan: Mapping[str, str] = OBVIOUS) -> dict[str, Any]:
-        """Repairs a run to its end and returns what the repair says of itself."""
+        """Repairs a run, also the first one, to its end and returns what the repair says of itself."""
         repairs = self.repairs()
-        repairs.request(run_id, plan)
+        repairs.request(run_id, plan, first_run=True)
         while not repairs.step(run_id, out_of_time=never)["done"]:
             pass
         repair = repairs.repair(run_id)

@@ -219,7 +219,7 @@ class Story:
     def repair(self, run_id: str) -> None:
         """Applies what is obvious: missing is marked, orphans are set aside; then takes one of them back."""
         chapter("Repair: the missing marked, the orphans set aside")
-        self.call("POST", f"/reconciliations/{run_id}/apply", 202, json={"plan": PLAN})
+        self.call("POST", f"/reconciliations/{run_id}/apply", 202, json={"plan": PLAN, "first_run": True})
         self.wait("the repair", lambda: self.run(run_id)["repair"]["status"] != "RUNNING")
         done = self.repairs(run_id)
         expected = {"MARK_MISSING": 5, "QUARANTINE": 8} if self.events else {"MARK_MISSING": 9, "QUARANTINE": 11}

@@ -46,12 +46,18 @@ def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> 
     return timed(answer if receipt is None else {**answer, "receipt": receipt})
 
 
-def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Answers with a reconciliation, and with its repair if one was requested."""
-    shown = {name: value for name, value in operation.document.items() if name not in ("cuts", "project_rows")}
+_OWN = frozenset({"cuts", "project_rows", "fence", "spent", "walking_since", "accept_loss"})
+"""What a run keeps for itself."""
+
+
+def run(operation: Operation, repair: Mapping[str, Any] | None, progress: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Answers with a reconciliation, with how far it is while it walks, and with its repair if one was requested."""
+    shown = {name: value for name, value in operation.document.items() if name not in _OWN}
     answer = {"run_id": operation.operation_id, "status": operation.status, **shown}
+    if progress is not None:
+        answer["progress"] = progress
     if repair is not None:
-        answer["repair"] = {name: value for name, value in repair.items() if name != "cursor"}
+        answer["repair"] = {name: value for name, value in repair.items() if name not in ("cursor", "fence")}
     return timed(answer)
 
 

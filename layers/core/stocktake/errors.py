@@ -34,6 +34,8 @@ StocktakeError                        500 internal
 │   ├── ObjectChanged                 409 object-changed       the object's ETag is not the one that was seen
 │   ├── UploadIncomplete              409 upload-incomplete    bytes or parts that were announced are not there yet
 │   ├── OutputExists                  409 output-exists        a generation has other bytes under that number
+│   ├── RunInProgress                 409 run-in-progress      one reconciliation or repair at a time, and another one is alive
+│   ├── LeaseLost                     409 lease-lost           a step of a run that was stopped, or that another one replaced
 │   ├── PreconditionFailed            412 precondition-failed  If-Match or If-Unmodified-Since do not hold
 │   └── IdempotencyInProgress         409 idempotency-in-progress  the first request with that key is still being answered
 ├── Refused                           409 refused              an action stopped by a safety rule
@@ -65,7 +67,7 @@ Where the same request may succeed a little later, `retry_after` says after how 
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 
 class StocktakeError(Exception):
@@ -325,6 +327,23 @@ class OutputExists(Conflict):
     """A generation job has other bytes under that output number."""
 
     type = "output-exists"
+
+
+class RunInProgress(Conflict):
+    """Another run or repair is alive; `run_id` is its id, and it is at work to `compare` or to `apply`."""
+
+    type = "run-in-progress"
+
+    def __init__(self, message: str, *, run_id: str, work: Literal["compare", "apply"] = "compare") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.work = work
+
+
+class LeaseLost(Conflict):
+    """The step belongs to a run that was stopped, or whose time ran out and that another one replaced: it must not write any more."""
+
+    type = "lease-lost"
 
 
 class PreconditionFailed(Conflict):

@@ -24,9 +24,9 @@ from stocktake.errors import (
     BucketNotFound,
     Conflict,
     InvalidRequest,
+    LeaseLost,
     ObjectChanged,
     RecordChanged,
-    RunIncomplete,
     StorageDenied,
     StorageError,
     StorageUnavailable,
@@ -91,31 +91,36 @@ class Repairs:
         self._launch = launch
         self._now = now
 
-    def request(self, run_id: str, plan: Mapping[str, str]) -> dict[str, Any]:
+    def request(self, run_id: str, plan: Mapping[str, str], *, first_run: bool = False) -> dict[str, Any]:
         """Starts the repair of a run by a plan of `{class: action}`; it goes on in the state machine.
+
+        Args:
+            first_run: whoever asks has read what the first complete run of all reports.
 
         Raises:
             InvalidRequest: the plan names an unknown class or action.
-            RunIncomplete: the run did not end COMPLETE.
+            RunIncomplete: the run did not end COMPLETE, is the first one and nobody said so, or the bucket is another one by now.
+            RunInProgress: another run or repair is alive.
             BreakerOpen: the plan would act more often than allowed; nothing was done.
             Conflict: the run has been repaired, or is being repaired.
             LedgerRestored: the tables are older than the newest erasure.
         """
         chosen = _checked(plan)
         self._tombstones.check()
-        run = self._runs.run(run_id)
-        if run.status != "COMPLETE":
-            raise RunIncomplete(
-                f"reconciliation {run_id} is {run.status.lower()} and cannot be acted on: start a new one and wait until it is complete"
-            )
+        run = self._runs.to_act_on(run_id, first_run=first_run)
         self._check_breaker(run, chosen)
-        at = self._now()
-        document = {"plan": chosen, "started_at": at, "cursor": None, "done": {}, "skipped": 0}
+        begun = self._operations.get(run_id, "repair")
+        if begun is not None and (begun.status != "RUNNING" or begun.document["plan"] != chosen):
+            raise Conflict(f"reconciliation {run_id} has been acted on: start a new one, its findings may have changed")
+        held, at = self._runs.take(run_id, "apply"), self._now()
+        document = {"plan": chosen, "started_at": at, "cursor": None, "done": {}, "skipped": 0, "fence": held.fence}
         if not self._operations.put_new(run_id, "repair", None, document, created_at=at, status="RUNNING"):
+            # the same request again, as after a launch that failed; launching twice starts one
             begun = self._operations.get(run_id, "repair")
             if begun is None or begun.status != "RUNNING" or begun.document["plan"] != chosen:
                 raise Conflict(f"reconciliation {run_id} has been acted on: start a new one, its findings may have changed")
-            document = dict(begun.document)  # the same request again, as after a launch that failed; launching twice starts one
+            document = {**begun.document, "fence": held.fence}
+            self._operations.update(begun, document=document)
         self._launch({"action": "apply", "run_id": run_id})
         return {"run_id": run_id, "status": "RUNNING", **document}
 
@@ -125,11 +130,27 @@ class Repairs:
         return {"status": row.status, **row.document} if row else None
 
     def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`. Raises LedgerRestored."""
+        """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`.
+
+        Raises:
+            LedgerRestored: the tables are older than the newest erasure.
+            LeaseLost, RecordChanged: another step of this repair is at work: nothing was done since.
+        """
+        try:
+            return self._step(run_id, out_of_time)
+        except (LeaseLost, RecordChanged):
+            row = self._operations.get(run_id, "repair")
+            if row is None or row.status == "RUNNING":
+                raise
+            return {"run_id": run_id, "cursor": None, "done": True}  # it was ended meanwhile: there is nothing left to do
+
+    def _step(self, run_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         row = self._operations.get(run_id, "repair")
         if row is None or row.status != "RUNNING":
             return {"run_id": run_id, "cursor": None, "done": True}
         self._tombstones.check()
+        fence = row.document["fence"]
+        self._runs.lease.keep(run_id, fence)
         plan = row.document["plan"]
         cursor = row.document["cursor"]
         while True:
@@ -137,6 +158,7 @@ class Repairs:
             done, skipped = Counter(row.document["done"]), row.document["skipped"]
             for finding in page:
                 if finding.status in ("FOUND", _ACTING) and (action := _planned(plan, finding.document)):
+                    self._runs.lease.keep(run_id, fence)  # asked before every action: a step may have slept since the last one
                     finding = self._act(finding, run_id, action)
                 if finding.status == "SKIPPED":
                     skipped += 1
@@ -147,14 +169,17 @@ class Repairs:
             if cursor is None:
                 document["finished_at"] = self._now()
             row = self._operations.update(row, document=document, status=status)
+            if cursor is None:
+                self._runs.lease.free(run_id, "apply")
             if cursor is None or out_of_time():
                 return {"run_id": run_id, "cursor": cursor, "done": cursor is None}
 
     def fail(self, run_id: str, error: str) -> dict[str, Any]:
         """Notes that a repair broke off; what it did is on the findings."""
         row = self._operations.get(run_id, "repair")
-        if row is not None:
+        if row is not None and row.status not in ("STOPPED", "FAILED"):
             self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+        self._runs.lease.free(run_id, "apply")
         return {"run_id": run_id, "status": "FAILED"}
 
     def _act(self, finding: Operation, run_id: str, action: str) -> Operation:

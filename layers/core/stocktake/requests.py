@@ -70,6 +70,20 @@ class RepairBody(Body):
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
         json_schema_extra={"properties": _ACTIONS, "additionalProperties": False},
     )
+    first_run: bool = Field(
+        default=False,
+        description="The run is the first complete one of this ledger, and its findings have been read: without, that one only reports.",
+    )
+
+
+class StartRunBody(Body):
+    """POST /reconciliations, all optional."""
+
+    dry_run: bool = Field(default=False, description="true: say what a run would cost, and start none.")
+    accept_loss: bool = Field(
+        default=False,
+        description="The bucket lost more than a tenth of its objects since the last run, and the cause is known: compare all the same.",
+    )
 
 
 class NoQuery(Query):

@@ -94,6 +94,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/reconciliations/{run_id}", _OPERATE, Owner.ALL),
     Route("GET", "/reconciliations/{run_id}/findings", _OPERATE, Owner.ALL),
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
+    Route("POST", "/reconciliations/{run_id}/stop", _OPERATE, Owner.ALL),
+    Route("GET", "/diagnostics/identity", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
     Route("GET", "/diagnostics/conformance", _OPERATE, Owner.ALL),

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from stocktake.quarantine import Quarantine
     from stocktake.r2_queue import R2Queue
     from stocktake.reconciliation import Reconciliations
+    from stocktake.reconciliation.cost import Meter
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
@@ -173,7 +174,7 @@ class Services:
             self.ledger,
             self._intents,
             self.generations,
-            identity=self._identity,
+            identity=self.identity,
             fetcher=self._fetcher,
             rules=self._rules,
             limits=Limits(
@@ -313,18 +314,31 @@ class Services:
         )
 
     @cached_property
+    def identity(self) -> Identity:
+        """Which bucket this is."""
+        from stocktake.identity import Identity
+
+        return Identity(self.store, self.operations, now_ms, new_id, self.settings.storage_region)
+
+    @cached_property
     def reconciliations(self) -> Reconciliations:
         """The reconciliation flow."""
         from stocktake.messaging import Reports
         from stocktake.reconciliation import Reconciliations
+        from stocktake.reconciliation.cost import Prices
 
+        settings = self.settings
         return Reconciliations(
             self.store,
             self.ledger,
             self.operations,
             self.layouts,
-            identity=self._identity,
-            grace_ms=self.settings.grace_seconds * 1000,
+            identity=self.identity,
+            grace_ms=settings.grace_seconds * 1000,
+            meter=self._meter,
+            prices=Prices.of(settings.store_prices, settings.storage_endpoint),
+            workers=settings.reconciliation_workers,
+            memory_gb=int(self._environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")) / 1024,
             launch=self._state_machine.launch,
             report=Reports(self._client("s3"), self.settings.operations_bucket).write,
             now=now_ms,
@@ -463,12 +477,6 @@ class Services:
         return PublicCopies(cdn, settings.public_base_url or None)
 
     @cached_property
-    def _identity(self) -> Identity:
-        from stocktake.identity import Identity
-
-        return Identity(self.store, self.operations, now_ms, new_id)
-
-    @cached_property
     def _state_machine(self) -> StateMachine:
         from stocktake.messaging import StateMachine
 
@@ -486,11 +494,21 @@ class Services:
         )
 
     @cached_property
+    def _meter(self) -> Meter:
+        from stocktake.reconciliation.cost import Meter
+
+        return Meter()
+
+    @cached_property
     def _session(self) -> botocore.session.Session:
         # one for all clients: what each would make and read for itself takes some 50 ms of a cold start
         session = botocore.session.get_session()
         # said outright, because botocore would compose it anew twice for every request, a tenth of the request's CPU
         session.set_default_client_config(Config(user_agent=f"stocktake botocore/{botocore.__version__}"))
+        if self.settings.state_machine_arn:  # a function of reconciliation, which says what its runs cost
+            session.register("request-created", self._meter.sent)
+            session.register("before-parameter-build.dynamodb.Query", self._meter.asking)
+            session.register("after-call.dynamodb.Query", self._meter.answered)
         return session
 
     @cached_property

@@ -16,6 +16,7 @@ MAX_OBJECT_BYTES = 5 * 1024**4
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _R2_QUEUE_API = re.compile(r"https://api\.cloudflare\.com|http://127\.0\.0\.1:[0-9]{1,5}")
 """Nothing else is sent the token."""
+_STORE_PRICES = re.compile(r"|off|[0-9]{1,4}(\.[0-9]{1,6})?(,[0-9]{1,4}(\.[0-9]{1,6})?){2}")
 
 Addressing = Literal["auto", "path", "virtual"]
 
@@ -49,6 +50,8 @@ class Settings:
     r2_queue_token_secret: str
     webhook_secret: str
     state_machine_arn: str
+    reconciliation_workers: int
+    store_prices: str
     max_upload_bytes: int
     max_object_bytes: int
     warn_upload_bytes: int
@@ -71,7 +74,8 @@ class Settings:
     default_cache_control: str
     presigned_seconds: int
     multipart_seconds: int
-    grace_seconds: int
+    grace_margin_seconds: int
+    early_grace_seconds: int
     longest_put_seconds: int
     early_sweep_seconds: int
     undo_days: int
@@ -83,6 +87,11 @@ class Settings:
     token_jwks_url: str
     token_scope_prefix: str
     token_projects_claim: str
+
+    @property
+    def grace_seconds(self) -> int:
+        """Below which age nothing is judged: twice the longest life of a URL, since one may be used in its last second, and a margin."""
+        return self.early_grace_seconds or 2 * max(self.presigned_seconds, self.multipart_seconds) + self.grace_margin_seconds
 
     @property
     def sweep_delay_seconds(self) -> int:
@@ -176,6 +185,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         r2_queue_token_secret=reader.optional("R2_QUEUE_TOKEN_SECRET"),
         webhook_secret=reader.optional("WEBHOOK_SECRET"),
         state_machine_arn=reader.optional("RECONCILIATION_STATE_MACHINE_ARN"),
+        reconciliation_workers=reader.number("RECONCILIATION_WORKERS", 1, 100),
+        store_prices=reader.optional("STORE_PRICES"),
         max_upload_bytes=reader.number("MAX_UPLOAD_BYTES", 1, 4_500_000),
         max_object_bytes=reader.number("MAX_OBJECT_BYTES", 1, MAX_OBJECT_BYTES),
         warn_upload_bytes=reader.number("WARN_UPLOAD_BYTES", 1, MAX_OBJECT_BYTES),
@@ -198,7 +209,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         default_cache_control=reader.text("DEFAULT_CACHE_CONTROL"),
         presigned_seconds=reader.number("PRESIGNED_SECONDS", 1, 604_800),
         multipart_seconds=reader.number("MULTIPART_SECONDS", 60, 604_800),
-        grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
+        grace_margin_seconds=reader.number("GRACE_MARGIN_SECONDS", 0, 2_592_000),
+        early_grace_seconds=reader.number("EARLY_GRACE_SECONDS", 0, 86_400),
         longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
         early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         undo_days=reader.number("UNDO_DAYS", 0, 90, absent="0"),
@@ -222,6 +234,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("SEALING_SECRET and SEALING_KMS_KEY are two ways to seal: set one")
     if settings.r2_queue_api and not _R2_QUEUE_API.fullmatch(settings.r2_queue_api):
         reader.complaints.append("R2_QUEUE_API must be https://api.cloudflare.com (or http://127.0.0.1:PORT, for a test)")
+    if not _STORE_PRICES.fullmatch(settings.store_prices):
+        reader.complaints.append("STORE_PRICES must be off, or three prices in USD a million: listings, reads, puts (4.5,0.36,4.5)")
     if settings.cdn_zone_id and not (settings.cdn_secret and settings.public_base_url):
         reader.complaints.append("CDN_ZONE_ID needs CDN_SECRET, the secret with its token, and PUBLIC_BASE_URL, the URLs it keeps")
     if settings.public_base_url.endswith("/"):

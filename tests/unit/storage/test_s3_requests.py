@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, NoCredential
 from botocore.parsers import ResponseParserError
 
 from stocktake.errors import BucketNotFound, StorageDenied, StorageError, StorageUnavailable, WrongRegion
+from stocktake.storage import Whereabouts
 from stocktake.storage.s3 import S3Store, make_client
 from tests.unit.storage.wire import Clock, Reply, Wire, bare, of_object, refusal
 
@@ -214,6 +215,26 @@ def test_a_wrong_region_is_seen_in_heads_bare_answer(store: S3Store, wire: Wire,
 
     with pytest.raises(WrongRegion, match="'eu-west-1'"):
         store.head("k")
+
+
+_EMPTY = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Date": "Wed, 15 Nov 2023 06:13:20 GMT", "x-amz-bucket-region": "eu-west-1"}, Whereabouts("eu-west-1", 1_700_028_800_000)),
+        ({"Date": "yesterday"}, Whereabouts(None, None)),
+        ({}, Whereabouts(None, None)),
+    ],
+)
+def test_a_bucket_says_where_and_when_it_is_in_the_headers_of_a_listing(
+    store: S3Store, wire: Wire, headers: dict[str, str], told: Whereabouts
+) -> None:
+    wire.answers(Reply(200, _EMPTY, headers))
+
+    assert store.whereabouts() == told
+    assert wire.requests[0].query["max-keys"] == "1"
 
 
 def test_a_wrong_region_that_the_store_does_not_name(store: S3Store, wire: Wire) -> None:

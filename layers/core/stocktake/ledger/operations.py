@@ -124,6 +124,38 @@ class Operations:
             return False
         return True
 
+    def put_while(
+        self, guard: Operation, operation_id: str, part: str, document: Mapping[str, Any], *, created_at: int, status: str
+    ) -> None:
+        """Writes a part as `put` does, in one transaction with a check that `guard` is still the version that was read.
+
+        A check of one row by many writers at once makes them cancel each other: each needs a guard of its own.
+
+        Raises:
+            RecordChanged: the guard has changed since, or is gone; nothing was written.
+            InvalidRequest, TooLarge: the document is not JSON, or over MAX_DOCUMENT_BYTES.
+        """
+        row, write_id = self._row, new_write_id()
+        text = _document_text(document, operation_id, part)
+        written = row(operation_id, _stored(part))
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.condition_check(row, guard.operation_id, _stored(guard.part), condition=row.version == guard.version)
+            actions = [row.document.set(text), row.status.set(status), row.created_at.set(created_at), row.version.add(1)]
+            transaction.update(written, actions=[*actions, row.write_id.set(write_id)])
+
+        failed = commit(
+            self._tables.connection,
+            fill,
+            landed=lambda: self._is_ours(operation_id, part, write_id),
+            what=f"write operation {operation_id!r} part {part!r}",
+            sleep=self._sleep,
+        )
+        if failed:
+            raise RecordChanged(
+                f"operation {guard.operation_id!r} part {guard.part!r} changed since it was read, so nothing was written: read it again"
+            )
+
     def get(self, operation_id: str, part: str = "") -> Operation | None:
         """Reads one part, consistently; None when there is none."""
         with ledger_errors(f"read operation {operation_id!r} part {part!r}"):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stocktake import errors
 from stocktake.openapi.operation import ETAG, LEFT_OUT, OBJECT_ID, OF_THE_BUCKET, Answer, AnswerBody, Count, Operation, Tally, Time
-from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody
+from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody, StartRunBody
 
 RUN_ID = "01KAHRECNC0000000000000000"
 _KEY = "images/s1/baby-boomer/1795239000000-a1b2c3.png"
@@ -43,7 +43,7 @@ class RunCounts(AnswerBody):
 class Repair(AnswerBody):
     """How far a repair is."""
 
-    status: Literal["RUNNING", "DONE", "FAILED"]
+    status: Literal["RUNNING", "DONE", "FAILED", "STOPPED"]
     plan: dict[str, str] = Field(description="As it was asked for.", examples=[_PLAN])
     started_at: Time
     finished_at: Time = Field(default=LEFT_OUT, description="Once it is DONE.")
@@ -63,20 +63,87 @@ class ListedRun(AnswerBody):
     """A comparison of bucket and ledger, without its repair."""
 
     run_id: str = Field(examples=[RUN_ID])
-    status: Literal["REQUESTED", "RUNNING", "COMPLETE", "INCOMPLETE", "FAILED"] = Field(
+    status: Literal["REQUESTED", "RUNNING", "COMPLETE", "INCOMPLETE", "FAILED", "STOPPED", "SKIPPED"] = Field(
         description="Only what is COMPLETE can be acted on.", examples=["COMPLETE"]
     )
     started_at: Time
+    clock_skew_ms: int = Field(default=LEFT_OUT, description="How far the store's clock was ahead of ours, where it tells.", examples=[120])
     grace_ms: int = Field(description="Milliseconds; what is younger is never a finding.", ge=0, examples=[3_600_000])
     ranges: int = Field(default=LEFT_OUT, description="Pieces the keys were cut into, once it is planned.", ge=1, examples=[1])
+    previous: str | None = Field(
+        default=LEFT_OUT,
+        description="The complete run before, once it is planned; null for the first, which only reports.",
+        examples=[None],
+    )
     finished_at: Time = Field(default=LEFT_OUT, description="Once it has ended.")
+    cost: Cost = Field(default=LEFT_OUT, description="Once it is planned.", examples=[])
     counts: RunCounts = Field(default=LEFT_OUT, description="Once it has ended whole.")
     why: str | None = Field(default=None, description="Why it is not COMPLETE.", examples=[None])
+
+
+class Requests(AnswerBody):
+    """Requests by what they are paid as."""
+
+    list: Count = Field(description="Pages of listings.")
+    get: Count = Field(description="Objects asked for, and read.")
+    put: Count = Field(description="Objects written.")
+    query: Count = Field(description="Pages of the ledger.")
+    read: Count = Field(description="Rows read one by one.")
+    write: Count = Field(description="Rows written.")
+    transaction: Count = Field(description="Findings written.")
+
+
+class LedgerUnits(AnswerBody):
+    """What DynamoDB counts."""
+
+    read: Count
+    write: Count
+
+
+class Bill(AnswerBody):
+    """What a run takes."""
+
+    requests: Requests
+    ledger_units: LedgerUnits
+    walking_seconds: float = Field(description="Of all steps together.", ge=0, examples=[63.5])
+    usd: float | None = Field(
+        description="By list prices, of requests, units and walking; null where StorePrices is off.", examples=[0.0228]
+    )
+
+
+class Estimate(Bill):
+    """What a run will take."""
+
+    by_run: str | None = Field(description="The complete run it is taken from; null: from a part of the ledger.", examples=[RUN_ID])
+    objects: Count = Field(description="In the bucket.")
+    records: Count = Field(description="In the ledger.")
+    at_least: bool = Field(description="Only so much was read of the ledger; there is more.", examples=[False])
+    ranges: int = Field(description="Pieces the keys would be cut into.", ge=1, examples=[11])
+    seconds: int | None = Field(description="From beginning to end; null before the first complete run.", ge=0, examples=[140])
+
+
+class Cost(AnswerBody):
+    """What a run takes: before, and after."""
+
+    estimated: Estimate
+    counted: Bill = Field(default=LEFT_OUT, description="Once it has ended whole. What killed steps sent is not in it.")
+
+
+class Progress(AnswerBody):
+    """How far a run is."""
+
+    keys: int = Field(description="Walked so far.", ge=0, examples=[240_000])
+    keys_per_second: int = Field(description="Of all ranges together, since it was planned.", ge=0, examples=[12_000])
+    share: float | None = Field(
+        description="Of the keys the run before saw, at most 1; null where nobody knows how many there are.", ge=0, le=1, examples=[0.24]
+    )
+    seconds_left: int | None = Field(description="If it goes on at this rate.", ge=0, examples=[63])
 
 
 class Run(ListedRun):
     """A comparison of bucket and ledger."""
 
+    progress: Progress = Field(default=LEFT_OUT, description="While it walks.", examples=[])
     repair: Repair = Field(default=LEFT_OUT, description="Where one was asked for.")
 
 
@@ -188,16 +255,31 @@ class Conformance(AnswerBody):
     lines: list[ConformanceLine]
 
 
+class BucketIdentity(AnswerBody):
+    """Which bucket is seen, and whether it is the one this ledger describes."""
+
+    status: str = Field(description="ok, or the type of the problem.", examples=["ok"])
+    why: str | None = Field(description="What is wrong, and what to do.", examples=[None])
+    bucket: str = Field(description="Its name.", examples=["stocktake-data"])
+    configured_region: str = Field(examples=["eu-north-1"])
+    region: str | None = Field(description="Where the bucket is; null where the store does not tell.", examples=["eu-north-1"])
+    bucket_id: str | None = Field(description="The mark found in the bucket; null where there is none.", examples=[RUN_ID])
+    known_bucket_id: str | None = Field(description="The mark this ledger knows; null before the first project.", examples=[RUN_ID])
+    clock_skew_ms: int | None = Field(
+        description="How far the store's clock is ahead of ours; null where it does not tell.", examples=[120]
+    )
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST /reconciliations",
         "startReconciliation",
         "Compare bucket and ledger",
         "reconciliation",
-        {202: Answer("The run, asked for.", ListedRun)},
-        (errors.MessagingError,),
-        "Changes nothing: it reports.",
-        body=NoBody,
+        {202: Answer("The run, asked for.", ListedRun), 200: Answer("What a run would cost; with dry_run.", Estimate)},
+        (errors.MessagingError, errors.RunInProgress, errors.LeaseLost),
+        "Changes nothing: it reports. One run or repair at a time.",
+        body=StartRunBody,
     ),
     Operation(
         "GET /reconciliations",
@@ -230,9 +312,37 @@ OPERATIONS: tuple[Operation, ...] = (
         "Repair a run's findings by a plan",
         "reconciliation",
         {202: Answer("The repair, asked for.", RequestedRepair)},
-        (errors.OperationNotFound, errors.RunIncomplete, errors.BreakerOpen, errors.LedgerRestored, errors.Conflict, errors.MessagingError),
+        (
+            errors.OperationNotFound,
+            errors.RunIncomplete,
+            errors.RunInProgress,
+            errors.LeaseLost,
+            errors.BreakerOpen,
+            errors.LedgerRestored,
+            errors.Conflict,
+            errors.MessagingError,
+            *OF_THE_BUCKET,
+        ),
         "Every finding is checked again on both sides at the moment of acting. The same plan again is the same repair.",
         body=RepairBody,
+    ),
+    Operation(
+        "POST /reconciliations/{run_id}/stop",
+        "stopReconciliation",
+        "End a run or its repair",
+        "reconciliation",
+        {200: Answer("The run as it was left.", Run)},
+        (errors.OperationNotFound, errors.Conflict),
+        "What it found stays readable and is never acted on. Stopping a stopped run again is safe.",
+        body=NoBody,
+    ),
+    Operation(
+        "GET /diagnostics/identity",
+        "diagnoseIdentity",
+        "See whether the bucket is the one the ledger describes",
+        "reconciliation",
+        {200: Answer("What is seen of it.", BucketIdentity)},
+        description="Region, mark and clock: what a run checks before it compares. A bucket that has no mark yet is marked.",
     ),
     Operation(
         "GET /quarantine",

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from stocktake.comparison import merge_join
-from stocktake.errors import ListingOutOfOrder, OperationNotFound
+from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
 from stocktake.findings import Finding, classify, sightings
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
+from stocktake.reconciliation.cost import Meter
+from stocktake.reconciliation.lease import Lease
 from stocktake.reconciliation.owners import NOBODY, Owners
 from stocktake.reconciliation.totals import PROJECTS_PER_PART, Totals
 from stocktake.storage import Store
@@ -29,21 +31,33 @@ SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
 
 
-class Walker:
-    """Walks the ranges of runs.
+PROGRESS = "progress"
+"""The part that counts how many keys a run has walked."""
 
-    Args:
-        grace_ms: what is younger is never a finding; longer than the slowest upload.
-    """
+
+@dataclass(slots=True)
+class _Step:
+    """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written."""
+
+    run_id: str
+    previous: str | None
+    grace_ms: int
+    row: Operation
+    since: int
+
+
+class Walker:
+    """Walks the ranges of runs."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, operations: Operations, layouts: Registry, *, grace_ms: int, now: Callable[[], int]
+        self, store: Store, ledger: Ledger, operations: Operations, layouts: Registry, *, lease: Lease, meter: Meter, now: Callable[[], int]
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._operations = operations
         self._layouts = layouts
-        self._grace_ms = grace_ms
+        self._lease = lease
+        self._meter = meter
         self._now = now
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
@@ -54,18 +68,33 @@ class Walker:
         Raises:
             StorageError, LedgerError: a page failed; started again, the walk goes on from the last saved cursor.
             ListingOutOfOrder: the store does not list in order after all; to be walked again from `begin_sorted`.
+            LeaseLost, RecordChanged: another step walks this range by now, or another run has the lease: this one wrote nothing since.
         """
-        row = self._operations.get(run_id, range_part(number))
-        if row is None:
+        try:
+            done = self._walk(run_id, number, out_of_time)
+        except (LeaseLost, RecordChanged):
+            row = self._operations.get(run_id, range_part(number))
+            if row is None or row.status == "OPEN":
+                raise
+            done = True  # the run was ended meanwhile: there is nothing left to walk
+        return {"run_id": run_id, "number": number, "done": done}
+
+    def _walk(self, run_id: str, number: int, out_of_time: Callable[[], bool]) -> bool:
+        row, run = self._operations.get(run_id, range_part(number)), self._operations.get(run_id)
+        if row is None or run is None:
             raise OperationNotFound(f"reconciliation {run_id} has no range {number}")
-        if row.status == "DONE":
-            return {"run_id": run_id, "number": number, "done": True}
-        if not row.document.get("sorted") and not self._store.profile().ordered_listing:
-            if row.document["cursor"] != row.document["after"]:
+        if row.status != "OPEN":
+            return True
+        self._meter.taken()  # what this process sent before was for something else
+        self._lease.keep(run_id, run.document["fence"])
+        document = row.document
+        if not document.get("sorted") and not self._store.profile().ordered_listing:
+            if document["cursor"] != document["after"]:
                 raise ListingOutOfOrder("The store was found to list out of order since this range was begun.")
-            row = replace(row, document={**row.document, "sorted": True})
-        run = self._operations.get(run_id)
-        previous = run.document["previous"] if run else None
+            document = {**document, "sorted": True}
+        # its version is what every write of this step depends on: one that is asleep somewhere has an older one from here on
+        row = self._operations.update(row, document=document)
+        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], row, self._now())
         bounds = row.document
         totals = Totals(Counter(bounds["counts"]), dict(bounds["projects"]), bounds["flushed"])
         owners = Owners(self._ledger, self._layouts)
@@ -73,22 +102,25 @@ class Walker:
         entries = self._ledger.entries(after=bounds["cursor"], until=bounds["until"])
         since_save = 0
         for count, (found, entry) in enumerate(merge_join(listed, entries), 1):
-            looked_again = self._compare(run_id, previous, found, entry, totals, owners)
+            looked_again = self._compare(of, found, entry, totals, owners)
             since_save += 1
             # a pair that differs costs three requests: as long as a thousand that agree
             late = (looked_again or count % CHECK_EVERY == 0) and out_of_time()
             if late or since_save >= SAVE_EVERY or len(totals.projects) > PROJECTS_PER_PART:
                 cursor = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
-                row, since_save = self._save(row, totals, cursor=cursor), 0
+                self._lease.keep(run_id, run.document["fence"])
+                self._operations.add(run_id, PROGRESS, "keys", since_save)
+                self._save(of, totals, cursor=cursor)
+                since_save = 0
             if late:
-                return {"run_id": run_id, "number": number, "done": False}
-        self._save(row, totals, status="DONE")
-        return {"run_id": run_id, "number": number, "done": True}
+                return False
+        self._save(of, totals, status="DONE")
+        self._operations.add(run_id, PROGRESS, "keys", since_save)
+        return True
 
     def _compare(
         self,
-        run_id: str,
-        previous: str | None,
+        of: _Step,
         found: ListedObject | None,
         entry: LedgerEntry | None,
         totals: Totals,
@@ -114,16 +146,15 @@ class Walker:
         if found is None and entry is not None and entry.state in (State.MISSING, State.QUARANTINED):
             totals.add("known", entry.size)
             return False
-        if self._is_young(found, entry):
+        if self._is_young(of, found, entry):
             totals.add("young", found.size if found else 0)
             return False
-        self._look_again(run_id, previous, key, found, parsed, totals, owners)
+        self._look_again(of, key, found, parsed, totals, owners)
         return True
 
     def _look_again(
         self,
-        run_id: str,
-        previous: str | None,
+        of: _Step,
         key: str,
         found: ListedObject | None,
         parsed: ParsedKey | None,
@@ -140,19 +171,19 @@ class Walker:
             totals.add("spelled_otherwise", stored.size if stored else 0)  # R2 lists the spelling that was last put
             return
         verdict = classify(stored, record, parsed, owners.state(parsed))
-        if verdict is None or self._is_young(stored, record):
+        if verdict is None or self._is_young(of, stored, record):
             totals.add("settled", stored.size if stored else 0)
             return
         project = owners.of(parsed, record)
         finding = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, None if project == NOBODY else project)
         totals.add(finding.finding_class, finding.size)
         part, at = finding_part(finding.finding_class, key), self._now()
-        earlier = self._operations.get(previous, part) if previous else None
+        earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
-        self._operations.put(run_id, part, None, document, created_at=at, status="FOUND")
+        self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status="FOUND")
 
-    def _is_young(self, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
-        since = self._now() - self._grace_ms
+    def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
+        since = self._now() - of.grace_ms
         return (found is not None and found.last_modified > since) or (entry is not None and entry.updated_at > since)
 
     def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:
@@ -166,28 +197,34 @@ class Walker:
         row = self._operations.get(run_id, range_part(number))
         if row is None or row.document.get("sorted"):
             raise broken
+        if row.status != "OPEN":
+            return {"run_id": run_id, "number": number, "done": True}  # the run was ended meanwhile
         for flushed in range(row.document["flushed"]):
             nothing: dict[str, Any] = {"counts": {}, "projects": {}}
             part = projects_of_range_part(row, flushed)
-            self._operations.put(run_id, part, None, nothing, created_at=self._now(), status="COUNTED")
+            self._operations.put_while(row, run_id, part, nothing, created_at=self._now(), status="COUNTED")
         again = {**row.document, "cursor": row.document["after"], "counts": {}, "projects": {}, "flushed": 0, "sorted": True}
-        self._operations.update(row, document=again, status="OPEN")
+        self._operations.update(row, document=again)
         return {"run_id": run_id, "number": number, "done": False}
 
-    def _save(self, row: Operation, totals: Totals, *, cursor: str | None = None, status: str = "OPEN") -> Operation:
+    def _save(self, of: _Step, totals: Totals, *, cursor: str | None = None, status: str = "OPEN") -> None:
+        row = of.row
         if len(totals.projects) > PROJECTS_PER_PART:
             part = projects_of_range_part(row, totals.flushed)
             document: dict[str, Any] = {"counts": {}, "projects": totals.projects}
-            self._operations.put(row.operation_id, part, None, document, created_at=self._now(), status="COUNTED")
+            self._operations.put_while(row, row.operation_id, part, document, created_at=self._now(), status="COUNTED")
             totals.projects, totals.flushed = {}, totals.flushed + 1
+        spent, at = Counter(row.document.get("spent", {})), self._now()
+        spent.update({**self._meter.taken(), "ms": at - of.since})
         document = {
             **row.document,
+            "spent": dict(spent),
             "cursor": row.document["cursor"] if cursor is None else cursor,
             "counts": dict(totals.counts),
             "projects": totals.projects,
             "flushed": totals.flushed,
         }
-        return self._operations.update(row, document=document, status=status)
+        of.row, of.since = self._operations.update(row, document=document, status=status), at
 
 
 def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
@@ -199,6 +236,11 @@ def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
 def range_part(number: int) -> str:
     """Names a range's row."""
     return f"range#{number:04d}"
+
+
+def number_of(part: str) -> int:
+    """Reads the number in the name of a range's row."""
+    return int(part.split("#")[1])
 
 
 def projects_of_range_part(row: Operation, number: int) -> str:

@@ -108,6 +108,14 @@ class Learned(enum.StrEnum):
     OUT_OF_ORDER = "out-of-order"  # a listing was, though the profile said that it would be in order
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a bucket is, and what time it is there; None for what the store does not tell."""
+
+    region: str | None
+    at: int | None  # milliseconds, to the second
+
+
 class Store(Protocol):
     """One bucket.
 
@@ -334,6 +342,10 @@ class Store(Protocol):
 
         `deleted` and `errors` hold one entry a version, with its key.
         """
+        ...
+
+    def whereabouts(self) -> Whereabouts:
+        """Asks the store, with one request, in which region the bucket is and what time it is."""
         ...
 
     def profile(self) -> Profile:

@@ -32,7 +32,7 @@ from stocktake.errors import (
     UploadNotFound,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
+from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
 from stocktake.storage.rules import (
     MIN_PART_BYTES,
     check_key,
@@ -67,6 +67,7 @@ Operation = Literal[
     "abort_multipart_upload",
     "list_versions",
     "delete_versions",
+    "whereabouts",
 ]
 
 
@@ -132,6 +133,7 @@ class MemoryStore:
 
     Attributes:
         bucket_exists: set it to False and every operation raises BucketNotFound.
+        region, skew_ms: where the bucket says it is, and how far its clock is ahead of `now`.
         on_call: called with the operation and its (first) key or prefix before anything happens; for a listing before every page.
         calls: the operations asked for so far, each with its (first) key or prefix.
     """
@@ -183,6 +185,8 @@ class MemoryStore:
         self._faults: builtins.list[_Fault] = []
         self._lock = threading.RLock()
         self.bucket_exists = True
+        self.region: str | None = None
+        self.skew_ms = 0
         self.on_call: Callable[[str, str | None], None] | None = None
         self.calls: builtins.list[tuple[str, str | None]] = []
 
@@ -574,6 +578,11 @@ class MemoryStore:
             if len(listed) <= page_size:
                 return
             position = page[-1].key
+
+    def whereabouts(self) -> Whereabouts:
+        """Says what was ordered. See `Store.whereabouts`."""
+        with self._operation("whereabouts", ""):
+            return Whereabouts(self.region, (self._now() + self.skew_ms) // 1000 * 1000)
 
     def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """Yields the open uploads. See `Store.list_multipart_uploads`."""

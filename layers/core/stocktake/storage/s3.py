@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
+from stocktake.storage import Content, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
 from stocktake.storage.rules import (
     check_key,
     check_part_number,
@@ -531,6 +532,15 @@ class S3Store:
         return failures
 
     # Capabilities
+
+    def whereabouts(self) -> Whereabouts:
+        """Reads them from the headers of a listing of one key: a token limited to objects may not ask for the bucket. See `Store`."""
+        headers = self._requests.call("list_objects_v2", MaxKeys=1)["ResponseMetadata"].get("HTTPHeaders", {})
+        try:
+            at = _milliseconds(parsedate_to_datetime(headers["date"]))
+        except (KeyError, ValueError):
+            at = None
+        return Whereabouts(headers.get("x-amz-bucket-region"), at)
 
     def profile(self) -> Profile:
         """Says what this store can do. See `Store.profile`. About 50 requests the first time, none of them when a profile was given.

@@ -186,7 +186,8 @@ class Requests:
             return self.no_bucket()
         # HEAD signed for a wrong region is answered with a bare 400.
         if code in _REGION_CODES or status in (301, 302, 307) or (code == "400" and right_region not in (None, region)):
-            where = f"it is in {right_region!r}" if right_region else "the store does not say which one it is in"
+            told_where = f"it is in {right_region!r}; set the stack's parameter StorageRegion to that"
+            where = told_where if right_region else "the store does not say which one it is in"
             return WrongRegion(f"Bucket {self.bucket!r} is not in the configured region {region!r}: {where}.")
         if status == 404:
             return Absent(f"The store has nothing for {operation} ({code}).", code)
