@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold_start, comparing, deleting, ledger_reads, upload_cpu
+from benchmarks import cold_start, comparing, deleting, ledger_reads, listing, reconciling, upload_cpu
 from benchmarks.figures import Figure
 from tools.stack import StackError
 
@@ -24,6 +24,8 @@ BENCHMARKS: tuple[Callable[[], list[Figure]], ...] = (
     upload_cpu.figures,
     comparing.figures,
     ledger_reads.figures,
+    listing.figures,
+    reconciling.figures,
     deleting.figures,
 )
 

@@ -132,7 +132,7 @@ def _ours(client: S3Client, store: S3Store, made: Tables, endpoint: str, keys: M
         running: set[Future[Any]] = set()
         while steps or batches or running:
             while batches:
-                running.add(pool.submit(flow.work, deletion_id, batches.popleft()["part"]))
+                running.add(pool.submit(flow.work, deletion_id, batches.popleft()["part"], out_of_time=lambda: False))
             while steps:
                 running.add(pool.submit(_step, flow, steps.popleft()))
             done, running = wait(running, timeout=0.01, return_when=FIRST_COMPLETED)

@@ -89,7 +89,9 @@ def _page(attributes: tuple[str, ...]) -> bytes:
     return json.dumps({"Items": items, "Count": ROWS, "ScannedCount": ROWS}).encode()
 
 
-class _Raw(io.BytesIO):
+class Raw(io.BytesIO):
+    """A body as urllib3 hands it over."""
+
     def stream(self, amount: int = 65536, **_: object) -> Any:
         """Yields the body, as urllib3 does."""
         while chunk := self.read(amount):
@@ -98,6 +100,6 @@ class _Raw(io.BytesIO):
 
 def _answer(client: Any, body: bytes) -> None:
     def canned(request: Any, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, 200, {"content-type": "application/x-amz-json-1.0"}, _Raw(body))  # type: ignore[arg-type]  # headers of any mapping
+        return AWSResponse(request.url, 200, {"content-type": "application/x-amz-json-1.0"}, Raw(body))  # type: ignore[arg-type]  # headers of any mapping
 
     client.meta.events.register("before-send.dynamodb", canned)

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
-from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
+from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -69,6 +69,14 @@ def restore(entry_id: str) -> dict[str, Any]:
     return answers.quarantine_entry(services.quarantine.restore(read_id(entry_id)))
 
 
+@api.get("/diagnostics/conformance")
+def get_conformance() -> dict[str, Any]:
+    """Answers with what the store can do and what that chooses, tried anew where that is asked for."""
+    query = read_query(ConformanceQuery, api.current_event.query_string_parameters)
+    store = services.store
+    return answers.timed(services.conformance.answer(store.probe() if query.fresh else store.profile()))
+
+
 def recent_limit() -> int:
     """Reads how many of the newest are asked for."""
     return read_query(RecentQuery, api.current_event.query_string_parameters).limit
@@ -92,6 +100,7 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     logger.append_keys(run_id=run_id, step=step)
     late = out_of_time(context, reserve_ms=15_000)
     if step == "plan":
+        services.conformance.renew(services.store)
         result = services.reconciliations.plan(run_id)
     elif step == "walk":
         result = services.reconciliations.walk(run_id, event["number"], out_of_time=late)

@@ -1040,6 +1040,8 @@ def test_the_profile_says_what_these_stores_are(backend: Backend) -> None:
     assert profile.md5_needed is False
     assert profile.keeps_sha256
     assert profile.keeps_parts_sha256 is not backend.name.startswith("seaweedfs")
+    assert profile.names_deleted
+    assert profile.lists_uploads
     assert profile.ordered_listing is not (backend.name.startswith("seaweedfs") or backend.name == "memory-directory")
     assert Profile.from_dict(profile.as_dict()) == profile
 

@@ -25,7 +25,7 @@ from stocktake.ids import now_ms
 from stocktake.model import Record, Reserved, State
 from stocktake.presigned import Upload
 from stocktake.services import Services
-from stocktake.storage import Profile
+from stocktake.storage import Learned, Profile
 from stocktake.upload_requests import NewGenerationBody, NewUploadBody
 from tests.issuer import URL, bearer, served_keys
 from tests.promised import hold_to_document
@@ -214,8 +214,10 @@ def scene(
         ordered_listing=True,
         keeps_sha256=True,
         keeps_parts_sha256=False,
+        names_deleted=True,
+        lists_uploads=True,
     )
-    services.operations.put("settings", "store-profile", None, profile.as_dict(), created_at=0, status="KNOWN")
+    services.conformance.learn(profile, Learned.PROBED)
     scene = Scene(services, environment)
     monkeypatch.setattr("stocktake.messaging.StateMachine.launch", lambda self, payload: scene.launched.append(dict(payload)))
     for module in HANDLERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import analytics
 import project_deletion
 import reconciliation
+import upload
 from stocktake.errors import ConfigurationError
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
@@ -101,6 +103,54 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/resume") == {"batchItemFailures": []}
     status, listed = scene.api(analytics.handler, "analytics/list_deletions")
     assert (status, [line["status"] for line in listed["deletions"]]) == (200, ["DELETED"])
+
+
+def test_a_deletion_is_set_aside_undone_asked_for_again_and_erased_message_by_message(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: DELETION_ID)
+    scene.services = Services({**scene.environment, "UNDO_DAYS": "1"})
+    for module in (project_deletion, upload, analytics):
+        monkeypatch.setattr(module, "services", scene.services)
+    before = scene.an_object()
+    status, plan = scene.api(project_deletion.api_handler, "project_deletion/dry_run")
+    assert (status, plan["undo_seconds"]) == (200, 86_400)
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
+    assert (status, deletion["status"], deletion["round"], deletion["erases_at"] > deletion["requested_at"]) == (202, "REQUESTED", 0, True)
+    taken = {"batchItemFailures": list[str]()}
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/set_aside") == taken
+    assert scene.queued("deletion_batch_queue_url") == [{"deletion_id": DELETION_ID, "part": "aside#00000000"}]
+    assert scene.call(project_deletion.worker_handler, "project_deletion/batch_aside") == taken
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/windows") == taken  # a day early
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/get_deletion")
+    assert (status, deletion["status"], deletion["set_aside"]["objects"], deletion["batches"]["done"]) == (200, "HELD", 1, 1)
+    assert scene.services.store.head(KEY) is None
+    assert scene.api(upload.handler, "upload/get_content")[0] == scene.api(upload.handler, "upload/get_object")[0] == 404
+    assert scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")[1]["status"] == "HELD"
+    assert scene.api(project_deletion.api_handler, "project_deletion/get_remaining")[1]["remaining"] == []
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/undo_deletion")
+    assert (status, deletion["status"]) == (202, "RESTORING")
+    operation = scene.services.operations.get(DELETION_ID)
+    assert operation is not None
+    scene.services.operations.update(operation, document={**operation.document, "restore_at": now_ms()})
+    for handler, case in (
+        (project_deletion.fan_out_handler, "undo"),
+        (project_deletion.worker_handler, "batch_back"),
+        (project_deletion.fan_out_handler, "undo"),
+    ):
+        assert scene.call(handler, f"project_deletion/{case}") == taken
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/undo_deletion")
+    assert (status, deletion["status"], deletion["undone"]["objects"]) == (200, "UNDONE", 1)
+    assert scene.api(upload.handler, "upload/get_object")[0] == 200
+    after = scene.services.ledger.record(KEY)
+    assert after is not None
+    assert replace(after, version=before.version) == before
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: "01KAHDELETE000000000000001")
+    monkeypatch.setattr(project_deletion, "services", Services(scene.services._environment))
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project", body='{"undo": false}')
+    assert (status, deletion["round"], deletion["erases_at"]) == (202, 1, None)
+    status, listed = scene.api(analytics.handler, "analytics/list_deletions")
+    assert (status, sorted(line["status"] for line in listed["deletions"])) == (200, ["REQUESTED", "UNDONE"])
 
 
 def test_there_is_no_receipt_and_nothing_remains_before_the_final_sweep(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,19 +285,36 @@ def test_credentials_come_from_the_secret_that_is_named(scene: Scene) -> None:
         )
 
 
-def test_what_a_store_can_do_is_probed_once_and_kept(scene: Scene) -> None:
-    row = scene.services.operations.get("settings", "store-profile")
-    assert row is not None
-    known: dict[str, Any] = dict(row.document)
-    assert scene.services.store.profile().as_dict() == known
+def test_what_a_store_can_do_is_known_to_every_process(scene: Scene) -> None:
+    assert scene.services.conformance.known() == scene.services.store.known_profile()
+    assert Services(scene.environment).store.known_profile() == scene.services.store.known_profile()
 
 
-def test_a_profile_that_an_older_version_kept_is_probed_again(scene: Scene) -> None:
-    scene.services.operations.put("settings", "store-profile", None, {"conditional_put": True}, created_at=0, status="KNOWN")
+@pytest.mark.parametrize(
+    "kept", [{"conditional_put": True}, {"store": "AWS S3 stocktake-data", "version": 1, "probed_at": 1, "noted": [], "profile": {}}]
+)
+def test_what_an_older_version_kept_of_a_store_is_tried_again(scene: Scene, kept: dict[str, Any]) -> None:
+    scene.services.operations.put("settings", "store-profile", None, kept, created_at=0, status="KNOWN")
     assert Services(scene.environment).store.profile().ordered_listing
-    row = scene.services.operations.get("settings", "store-profile")
-    assert row is not None
-    assert row.document["ordered_listing"] is True
+    assert Services(scene.environment).conformance.known() is not None
+
+
+def test_what_was_kept_of_another_store_is_tried_again(scene: Scene) -> None:
+    elsewhere = Services({**scene.environment, "STORAGE_BUCKET": "stocktake-reports"})
+    assert elsewhere.conformance.known() is None
+
+
+def test_conformance_says_what_the_store_can_do_and_what_that_chooses(scene: Scene) -> None:
+    status, known = scene.api(reconciliation.api_handler, "reconciliation/get_conformance")
+    assert (status, known["store"]) == (200, "AWS S3 stocktake-data")
+    lines = {line["name"]: line for line in known["lines"]}
+    assert {name: line["holds"] for name, line in lines.items()} == scene.services.store.known_profile().as_dict()
+    assert "before the copy" in lines["conditional_copy"]["chooses"]
+
+    status, tried = scene.api(reconciliation.api_handler, "reconciliation/get_conformance", queryStringParameters={"fresh": "true"})
+    assert status == 200
+    assert tried["probed_at"] > known["probed_at"]
+    assert {line["name"] for line in tried["lines"] if line["holds"]} > {"ordered_listing", "names_deleted", "lists_uploads"}
 
 
 def test_every_event_file_is_driven_by_a_test() -> None:

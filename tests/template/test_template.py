@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
 
@@ -75,6 +76,7 @@ PUBLIC_PATHS = {
         "POST /deletions/replay",
         "GET /diagnostics/projects/{project_id}/discovery",
         "POST /deletions/{deletion_id}/verify",
+        "POST /deletions/{deletion_id}/undo",
     },
     "ReconciliationApiFunction": {
         "POST /reconciliations",
@@ -84,6 +86,7 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/apply",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
+        "GET /diagnostics/conformance",
     },
     "ObjectEventsWebhookFunction": {
         "POST /events/r2",
@@ -631,7 +634,7 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "ObjectEventsPullTimer")
+        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer")
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3
@@ -646,6 +649,19 @@ class TestEvents:
         assert rule["EventPattern"] == {"source": ["stocktake"], "detail-type": ["ProjectDeletionRequested"]}
         (target,) = rule["Targets"]
         assert (named(target["Arn"]), target["InputPath"]) == ("DeletionQueue", "$.detail")
+
+    def test_undo_windows_are_looked_at_by_a_timer_whatever_their_length_is_set_to(self) -> None:
+        timer = of("UndoWindowTimer")
+        assert "Condition" not in RESOURCES["UndoWindowTimer"]
+        assert (named(timer["Target"]["Arn"]), json.loads(timer["Target"]["Input"])) == ("DeletionQueue", {"step": "windows"})
+        (statement,) = statements(of(named(timer["Target"]["RoleArn"]))["Policies"])
+        assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", {"Fn::GetAtt": "DeletionQueue.Arn"})
+        assert (PARAMETERS["UndoDays"]["MinValue"], PARAMETERS["UndoDays"]["MaxValue"]) == (0, 90)
+        told = {function for function in FUNCTIONS if "UNDO_DAYS" in own_variables(function)}
+        assert told == {"ProjectDeletionApiFunction"}
+
+    def test_nothing_is_moved_back_or_swept_before_the_last_worker_that_sets_aside_is_dead(self) -> None:
+        assert timeout("ProjectDeletionWorkerFunction") * 1000 < WORKER_MS
 
     def test_bucket_events_take_one_of_two_roads(self) -> None:
         condition, direct, bridge = of("DataBucket")["NotificationConfiguration"]["Fn::If"]

@@ -549,7 +549,7 @@ def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
     world.store.fail("delete_many", error=StorageUnavailable("no answer"))
     with pytest.raises(StorageUnavailable):
-        world.deletions.work(deletion.operation_id, "batch#01#00000000")
+        world.deletions.work(deletion.operation_id, "batch#01#00000000", out_of_time=never)
     world.pump()
     receipt = world.deletions.receipt(deletion.operation_id)
     assert receipt is not None
@@ -705,9 +705,9 @@ def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.Mo
     world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
     deletion = world.deletions.request("p1")
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
-    world.deletions.work(deletion.operation_id, "batch#01#00000000")
+    world.deletions.work(deletion.operation_id, "batch#01#00000000", out_of_time=never)
     assert [message for _, message, _ in world.messages if message.get("step") == "verify"] == []
-    world.deletions.work(deletion.operation_id, "batch#01#00000001")
+    world.deletions.work(deletion.operation_id, "batch#01#00000001", out_of_time=never)
     assert len([message for _, message, _ in world.messages if message.get("step") == "verify"]) == 1
 
 
@@ -718,7 +718,7 @@ def test_an_unknown_project_or_deletion_is_a_named_error(world: World) -> None:
         world.deletions.receipt("nothing")
     deletion = world.deletions.request("p1")
     with pytest.raises(OperationNotFound, match="batch#01#00000007"):
-        world.deletions.work(deletion.operation_id, "batch#01#00000007")
+        world.deletions.work(deletion.operation_id, "batch#01#00000007", out_of_time=never)
 
 
 def test_a_verification_short_of_time_says_that_it_did_not_see_everything(world: World) -> None:

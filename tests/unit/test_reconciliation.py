@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake.alignment import Outcome
-from stocktake.errors import ListingOutOfOrder, OperationNotFound, RunIncomplete, StorageUnavailable
+from stocktake.errors import OperationNotFound, RunIncomplete, StorageUnavailable
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
 from stocktake.reconciliation import nested, run_of_execution
+from stocktake.reconciliation.totals import count_of_project
 from stocktake.storage.memory import MemoryStore
 from tests.unit.world import HOUR, Crash, World, never
 
@@ -450,14 +452,71 @@ def test_a_store_that_lists_out_of_order_gets_the_same_findings(world: World) ->
     assert {key for _, _, key in world.found(aged(world).reconcile())} == keys
 
 
-def test_a_store_that_breaks_the_order_it_promised_stops_the_run(world: World) -> None:
+SCENES = ("a", "a-b", "a.b", "ab", "b", "b-c")
+
+
+def a_world_that_lists_by_directory(world: World) -> tuple[World, set[str]]:
+    """A store that was seen to list in order and does not; with an orphan in each scene, and one missing record."""
     promised = world.store.profile()
     world = world.with_store(MemoryStore("data", now=world.clock, ordering="directory", profile=promised))
-    world.plant(*(f"projects/p1/scenes/{scene}/media/a.png" for scene in ("a", "a-b", "a.b", "ab")))
+    keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in SCENES}
+    world.plant(*keys)
+    gone = world.upload(color=1).key
+    world.store.remove(gone)
+    return aged(world), keys | {gone}
+
+
+def test_a_store_that_breaks_the_order_it_promised_gets_the_same_findings_by_the_sort(world: World) -> None:
+    world, keys = a_world_that_lists_by_directory(world)
+    run_id = world.plan()["run_id"]
+    assert not world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    assert not world.store.profile().ordered_listing
+    assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    assert world.runs.summarise(run_id)["status"] == "COMPLETE"
+    assert {key for _, _, key in world.found(run_id)} == keys
+    assert counts(world, run_id)["bucket"]["objects"] == len(SCENES)
+    assert world.plan()["ranges"] == [{"run_id": ANY, "number": 0, "done": False}]
+
+
+def test_what_was_counted_before_the_order_broke_is_not_counted_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.walking.SAVE_EVERY", 1)
+    monkeypatch.setattr("stocktake.reconciliation.walking.PROJECTS_PER_PART", 0)
+    world, keys = a_world_that_lists_by_directory(world)
+    run_id = world.plan()["run_id"]
+    while not world.runs.walk(run_id, 0, out_of_time=never)["done"]:
+        pass
+    world.runs.summarise(run_id)
+    assert counts(world, run_id)["bucket"]["objects"] == len(SCENES)
+    run = world.runs.run(run_id)
+    assert count_of_project(world.operations, run, "p1")["bucket"]["objects"] == len(SCENES)
+    assert {key for _, _, key in world.found(run_id)} == keys
+
+
+def test_a_range_begun_before_the_order_broke_begins_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.walking.CHECK_EVERY", 1)
+    keys = {f"projects/p1/scenes/{scene}/media/a.png" for scene in SCENES}
+    world.plant(*keys)
     run_id = aged(world).plan()["run_id"]
-    with pytest.raises(ListingOutOfOrder):
-        world.runs.walk(run_id, 0, out_of_time=never)
-    assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
+    assert not world.runs.walk(run_id, 0, out_of_time=lambda: True)["done"]
+    world.store.distrust_order()
+    assert not world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    world.runs.summarise(run_id)
+    assert {key for _, _, key in world.found(run_id)} == keys
+    assert counts(world, run_id)["bucket"]["objects"] == len(SCENES)
+
+
+def test_ranges_walked_before_the_order_broke_in_another_make_the_run_incomplete(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.runs.KEYS_PER_RANGE", 8)
+    for number in range(40):
+        world.upload(color=number)
+    plan = aged(world).plan()
+    world.runs.walk(plan["run_id"], 0, out_of_time=never)
+    world.store.distrust_order()
+    for piece in plan["ranges"]:
+        world.runs.walk(plan["run_id"], piece["number"], out_of_time=never)
+    assert world.runs.summarise(plan["run_id"])["status"] == "INCOMPLETE"
+    assert "out of order" in world.runs.run(plan["run_id"]).document["why"]
 
 
 def test_what_changes_between_the_listing_and_the_second_look_is_young(world: World) -> None:

@@ -48,7 +48,9 @@ StocktakeError                        500 internal
 │   ├── BucketNotFound                502 bucket-not-found
 │   ├── WrongRegion                   502 wrong-region
 │   ├── StorageUnavailable            503 storage-unavailable  no answer, throttled or 5xx: try again
+│   ├── ListingIncomplete             502 listing-incomplete   a page is cut short, contradicts itself or leads nowhere
 │   ├── ListingOutOfOrder             502 listing-out-of-order
+│   ├── ListingTooLarge               502 listing-too-large    the disk cannot hold the sort of a listing that is out of order
 │   └── ConfirmationFailed            502 confirmation-failed  size or checksum differ from what was sent
 ├── LedgerError                       503 ledger-error
 ├── MessagingError                    503 messaging-error      a queue, the bus, the state machine or the reports did not take or give it
@@ -416,10 +418,22 @@ class StorageUnavailable(StorageError):
     retry_after = 5
 
 
+class ListingIncomplete(StorageError):
+    """A listing that cannot be taken for whole: a page is cut short, contradicts itself, or does not say whether or where it goes on."""
+
+    type = "listing-incomplete"
+
+
 class ListingOutOfOrder(StorageError):
     """A listing was not in UTF-8 byte order, so it cannot be merged as a stream."""
 
     type = "listing-out-of-order"
+
+
+class ListingTooLarge(StorageError):
+    """A listing that is out of order has more rows than the disk can hold while they are sorted."""
+
+    type = "listing-too-large"
 
 
 class ConfirmationFailed(StorageError):

@@ -38,6 +38,10 @@ class DeletionBody(Body):
         default=None,
         description="Where keys are looked for: in ledger and listings, unless one is named; sequential removes them one by one.",
     )
+    undo: bool = Field(
+        default=True,
+        description="false: erase at once, also where deletions can be undone for a while, and what an earlier request has set aside.",
+    )
 
 
 class NoBody(Body):
@@ -110,6 +114,12 @@ class FindingsQuery(ListQuery):
     finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] | None = Field(
         default=None, alias="class", description="Findings of this class only."
     )
+
+
+class ConformanceQuery(Query):
+    """GET /diagnostics/conformance."""
+
+    fresh: bool = Field(default=False, description="Try the store anew, with some fifty requests, in place of saying what is known of it.")
 
 
 def read_id(text: str) -> str:

@@ -85,6 +85,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/deletions/{deletion_id}/receipt", _READ, Owner.DELETION),
     Route("GET", "/deletions/{deletion_id}/remaining", _READ, Owner.DELETION),
     Route("POST", "/deletions/{deletion_id}/verify", _OPERATE, Owner.DELETION),
+    Route("POST", "/deletions/{deletion_id}/undo", _OPERATE, Owner.DELETION),
     Route("POST", "/deletions/replay", _OPERATE, Owner.ALL),
     Route("GET", "/diagnostics/projects/{project_id}/discovery", _OPERATE, Owner.PATH),  # its suspects may be another project's
     # reconciliation
@@ -95,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
+    Route("GET", "/diagnostics/conformance", _OPERATE, Owner.ALL),
     # migration
     Route("POST", "/migrations", _OPERATE, Owner.ALL),
     Route("GET", "/migrations", _OPERATE, Owner.ALL),

@@ -23,7 +23,7 @@ from stocktake.ledger import Ledger, Operations, Tables, tables
 from stocktake.model import Quota
 from stocktake.settings import Settings, read_settings
 from stocktake.storage import Profile
-from stocktake.storage.s3 import S3Store, make_client
+from stocktake.storage.s3 import PROBE_VERSION, S3Store, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stocktake.analytics import Analytics
     from stocktake.cdn import PublicCopies
     from stocktake.checks import Rules
+    from stocktake.conformance import Conformance
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
@@ -72,6 +73,8 @@ _AWS = Profile(
     ordered_listing=True,
     keeps_sha256=True,
     keeps_parts_sha256=True,
+    names_deleted=True,
+    lists_uploads=True,
 )
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
@@ -98,7 +101,7 @@ class Services:
 
     @cached_property
     def store(self) -> S3Store:
-        """The bucket. What its store can do is probed by the first process of the deployment that needs it, and kept for the others."""
+        """The bucket. What its store can do is tried by the first process of the deployment that needs it, and kept for the others."""
         settings = self.settings
         access_key_id, secret_access_key = self._credentials()
         client = make_client(
@@ -110,19 +113,16 @@ class Services:
             read_seconds=settings.storage_read_seconds,
             session=self._boto3,
         )
-        known = self._known_profile()
-        if known is not None:
-            return S3Store(settings.storage_bucket, client=client, profile=known)
-        store = S3Store(settings.storage_bucket, client=client)
-        self.operations.put("settings", "store-profile", None, store.profile().as_dict(), created_at=now_ms(), status="KNOWN")
-        return store
+        return S3Store(settings.storage_bucket, client=client, profile=self.conformance.known(), learned=self.conformance.learn)
 
-    def _known_profile(self) -> Profile | None:
-        row = self.operations.get("settings", "store-profile")
-        try:
-            return None if row is None else Profile.from_dict(row.document)
-        except ConfigurationError:
-            return None  # an older version knew other capabilities: probe again
+    @cached_property
+    def conformance(self) -> Conformance:
+        """What the bucket's store was seen to do."""
+        from stocktake.conformance import Conformance
+
+        settings = self.settings
+        where = f"{settings.storage_endpoint or 'AWS S3'} {settings.storage_bucket}"
+        return Conformance(self.operations, where, PROBE_VERSION, now_ms)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -307,6 +307,7 @@ class Services:
             Purging(self._public_copies()),
             self._tombstones,
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
+            undo_ms=settings.undo_days * 86_400_000,
             now=now_ms,
             new_id=new_id,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocktake.errors import ListingOutOfOrder, StorageUnavailable
+from stocktake.errors import ListingOutOfOrder, ListingTooLarge, StorageUnavailable
 from stocktake.model import ListedObject
 from stocktake.storage.memory import MemoryStore
 from stocktake.storage.ordering import sorted_on_disk, stream, verified
@@ -39,11 +40,8 @@ def test_an_ordered_listing_passes_as_it_is() -> None:
 def test_a_listing_out_of_order_is_an_error_within_a_page_and_across_pages(keys: list[str], page_size: int) -> None:
     pages = [[row(key) for key in page] for page in itertools.batched(keys, page_size, strict=False)]
 
-    rows = verified(pages)
-
-    assert next(rows).key == keys[0]
     with pytest.raises(ListingOutOfOrder, match="cannot be trusted"):
-        next(rows)
+        list(verified(pages))
 
 
 @given(KEYS)
@@ -95,10 +93,40 @@ def test_an_ordered_store_is_left_at_the_end_of_the_range() -> None:
     assert [call for call in store.calls if call[0] == "list"] == [("list", "")]
 
 
-def test_a_store_that_lists_otherwise_than_it_was_probed_is_caught() -> None:
+def test_a_store_that_lists_otherwise_than_it_was_probed_is_caught_and_sorted_from_then_on() -> None:
     store = MemoryStore(now=lambda: 0, ordering="directory", profile=ABLE)
     for key in ("a-b", "a/b"):
         store.plant(key)
 
     with pytest.raises(ListingOutOfOrder):
         list(stream(store))
+    assert keys_of(stream(store)) == ["a-b", "a/b"]
+
+
+def test_a_store_that_is_not_to_be_trusted_is_sorted_whatever_its_profile_says() -> None:
+    store = MemoryStore(now=lambda: 0, ordering="directory", profile=ABLE)
+    for key in ("a-b", "a/b"):
+        store.plant(key)
+
+    assert keys_of(stream(store, trust_order=False)) == ["a-b", "a/b"]
+
+
+def test_what_breaks_the_order_beyond_the_range_is_noticed_on_its_last_page() -> None:
+    store = MemoryStore(now=lambda: 0, ordering="directory", profile=ABLE)
+    for key in ("a", "b/b", "b-b"):
+        store.plant(key)
+
+    with pytest.raises(ListingOutOfOrder):
+        list(stream(store, until="a"))
+
+
+def test_a_sort_that_the_disk_cannot_hold_ends_with_a_name_before_the_disk_is_full(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    pages = ([row(f"{number:06}") for number in range(start, start + 1000)] for start in range(0, 100_000, 1000))
+    read = itertools.count()
+
+    with pytest.raises(ListingTooLarge, match="SortDiskMegabytes"):
+        list(sorted_on_disk((page for page in pages if next(read) >= 0), str(tmp_path), reserve_bytes=free - 2**20))
+
+    assert next(read) < 30
+    assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from stocktake.errors import StorageDenied, StorageError, StorageUnavailable
-from stocktake.storage import Profile
+from stocktake.errors import InvalidRequest, StorageDenied, StorageError, StorageUnavailable
+from stocktake.storage import Learned, Profile
+from stocktake.storage.s3 import S3Store
 from tests.unit.storage.wire import ABLE, UNABLE, Clock, Reply, Request, Wire, a_store, bare, of_object, refusal
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class SmallStore:
     # "kept", "unknown" (501), "untaken" (501 to a part with a checksum, as R2), "unlisted", "unsaid" (taken, and HEAD does not tell),
     # or "refused" (400 to complete)
     parts: str = "kept"
+    # "listed", "unlisted", or "unknown" (501)
+    open_uploads: str = "listed"
+    # "named", "unnamed", "only there" (what was absent is not named), "untrue" (named, and still there), or "unknown" (501)
+    bulk: str = "named"
     checksums: dict[str, str] = field(default_factory=dict)
     uploads: set[str] = field(default_factory=set)
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -87,7 +92,12 @@ class SmallStore:
         return Reply(body=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") if "x-amz-copy-source" in request.headers else self._put()
 
     def _multipart(self, request: Request, key: str) -> Reply:
+        if "uploads" in request.query and request.method == "GET":
+            return self._list_uploads()
         if "uploads" in request.query:
+            if "x-amz-checksum-algorithm" not in request.headers:
+                self.uploads.add(key)
+                return Reply(body=b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>")
             if self.parts == "unknown":
                 return refusal(501, "NotImplemented")
             assert request.headers["x-amz-checksum-algorithm"] == "SHA256"
@@ -116,6 +126,16 @@ class SmallStore:
         self.objects[key] = b"all"
         return Reply(body=b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
 
+    def _list_uploads(self) -> Reply:
+        if self.open_uploads == "unknown":
+            return refusal(501, "NotImplemented")
+        rows = "".join(
+            f"<Upload><Key>{key}</Key><UploadId>id</UploadId><Initiated>2023-11-14T22:13:20.000Z</Initiated></Upload>"
+            for key in self.uploads
+            if self.open_uploads == "listed"
+        )
+        return Reply(body=f"<ListMultipartUploadsResult>{rows}<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>".encode())
+
     def _put(self) -> Reply:
         return bare(200, x_amz_version_id="v1") if self.names_versions else bare(200)
 
@@ -138,13 +158,24 @@ class SmallStore:
             if "content-md5" not in request.headers:
                 return refusal(400, "InvalidRequest")
             assert request.headers["content-md5"] == _md5(request.body)
-        rows = ""
-        for key in map(unescape, re.findall(r"<Key>(.*?)</Key>", request.body.decode())):
+        rows, asked = "", request.body.decode()
+        if "bulk" in asked and "bulk-absent" in asked and self.bulk != "named":
+            return self._delete_two(request)
+        for key in map(unescape, re.findall(r"<Key>(.*?)</Key>", asked)):
             if self.undeletable and key.endswith(self.undeletable):
                 rows += f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code></Error>"
             else:
                 self.objects.pop(key, None)
                 rows += f"<Deleted><Key>{escape(key)}</Key></Deleted>"
+        return Reply(body=f"<DeleteResult>{rows}</DeleteResult>".encode())
+
+    def _delete_two(self, request: Request) -> Reply:
+        if self.bulk == "unknown":
+            return refusal(501, "NotImplemented")
+        if self.bulk != "untrue":
+            self.objects.pop(FOLDER + "bulk")
+        named = {"unnamed": (), "only there": ("bulk",), "untrue": ("bulk", "bulk-absent")}[self.bulk]
+        rows = "".join(f"<Deleted><Key>{FOLDER}{name}</Key></Deleted>" for name in named)
         return Reply(body=f"<DeleteResult>{rows}</DeleteResult>".encode())
 
 
@@ -166,7 +197,7 @@ def test_a_store_that_can_everything_is_believed(client: S3Client, wire: Wire, s
 
     assert probed(small, client, wire, seconds) == ABLE
     assert small.objects == {}
-    assert len(wire.requests) < 60
+    assert len(wire.requests) < 70
 
 
 def test_the_probe_runs_once_and_not_at_all_for_a_known_profile(client: S3Client, wire: Wire, seconds: Clock) -> None:
@@ -261,6 +292,71 @@ def test_a_store_keeps_checksums_of_parts_when_head_gives_their_hash(client: S3C
 
     assert probed(small, client, wire, seconds).keeps_parts_sha256 is (parts == "kept")
     assert (small.objects, small.uploads) == ({}, set())
+
+
+@pytest.mark.parametrize("uploads", ["listed", "unlisted", "unknown"])
+def test_open_uploads_are_listed_where_one_that_was_begun_is_shown(client: S3Client, wire: Wire, seconds: Clock, uploads: str) -> None:
+    small = SmallStore(open_uploads=uploads)
+
+    assert probed(small, client, wire, seconds).lists_uploads is (uploads == "listed")
+    assert (small.objects, small.uploads) == ({}, set())
+
+
+@pytest.mark.parametrize("bulk", ["named", "unnamed", "only there", "untrue", "unknown"])
+def test_a_removal_in_bulk_is_trusted_where_it_names_every_key_and_truly(client: S3Client, wire: Wire, seconds: Clock, bulk: str) -> None:
+    small = SmallStore(bulk=bulk)
+
+    assert probed(small, client, wire, seconds).names_deleted is (bulk == "named")
+    assert small.objects == {}
+
+
+def test_what_cannot_list_uploads_lists_none_and_begins_none(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    store = a_store(client, seconds, replace(ABLE, lists_uploads=False))
+
+    assert list(store.list_multipart_uploads()) == []
+    with pytest.raises(InvalidRequest, match="send one PUT"):
+        store.begin_multipart_upload("k", content_type="image/png")
+    assert wire.requests == []
+
+
+def test_what_lies_of_removals_in_bulk_is_asked_key_by_key(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    wire.answers(bare(204), bare(204))
+
+    assert a_store(client, seconds, replace(ABLE, names_deleted=False)).delete_many(["a", "b"]).deleted == ("a", "b")
+    assert wire.lines == ["DELETE /media/a", "DELETE /media/b"]
+
+
+def test_others_are_told_what_was_probed_and_what_changed_and_nothing_else(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    told: list[tuple[Profile, Learned]] = []
+    small = SmallStore()
+    wire.otherwise = small
+    store = S3Store("media", client=client, learned=lambda *what: told.append(what), clock=seconds, new_id=lambda: "probe-id")
+
+    probed = store.profile()
+    seconds.now += 300
+    store.profile()
+    assert told == [(probed, Learned.PROBED)]
+    small.versioning = ENABLED
+    seconds.now += 300
+    versioned = store.profile()
+    store.distrust_order()
+    store.distrust_order()
+    assert told[1:] == [(versioned, Learned.VERSIONING), (replace(versioned, ordered_listing=False), Learned.OUT_OF_ORDER)]
+    assert not store.profile().ordered_listing
+    assert store.probe() == store.profile() == versioned
+    assert told[3:] == [(versioned, Learned.PROBED)]
+
+
+def test_where_uploads_may_not_be_listed_the_store_is_believed(client: S3Client, wire: Wire, seconds: Clock) -> None:
+    small = SmallStore()
+
+    def answered(request: Request) -> Reply:
+        return refusal(403, "AccessDenied") if "uploads" in request.query and request.method == "GET" else small(request)
+
+    wire.otherwise = answered
+
+    assert a_store(client, seconds, None).profile().lists_uploads
+    assert small.uploads == set()
 
 
 def test_content_md5_is_needed_where_a_batch_is_refused_without_it(client: S3Client, wire: Wire, seconds: Clock) -> None:

@@ -25,6 +25,8 @@ ABLE = Profile(
     ordered_listing=True,
     keeps_sha256=True,
     keeps_parts_sha256=True,
+    names_deleted=True,
+    lists_uploads=True,
 )
 UNABLE = Profile(
     conditional_put=False,
@@ -35,6 +37,8 @@ UNABLE = Profile(
     ordered_listing=False,
     keeps_sha256=False,
     keeps_parts_sha256=False,
+    names_deleted=False,
+    lists_uploads=False,
 )
 
 

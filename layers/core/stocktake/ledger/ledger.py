@@ -457,6 +457,31 @@ class Ledger:
             if self._flip(row, condition):
                 return project_of(row)
 
+    def undo_deletion(self, project_id: str, deletion_id: str, epoch: int) -> Project:
+        """Opens a project again as it was before this deletion began, in the epoch of before. Saying it again changes nothing.
+
+        Args:
+            epoch: the one that the deletion began.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            RecordChanged: the project is not in this deletion (any more).
+        """
+        stem = project_stem(project_id)
+        row = self._project_row(stem)
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: nothing to open again")
+        if row.state == ProjectState.ACTIVE and not row.deletion_id and row.epoch == epoch - 1:
+            return project_of(row)
+        condition = self._is_at(ProjectState.DELETING, epoch) & (self._tables.projects.deletion_id == deletion_id)
+        row.state = ProjectState.ACTIVE.value
+        row.epoch = epoch - 1
+        row.deletion_id = None
+        row.write_id = new_write_id()
+        if not self._flip(row, condition):
+            raise RecordChanged(f"project {project_id!r} is not in deletion {deletion_id!r} of epoch {epoch}: read it again")
+        return project_of(row)
+
     def finish_deletion(self, project_id: str, deletion_id: str, epoch: int, now: int) -> Project:
         """Leaves of a deleted project a tombstone without its metadata. Saying it again changes nothing.
 

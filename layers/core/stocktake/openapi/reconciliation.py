@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stocktake import errors
 from stocktake.openapi.operation import ETAG, LEFT_OUT, OBJECT_ID, OF_THE_BUCKET, Answer, AnswerBody, Count, Operation, Tally, Time
-from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody
+from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody
 
 RUN_ID = "01KAHRECNC0000000000000000"
 _KEY = "images/s1/baby-boomer/1795239000000-a1b2c3.png"
@@ -160,6 +160,34 @@ class QuarantineEntries(AnswerBody):
     entries: list[QuarantineEntry]
 
 
+class ConformanceNote(AnswerBody):
+    """What was learned of the store after it was tried."""
+
+    what: Literal["versioning", "out-of-order"] = Field(
+        description="versioning: the owner switched it on or off. out-of-order: a listing was, against what the trial had shown."
+    )
+    noted_at: Time
+
+
+class ConformanceLine(AnswerBody):
+    """One thing that a store can do or cannot."""
+
+    name: str = Field(examples=["ordered_listing"])
+    holds: bool = Field(examples=[True])
+    says: str = Field(description="What it means.", examples=["Listings are complete, in the order of UTF-8 bytes."])
+    chooses: str = Field(description="Which way the code goes by it.", examples=["Listings are merged with the ledger as they come."])
+
+
+class Conformance(AnswerBody):
+    """What the store behind the bucket can do, as it was seen."""
+
+    store: str = Field(description="Endpoint and bucket.", examples=["AWS S3 stocktake-data"])
+    probed_at: Time = Field(description="When it was tried last.")
+    probe_version: int = Field(description="Of the trials: what another version wrote down is not used.", ge=1, examples=[2])
+    noted: list[ConformanceNote] = Field(description="Since then.", examples=[[]])
+    lines: list[ConformanceLine]
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST /reconciliations",
@@ -232,5 +260,16 @@ OPERATIONS: tuple[Operation, ...] = (
             *OF_THE_BUCKET,
         ),
         body=NoBody,
+    ),
+    Operation(
+        "GET /diagnostics/conformance",
+        "getConformance",
+        "Say what the store can do",
+        "reconciliation",
+        {200: Answer("Each thing it can or cannot do, and what that chooses.", Conformance)},
+        OF_THE_BUCKET,
+        "The store is tried once, with objects under .stocktake/probe/ that are removed again; anew by request, and when a reconciliation "
+        "begins after a week.",
+        query=ConformanceQuery,
     ),
 )

@@ -28,9 +28,11 @@ WITHOUT_OBJECT = ("record", "versions", "gone")
 """Sources of lines that count no object: what else they hold is removed all the same."""
 
 
-def batches(found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool) -> Iterator[list[dict[str, Any]]]:
-    """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
-    most = SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS
+def batches(
+    found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool = False, most: int | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Yields batches as they are stored, of `most` keys; a smaller one when time is short, so that none of the looking is lost."""
+    most = most or (SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS)
     batch: list[dict[str, Any]] = []
     size = 0
     for line in (line for item in found for line in _lines(item)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import batched
+from itertools import batched, chain
 from typing import Any
 
 from stocktake.cdn import PublicCopies
@@ -38,7 +38,7 @@ class Purging:
 
         def failures() -> Iterator[str]:
             nonlocal purged
-            for row in operations.all_parts(deletion_id, "result#"):
+            for row in chain(operations.all_parts(deletion_id, "moved#"), operations.all_parts(deletion_id, "result#")):
                 said = row.document.get("cdn", {"purged": 0, "failures": []})  # absent from a deletion of before there were purges
                 purged += said["purged"]
                 for failure in said["failures"]:

@@ -45,6 +45,7 @@ def receipt(operations: Operations, operation: Operation, prefixes: Sequence[Pre
         "requested_at": document["requested_at"],
         "finished_at": at,
         "rounds": document["round"],
+        "set_aside": document.get("set_aside"),
         **_removed(operations, deletion_id),
         **_refused(operations, deletion_id, document["round"]),
         "removed_keys_sha256": _hashes(operations, deletion_id, document["round"]),

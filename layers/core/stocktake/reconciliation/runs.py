@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from stocktake.errors import OperationNotFound, RunIncomplete
+from stocktake.errors import ListingOutOfOrder, OperationNotFound, RunIncomplete
 from stocktake.identity import Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
@@ -119,8 +119,11 @@ class Reconciliations:
         return {"run_id": run.operation_id, "ranges": ranges}
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Compares one range; see `Walker.walk`."""
-        return self._walker.walk(run_id, number, out_of_time=out_of_time)
+        """Compares one range; see `Walker.walk`. Where the listing turns out not to be in order, begins it again by a sort."""
+        try:
+            return self._walker.walk(run_id, number, out_of_time=out_of_time)
+        except ListingOutOfOrder as broken:
+            return self._walker.begin_sorted(run_id, number, broken)
 
     def summarise(self, run_id: str) -> dict[str, Any]:
         """Adds up the ranges and ends the run: COMPLETE, or INCOMPLETE with the reason when the result is not to be acted on."""
@@ -128,15 +131,20 @@ class Reconciliations:
         counts: Counter[str] = Counter()
         projects: dict[str, list[int]] = {}
         open_ranges = []
+        is_sorted = set[bool]()
         for row in self._operations.all_parts(run_id, "range#"):
             if row.status == "OPEN":
                 open_ranges.append(row.part)
+            if row.status != "COUNTED":
+                is_sorted.add(row.document.get("sorted", False))
             counts.update(row.document["counts"])
             for project, tally in row.document["projects"].items():
                 projects[project] = [a + b for a, b in zip(projects.get(project, (0, 0, 0, 0)), tally, strict=True)]
         doubt = None
         if open_ranges:
             doubt = f"{len(open_ranges)} ranges were not walked to their end"
+        elif len(is_sorted) == 2:
+            doubt = "the store listed out of order in some ranges, so the others may lack keys: start a new run, which sorts the listing"
         elif counts["bucket.objects"] == 0 and counts["ledger.stored.objects"] > 0:
             stored = counts["ledger.stored.objects"]
             doubt = f"the bucket lists no object while the ledger has {stored} stored: check bucket, endpoint and region"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from stocktake.comparison import merge_join
-from stocktake.errors import OperationNotFound
+from stocktake.errors import ListingOutOfOrder, OperationNotFound
 from stocktake.findings import Finding, classify, sightings
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
@@ -52,18 +53,23 @@ class Walker:
 
         Raises:
             StorageError, LedgerError: a page failed; started again, the walk goes on from the last saved cursor.
+            ListingOutOfOrder: the store does not list in order after all; to be walked again from `begin_sorted`.
         """
         row = self._operations.get(run_id, range_part(number))
         if row is None:
             raise OperationNotFound(f"reconciliation {run_id} has no range {number}")
         if row.status == "DONE":
             return {"run_id": run_id, "number": number, "done": True}
+        if not row.document.get("sorted") and not self._store.profile().ordered_listing:
+            if row.document["cursor"] != row.document["after"]:
+                raise ListingOutOfOrder("The store was found to list out of order since this range was begun.")
+            row = replace(row, document={**row.document, "sorted": True})
         run = self._operations.get(run_id)
         previous = run.document["previous"] if run else None
         bounds = row.document
         totals = Totals(Counter(bounds["counts"]), dict(bounds["projects"]), bounds["flushed"])
         owners = Owners(self._ledger, self._layouts)
-        listed = stream(self._store, "", after=bounds["cursor"], until=bounds["until"])
+        listed = stream(self._store, "", after=bounds["cursor"], until=bounds["until"], trust_order=not bounds.get("sorted"))
         entries = self._ledger.entries(after=bounds["cursor"], until=bounds["until"])
         since_save = 0
         for count, (found, entry) in enumerate(merge_join(listed, entries), 1):
@@ -149,9 +155,28 @@ class Walker:
         since = self._now() - self._grace_ms
         return (found is not None and found.last_modified > since) or (entry is not None and entry.updated_at > since)
 
+    def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:
+        """Puts a range back to its beginning, to be walked over a sorted listing: keys before the break of the order may lack.
+
+        Returns `{"run_id", "number", "done"}`. Findings stay: both sides were asked for each, and the next walk names them the same.
+
+        Raises:
+            ListingOutOfOrder: it is sorted already.
+        """
+        row = self._operations.get(run_id, range_part(number))
+        if row is None or row.document.get("sorted"):
+            raise broken
+        for flushed in range(row.document["flushed"]):
+            nothing: dict[str, Any] = {"counts": {}, "projects": {}}
+            part = projects_of_range_part(row, flushed)
+            self._operations.put(run_id, part, None, nothing, created_at=self._now(), status="COUNTED")
+        again = {**row.document, "cursor": row.document["after"], "counts": {}, "projects": {}, "flushed": 0, "sorted": True}
+        self._operations.update(row, document=again, status="OPEN")
+        return {"run_id": run_id, "number": number, "done": False}
+
     def _save(self, row: Operation, totals: Totals, *, cursor: str | None = None, status: str = "OPEN") -> Operation:
         if len(totals.projects) > PROJECTS_PER_PART:
-            part = f"{row.part}#projects#{totals.flushed:06d}"
+            part = projects_of_range_part(row, totals.flushed)
             document: dict[str, Any] = {"counts": {}, "projects": totals.projects}
             self._operations.put(row.operation_id, part, None, document, created_at=self._now(), status="COUNTED")
             totals.projects, totals.flushed = {}, totals.flushed + 1
@@ -174,6 +199,11 @@ def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
 def range_part(number: int) -> str:
     """Names a range's row."""
     return f"range#{number:04d}"
+
+
+def projects_of_range_part(row: Operation, number: int) -> str:
+    """Names a row of what a range counted by project."""
+    return f"{row.part}#projects#{number:06d}"
 
 
 def finding_part(finding_class: FindingClass, key: str) -> str:

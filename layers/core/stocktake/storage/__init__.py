@@ -6,6 +6,7 @@ a listing into one stream in key order, `rules.py` holds what the two stores agr
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self
@@ -77,6 +78,8 @@ class Profile:
     ordered_listing: bool  # ListObjectsV2 is in UTF-8 byte order, complete, and honours StartAfter
     keeps_sha256: bool  # HEAD gives the SHA-256 that came with a PutObject
     keeps_parts_sha256: bool  # SHA-256s of an upload's parts are taken and listed, and HEAD gives the SHA-256 of them all
+    names_deleted: bool  # DeleteObjects says of every key what became of it, and truly
+    lists_uploads: bool  # ListMultipartUploads shows an upload that is open
 
     def as_dict(self) -> dict[str, bool]:
         """Gives the profile as it can be stored."""
@@ -95,6 +98,14 @@ class Profile:
                 f"The stored store profile must hold exactly the booleans {', '.join(sorted(names))}: probe the store again."
             )
         return cls(**stored)
+
+
+class Learned(enum.StrEnum):
+    """Why a store's profile is another than it was."""
+
+    PROBED = "probed"  # all of it was tried
+    VERSIONING = "versioning"  # the owner switched versions on or off
+    OUT_OF_ORDER = "out-of-order"  # a listing was, though the profile said that it would be in order
 
 
 class Store(Protocol):
@@ -154,6 +165,9 @@ class Store(Protocol):
 
         Ends only when the store has said that it is the end. Where `profile().ordered_listing` is False the order is the store's own and
         `after` may drop keys: use `ordering.stream`.
+
+        Raises ListingIncomplete for a page that is cut short, contradicts itself, holds what was not asked for, or does not say whether
+        and where the listing goes on.
         """
         ...
 
@@ -185,7 +199,8 @@ class Store(Protocol):
     def delete_many(self, keys: Sequence[str], *, one_by_one: bool = False) -> DeleteResult:
         """Removes any number of keys, 1000 to a request; an absent key counts as deleted; refusals are kept per key.
 
-        With `one_by_one` each key has a request of its own, one after the other, for a store whose removal in bulk is not to be trusted.
+        With `one_by_one` each key has a request of its own, one after the other. So it is where not `profile().names_deleted`: what such a
+        store says of a removal in bulk is not to be trusted.
 
         Every distinct key given is in exactly one of `deleted` and `errors`. A failure of a whole request is raised; keys of requests
         before it are gone then, and giving them again is harmless.
@@ -246,7 +261,8 @@ class Store(Protocol):
         Args:
             metadata: the completed object's. Its `intent` is what `complete_multipart_upload` knows its own work by.
 
-        Raises InvalidRequest for metadata that no header can carry.
+        Raises InvalidRequest for metadata that no header can carry, and where not `profile().lists_uploads`: an upload that nobody could
+        find again is not begun.
         """
         ...
 
@@ -299,7 +315,7 @@ class Store(Protocol):
         ...
 
     def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
-        """Yields the open multipart uploads under `prefix`."""
+        """Yields the open multipart uploads under `prefix`; nothing where not `profile().lists_uploads`, though there may be some."""
         ...
 
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
@@ -325,4 +341,12 @@ class Store(Protocol):
 
         Only `versioning` may change later: whether it was switched on is asked again, at most every five minutes.
         """
+        ...
+
+    def probe(self) -> Profile:
+        """Tries anew what this store can do, whatever is known of it, and goes by that from now on."""
+        ...
+
+    def distrust_order(self) -> None:
+        """Takes note of a listing that was not in order: from now on `profile().ordered_listing` is False."""
         ...

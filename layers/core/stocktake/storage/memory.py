@@ -160,7 +160,7 @@ class MemoryStore:
         self._now = now
         self._ordering = ordering
         self._versioning = versioning
-        self._profile = profile or Profile(
+        self._told = profile or Profile(
             conditional_put=True,
             conditional_copy=True,
             conditional_delete=True,
@@ -169,7 +169,10 @@ class MemoryStore:
             ordered_listing=ordering == "utf8",
             keeps_sha256=True,
             keeps_parts_sha256=True,
+            names_deleted=True,
+            lists_uploads=True,
         )
+        self._profile = self._told
         self._min_part_bytes = min_part_bytes
         self._versions: dict[str, builtins.list[_Version]] = {}  # oldest first; never an empty list
         self._uploads: dict[tuple[str, str], _Upload] = {}
@@ -616,6 +619,15 @@ class MemoryStore:
         if not self.bucket_exists:
             raise self._no_bucket()
         return self._profile
+
+    def probe(self) -> Profile:
+        """Says what this store can do, or what it was told to say, and forgets what it was to distrust."""
+        self._profile = self._told
+        return self.profile()
+
+    def distrust_order(self) -> None:
+        """Says from now on that it does not list in order."""
+        self._profile = replace(self._profile, ordered_listing=False)
 
     # Inside
 

@@ -28,6 +28,7 @@ from stocktake.errors import (
     ConfirmationFailed,
     InvalidKey,
     InvalidRequest,
+    ListingIncomplete,
     ObjectChanged,
     ObjectExists,
     StorageDenied,
@@ -36,7 +37,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
+from stocktake.storage import Content, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest
 from stocktake.storage.rules import (
     check_key,
     check_part_number,
@@ -48,8 +49,9 @@ from stocktake.storage.rules import (
     range_header,
 )
 from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_listing import rows_of
 from stocktake.storage.s3_multipart import Multipart
-from stocktake.storage.s3_probe import PROBE_PREFIX, Probe, keeps_versions
+from stocktake.storage.s3_probe import PROBE_PREFIX, PROBE_VERSION, Probe, keeps_versions
 from stocktake.storage.s3_requests import (
     OF_THE_STORE,
     Absent,
@@ -65,7 +67,7 @@ from stocktake.storage.s3_requests import (
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["PROBE_PREFIX", "S3Store", "make_client"]
+__all__ = ["PROBE_PREFIX", "PROBE_VERSION", "S3Store", "make_client"]
 
 _DELETE_CHUNK = 1000
 _ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
@@ -97,6 +99,7 @@ class S3Store:
         *,
         client: S3Client,
         profile: Profile | None = None,
+        learned: Callable[[Profile, Learned], None] = lambda profile, learned: None,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
@@ -106,6 +109,7 @@ class S3Store:
 
         Args:
             profile: what the store can do, when that is known from an earlier `profile()`; probed at the first need when None.
+            learned: is told of a profile that was probed or has changed, for other processes.
             sleep: waits, in seconds, before a repeat.
             jitter: the share of the longest wait that is waited, 0 to 1.
             clock: seconds that never go back.
@@ -113,6 +117,7 @@ class S3Store:
         """
         self._bucket = bucket
         self._profile = profile
+        self._learned = learned
         self._versioning_asked_at: float | None = None
         self._clock = clock
         self._new_id = new_id
@@ -376,6 +381,8 @@ class S3Store:
         content_disposition: str | None = None,
     ) -> str:
         """Opens an upload, with SHA-256s where the store keeps those of parts. See `Store.begin_multipart_upload`."""
+        if not self.known_profile().lists_uploads:
+            raise InvalidRequest("This store does not list open uploads, so one that is given up could never be removed: send one PUT.")
         return self._multipart.begin(check_key(key), content_type, metadata, cache_control, content_disposition)
 
     def presign_part(self, key: str, upload_id: str, number: int, *, seconds: int, size: int, sha256: str) -> SignedRequest:
@@ -424,13 +431,14 @@ class S3Store:
         for page in self._requests.pages(
             "list_objects_v2", {"Prefix": prefix, "MaxKeys": page_size}, start, {"ContinuationToken": "NextContinuationToken"}
         ):
-            yield [
-                ListedObject(_under(prefix, row["Key"]), row["Size"], bare(row["ETag"]), _milliseconds(row["LastModified"]))
-                for row in page.get("Contents", ())
-            ]
+            yield rows_of(page, prefix)
 
     def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """Yields the open uploads. See `Store.list_multipart_uploads`."""
+        if self.known_profile().lists_uploads:
+            yield from self._uploads(prefix)
+
+    def _uploads(self, prefix: str) -> Iterator[MultipartUpload]:
         markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
         for page in self._requests.pages("list_multipart_uploads", {"Prefix": prefix}, {}, markers):
             for row in page.get("Uploads", ()):
@@ -468,6 +476,8 @@ class S3Store:
         return self._delete_all(items, one_by_one=one_by_one)
 
     def _delete_all(self, items: Sequence[_Item], *, one_by_one: bool) -> DeleteResult:
+        # what the probe itself removes is removed before anything is known
+        one_by_one = one_by_one or (self._profile is not None and not self._profile.names_deleted)
         failures: dict[_Item, KeyFailure] = {}
         batch: builtins.list[_Item] = []
         for item in items:
@@ -523,7 +533,7 @@ class S3Store:
     # Capabilities
 
     def profile(self) -> Profile:
-        """Says what this store can do. See `Store.profile`. About 40 requests the first time, none of them when a profile was given.
+        """Says what this store can do. See `Store.profile`. About 50 requests the first time, none of them when a profile was given.
 
         Whether versions are kept is asked again when that was last asked over 300 s ago, or by another process: it is the one capability
         that an owner switches on, and a deletion that did not know would only hide what it says is gone.
@@ -539,15 +549,32 @@ class S3Store:
             raise
         except StorageError:
             pass  # NotImplemented
-        self._profile, self._versioning_asked_at = known, now
+        self._versioning_asked_at = now
+        if known != self._profile:
+            self._learn(known, Learned.VERSIONING)
         return known
 
     def known_profile(self) -> Profile:
         """Says what this store can do as it was last told, `versioning` perhaps long ago; probes it when nothing is known."""
-        if self._profile is None:
-            self._profile = Probe(self, self._requests, self._versions).profile(f"{PROBE_PREFIX}{self._new_id()}/")
-            self._versioning_asked_at = self._clock()
-        return self._profile
+        return self._profile or self.probe()
+
+    def probe(self) -> Profile:
+        """Tries anew what this store can do, whatever is known of it. About 50 requests."""
+        probe = Probe(self, self._requests, self._versions, self._uploads)
+        known = probe.profile(f"{PROBE_PREFIX}{self._new_id()}/")
+        self._versioning_asked_at = self._clock()
+        self._learn(known, Learned.PROBED)
+        return known
+
+    def distrust_order(self) -> None:
+        """Takes note of a listing that was not in order. See `Store.distrust_order`."""
+        known = self.known_profile()
+        if known.ordered_listing:
+            self._learn(replace(known, ordered_listing=False), Learned.OUT_OF_ORDER)
+
+    def _learn(self, profile: Profile, learned: Learned) -> None:
+        self._profile = profile
+        self._learned(profile, learned)
 
 
 def _addressed(item: _Item) -> dict[str, Any]:
@@ -565,7 +592,7 @@ def _may_be_same_bytes(one: StoredObject, other: StoredObject) -> bool:
 
 def _under(prefix: str, key: str) -> str:
     if not key.startswith(prefix):
-        raise StorageError(f"The store was asked for keys under {prefix!r} and listed {key!r}; the listing cannot be trusted.")
+        raise ListingIncomplete(f"The store was asked for keys under {prefix!r} and listed {key!r}; the listing cannot be trusted.")
     return key
 
 

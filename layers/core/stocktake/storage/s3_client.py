@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from botocore.config import Config
 
+from stocktake.storage.s3_listing import read_plainly
+
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
@@ -65,6 +67,7 @@ def make_client(
         aws_secret_access_key=secret_access_key,
         config=config,
     )
+    read_plainly(client)
     client.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
     client.meta.events.register("before-call.s3.CopyObject", _ask_r2_too)
     client.meta.events.register("before-parameter-build.s3", _never_follow_to_another_region)

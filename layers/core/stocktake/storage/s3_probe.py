@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from stocktake.errors import StorageDenied, StorageError
-from stocktake.storage import ObjectVersion, Profile
+from stocktake.storage import MultipartUpload, ObjectVersion, Profile
 from stocktake.storage.rules import checksum, composite_sha256
 from stocktake.storage.s3_client import without_content_md5
 from stocktake.storage.s3_requests import OF_THE_STORE, ConditionFailed, Requests
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from stocktake.storage.s3 import S3Store
 
 PROBE_PREFIX = ".stocktake/probe/"
+
+PROBE_VERSION = 2
+"""Of the trials: a profile that another version of them made is not to be used. One more with every change of what a trial means."""
 
 # Names whose order differs between UTF-8 bytes, directories (`/` before `-`), UTF-16 units (U+1F600 before U+FF5E) and collation.
 _ORDER_NAMES = ("a", "a-b", "a.b", "a/b", "a/b/c", "a0", "Z", "\u00e9", "\uff5e", "\U0001f600")
@@ -28,15 +31,22 @@ _SHA256 = hashlib.sha256(_BODY).hexdigest()
 class Probe:
     """The trials of one store."""
 
-    def __init__(self, store: S3Store, requests: Requests, versions: Callable[[str], Iterator[ObjectVersion]]) -> None:
-        """Takes the store, its requests, and its listing of versions, which must not ask for the profile."""
+    def __init__(
+        self,
+        store: S3Store,
+        requests: Requests,
+        versions: Callable[[str], Iterator[ObjectVersion]],
+        uploads: Callable[[str], Iterator[MultipartUpload]],
+    ) -> None:
+        """Takes the store, its requests, and its listings of versions and uploads, which must not ask for the profile."""
         self._store = store
         self._requests = requests
         self._call = requests.call
         self._versions = versions
+        self._uploads = uploads
 
     def profile(self, folder: str) -> Profile:
-        """Tries everything under `folder`, about 40 requests, and removes what it put there, versions included.
+        """Tries everything under `folder`, about 50 requests, and removes what it put there, versions included.
 
         Raises:
             StorageError: something of it could not be removed; the message names it.
@@ -53,6 +63,8 @@ class Probe:
                 ordered_listing=self._lists_in_order(folder + "order/"),
                 keeps_sha256=self._keeps_sha256(folder + "sha256"),
                 keeps_parts_sha256=self._keeps_parts_sha256(folder + "parts"),
+                names_deleted=self._names_deleted(folder + "bulk"),
+                lists_uploads=self._lists_uploads(folder + "upload"),
             )
         finally:
             self._remove_probe(folder, versioning=versioning)
@@ -147,8 +159,35 @@ class Probe:
         found = self._store.head(key)
         return found is not None and found.parts_sha256 == composite_sha256([_SHA256])
 
+    def _names_deleted(self, key: str) -> bool:
+        """Tells whether a removal in bulk names what was there and what was not, and what it names is gone."""
+        self._call("put_object", Key=key, Body=b"gone")
+        keys = {key, f"{key}-absent"}
+        try:
+            reply = self._call("delete_objects", Delete={"Objects": [{"Key": name} for name in sorted(keys)], "Quiet": False})
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return False
+        named = {row.get("Key") for row in (*reply.get("Deleted", ()), *reply.get("Errors", ()))}
+        return keys <= named and self._store.head(key) is None
+
+    def _lists_uploads(self, key: str) -> bool:
+        try:
+            upload_id = self._call("create_multipart_upload", Key=key)["UploadId"]
+            try:
+                return any((upload.key, upload.upload_id) == (key, upload_id) for upload in self._uploads(key))
+            except StorageDenied:
+                return True  # by a role that needs no uploads; whoever does is told so
+            finally:
+                self._store.abort_multipart_upload(key, upload_id)
+        except OF_THE_STORE:
+            raise
+        except StorageError:
+            return False
+
     def _remove_probe(self, folder: str, *, versioning: bool) -> None:
-        names = ["version", "put", "source", "target", "delete", "sha256", "parts", *(f"order/{name}" for name in _ORDER_NAMES)]
+        names = ["version", "put", "source", "target", "delete", "sha256", "parts", "bulk", *(f"order/{name}" for name in _ORDER_NAMES)]
         left = self._store.delete_many([folder + name for name in names]).errors
         if versioning:
             left += self._store.delete_versions(list(self._versions(folder))).errors

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from stocktake.errors import BucketNotFound, StorageDenied, StorageError, StorageUnavailable, WrongRegion
+from stocktake.errors import BucketNotFound, ListingIncomplete, StorageDenied, StorageError, StorageUnavailable, WrongRegion
 from stocktake.storage import SignedRequest
 from stocktake.storage.rules import check_presigned_seconds, encode_metadata
 
@@ -226,26 +226,30 @@ class Requests:
             markers: request parameter to the name of its next value in the reply; the first one must be there in a truncated page.
 
         Raises:
-            StorageError: a page does not say whether it is the last, is not the last and names no next one, or names one that was read
-                before. Repeats are found as Brent's algorithm does: against the page before and against one remembered at powers of two.
+            ListingIncomplete: a page does not say whether it is the last, is not the last and names no next one, or names one that was
+                read before. Repeats are found as Brent's algorithm does: against the page before and one remembered at powers of two.
         """
         position, remembered, count = start, start, 0
         while True:
             page = self._page(operation, parameters | position)
             yield page
-            if "IsTruncated" not in page:
-                raise StorageError(f"The store's answer to {operation} does not say whether more follows; the listing is not complete.")
+            if page.get("IsTruncated") is None:
+                raise ListingIncomplete(
+                    f"The store's answer to {operation} does not say whether more follows; the listing is not complete."
+                )
             if not page["IsTruncated"]:
                 return
             following = {name: page[reply_name] for name, reply_name in markers.items() if page.get(reply_name)}
             if "UploadIdMarker" in following and "KeyMarker" not in following and page.get("Uploads"):
                 following["KeyMarker"] = page["Uploads"][-1]["Key"]  # SeaweedFS names only the upload
             if next(iter(markers)) not in following:
-                raise StorageError(
+                raise ListingIncomplete(
                     f"The store's answer to {operation} is cut short and does not say where to go on; the listing is not complete."
                 )
             if following in (position, remembered):
-                raise StorageError(f"The store's answer to {operation} leads back to a page already read; the listing is not complete.")
+                raise ListingIncomplete(
+                    f"The store's answer to {operation} leads back to a page already read; the listing is not complete."
+                )
             count += 1
             if count & (count - 1) == 0:
                 remembered = following
@@ -258,6 +262,8 @@ class Requests:
             # boto3 makes a bare 500 of an answer that is no XML, as one is with a key that XML cannot carry.
             if operation != "list_multipart_uploads" or code_of(error.__cause__) != "500":
                 raise
+        except (ValueError, TypeError, LookupError) as error:  # what botocore lets through of a number or a date that is none
+            raise ListingIncomplete(f"The store's answer to {operation} holds what cannot be: {error}") from error
         # The other listings boto3 asks for encoded by itself. This one not even we do at first: SeaweedFS says it encodes and does not.
         page = self.call(operation, EncodingType="url", **parameters)
         for row in page.get("Uploads", ()):
