@@ -465,7 +465,7 @@ def test_a_store_that_breaks_the_order_it_promised_gets_the_same_findings_by_the
     assert world.runs.summarise(run_id)["status"] == "COMPLETE"
     assert {key for _, _, key in world.found(run_id)} == keys
     assert counts(world, run_id)["bucket"]["objects"] == len(SCENES)
-    assert world.plan()["ranges"] == [{"run_id": ANY, "number": 0, "done": False}]
+    assert world.plan()["ranges"] == [{"run_id": ANY, "number": 0, "steps": 0, "done": False}]
 
 
 def test_what_was_counted_before_the_order_broke_is_not_counted_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,7 +497,7 @@ def test_a_range_begun_before_the_order_broke_begins_again(world: World, monkeyp
 
 
 def test_ranges_walked_before_the_order_broke_in_another_make_the_run_incomplete(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.runs.KEYS_PER_RANGE", 8)
+    monkeypatch.setattr("stocktake.reconciliation.cutting.KEYS_PER_RANGE", 8)
     for number in range(40):
         world.upload(color=number)
     plan = aged(world).plan()
