@@ -13,16 +13,16 @@ Comparing changes nothing; `repair` acts, by request.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
 from stocktake.errors import OperationNotFound, RunIncomplete
+from stocktake.findings import explained
 from stocktake.identity import Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.reconciliation.totals import PROJECTS_PER_PART, nested, project_row, projects_part
+from stocktake.reconciliation.totals import PROJECTS_PER_PART, added_up, nested, project_row, projects_part
 from stocktake.reconciliation.walking import Walker, range_part
 from stocktake.storage import Store
 
@@ -88,7 +88,7 @@ class Reconciliations:
         self.run(run_id)
         prefix = f"finding#{finding_class}#" if finding_class else "finding#"
         rows, following = self._operations.parts(run_id, prefix, limit, cursor)
-        return [{**row.document, "repair": row.status} for row in rows], following
+        return [explained({**row.document, "repair": row.status}) for row in rows], following
 
     def plan(self, run_id: str) -> dict[str, Any]:
         """Opens the run if it is not open yet, makes sure it looks at the right bucket, and cuts the keys into ranges.
@@ -125,15 +125,7 @@ class Reconciliations:
     def summarise(self, run_id: str) -> dict[str, Any]:
         """Adds up the ranges and ends the run: COMPLETE, or INCOMPLETE with the reason when the result is not to be acted on."""
         run = self.run(run_id)
-        counts: Counter[str] = Counter()
-        projects: dict[str, list[int]] = {}
-        open_ranges = []
-        for row in self._operations.all_parts(run_id, "range#"):
-            if row.status == "OPEN":
-                open_ranges.append(row.part)
-            counts.update(row.document["counts"])
-            for project, tally in row.document["projects"].items():
-                projects[project] = [a + b for a, b in zip(projects.get(project, (0, 0, 0, 0)), tally, strict=True)]
+        counts, projects, open_ranges = added_up(self._operations.all_parts(run_id, "range#"))
         doubt = None
         if open_ranges:
             doubt = f"{len(open_ranges)} ranges were not walked to their end"
