@@ -13,8 +13,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
-from stocktake.reconciliation import run_of_execution
-from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
+from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
+from stocktake.requests import ChangesQuery, FindingsQuery, ListQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
 from stocktake.services import services
 
 logger = Logger()
@@ -38,15 +38,34 @@ def list_runs() -> dict[str, Any]:
 def get_run(run_id: str) -> dict[str, Any]:
     """Answers with a run and its repair."""
     run_id = read_id(run_id)
-    return answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
+    run = services.reconciliations.run(run_id)
+    return answers.run(run, services.repairs.repair(run_id), services.changes.counts(run))
 
 
 @api.get("/reconciliations/<run_id>/findings")
 def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
     query = read_query(FindingsQuery, api.current_event.query_string_parameters)
-    page, following = services.reconciliations.findings(read_id(run_id), query.finding_class, query.limit, query.cursor)
+    page, following = services.reconciliations.findings(read_id(run_id), wanted(query), query.limit, query.cursor)
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
+
+
+@api.get("/reconciliations/<run_id>/changes")
+def get_changes(run_id: str) -> dict[str, Any]:
+    """Answers with one page of what is new, unchanged or gone since the run before."""
+    query = read_query(ChangesQuery, api.current_event.query_string_parameters)
+    run = services.reconciliations.run(read_id(run_id))
+    page, following = services.changes.page(run, query.kind, query.finding_class, query.limit, query.cursor)
+    return {"findings": [answers.finding(row) for row in page], "cursor": following}
+
+
+@api.get("/reconciliations/<run_id>/projects")
+def get_projects(run_id: str) -> dict[str, Any]:
+    """Answers with one page of a run's counts by project and class."""
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    run = services.reconciliations.run(read_id(run_id))
+    page, following = counts_by_project(services.operations, run, query.limit, query.cursor)
+    return {"projects": page, "cursor": following}
 
 
 @api.post("/reconciliations/<run_id>/apply")
@@ -74,6 +93,20 @@ def recent_limit() -> int:
     return read_query(RecentQuery, api.current_event.query_string_parameters).limit
 
 
+def wanted(query: FindingsQuery) -> Wanted:
+    """Reads the filters of a list of findings."""
+    after, before = query.first_seen_after, query.first_seen_before
+    return Wanted(
+        finding_class=query.finding_class,
+        kind=query.kind,
+        project=query.project,
+        layout=query.layout,
+        repair=query.repair,
+        first_seen_after=int(after.timestamp() * 1000) if after else None,
+        first_seen_before=int(before.timestamp() * 1000) if before else None,
+    )
+
+
 def accepted(document: dict[str, Any]) -> Response[str]:
     """Answers 202."""
     return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(document))
@@ -95,6 +128,8 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         result = services.reconciliations.plan(run_id)
     elif step == "walk":
         result = services.reconciliations.walk(run_id, event["number"], out_of_time=late)
+    elif step == "compare_runs":
+        result = services.changes.step(run_id, out_of_time=late)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":

@@ -81,6 +81,8 @@ PUBLIC_PATHS = {
         "GET /reconciliations",
         "GET /reconciliations/{run_id}",
         "GET /reconciliations/{run_id}/findings",
+        "GET /reconciliations/{run_id}/changes",
+        "GET /reconciliations/{run_id}/projects",
         "POST /reconciliations/{run_id}/apply",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
@@ -96,6 +98,7 @@ PUBLIC_PATHS = {
         "POST /migrations/{migration_id}/stop",
         "GET /migrations/{migration_id}/results",
         "POST /exports",
+        "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
     },
     "AnalyticsFunction": {
@@ -941,7 +944,7 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "walk", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == {"plan", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:

@@ -11,7 +11,7 @@ from stocktake.alignment import Outcome
 from stocktake.errors import ListingOutOfOrder, OperationNotFound, RunIncomplete, StorageUnavailable
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
-from stocktake.reconciliation import nested, run_of_execution
+from stocktake.reconciliation import Wanted, nested, run_of_execution
 from stocktake.storage.memory import MemoryStore
 from tests.unit.world import HOUR, Crash, World, never
 
@@ -89,8 +89,8 @@ def test_every_finding_says_what_it_means_and_what_to_do(world: World) -> None:
 def test_findings_are_paged_and_filtered_by_class(world: World) -> None:
     a_world_with_one_of_each(world)
     run_id = aged(world).reconcile()
-    first, cursor = world.runs.findings(run_id, "mismatch", 2, None)
-    second, end = world.runs.findings(run_id, "mismatch", 2, cursor)
+    first, cursor = world.runs.findings(run_id, Wanted("mismatch"), 2, None)
+    second, end = world.runs.findings(run_id, Wanted("mismatch"), 2, cursor)
     assert [finding["class"] for finding in first + second] == ["mismatch"] * 3
     assert end is None
 
@@ -346,8 +346,10 @@ def test_one_object_under_two_unicode_spellings_is_no_orphan(world: World) -> No
     world.aligner().align(composed)
     world.store.remove(composed)
     world.plant(decomposed)  # as R2 lists it after an overwrite in the other spelling
-    found = world.found(aged(world).reconcile())
-    assert [finding for finding in found if finding[0] == "orphan"] == []
+    assert world.found(aged(world).reconcile()) == {
+        ("duplicate_spelling", "recorded_otherwise", decomposed),
+        ("duplicate_spelling", "stored_otherwise", composed),
+    }
     assert world.aligner().align(decomposed).outcome is Outcome.SPELLED_OTHERWISE
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from stocktake.explanations import explained, notes
 from stocktake.ledger import Operation
 
 
@@ -43,13 +44,20 @@ def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> 
     return timed(answer if receipt is None else {**answer, "receipt": receipt})
 
 
-def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Answers with a reconciliation, and with its repair if one was requested."""
+def run(operation: Operation, repair: Mapping[str, Any] | None, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Answers with a reconciliation, with what changed since the one before, and with its repair if one was requested."""
     shown = {name: value for name, value in operation.document.items() if name not in ("cuts", "project_rows")}
     answer = {"run_id": operation.operation_id, "status": operation.status, **shown}
+    if changes is not None:
+        answer |= {"changes": changes, "notes": notes(operation.document["counts"])}
     if repair is not None:
         answer["repair"] = {name: value for name, value in repair.items() if name != "cursor"}
     return timed(answer)
+
+
+def finding(row: Operation) -> dict[str, Any]:
+    """Answers with a finding, what it means and what was done about it."""
+    return timed(explained({**row.document, "repair": row.status}))
 
 
 def quarantine_entry(entry: Operation) -> dict[str, Any]:

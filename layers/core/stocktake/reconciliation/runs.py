@@ -18,10 +18,11 @@ from itertools import pairwise
 from typing import Any
 
 from stocktake.errors import OperationNotFound, RunIncomplete
-from stocktake.findings import explained
+from stocktake.explanations import explained
 from stocktake.identity import Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.reconciliation.selection import Wanted, selected
 from stocktake.reconciliation.totals import PROJECTS_PER_PART, added_up, nested, project_row, projects_part
 from stocktake.reconciliation.walking import Walker, range_part
 from stocktake.storage import Store
@@ -83,11 +84,10 @@ class Reconciliations:
         """Reads the newest runs."""
         return self._operations.recent(KIND, limit)
 
-    def findings(self, run_id: str, finding_class: str | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Reads one page of a run's findings, of one class or all, in key order within a class. Raises OperationNotFound."""
+    def findings(self, run_id: str, wanted: Wanted | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Reads one page of a run's findings, all or those wanted; see `selected`. Raises OperationNotFound."""
         self.run(run_id)
-        prefix = f"finding#{finding_class}#" if finding_class else "finding#"
-        rows, following = self._operations.parts(run_id, prefix, limit, cursor)
+        rows, following = selected(self._operations, run_id, wanted or Wanted(), limit, cursor)
         return [explained({**row.document, "repair": row.status}) for row in rows], following
 
     def plan(self, run_id: str) -> dict[str, Any]:
