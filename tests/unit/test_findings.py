@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from stocktake.errors import InvalidRequest, OperationNotFound, RunIncomplete
+from stocktake.errors import InvalidRequest, OperationNotFound, RunIncomplete, StorageUnavailable
 from stocktake.explanations import SENTENCES
 from stocktake.layouts import Registry
 from stocktake.model import FindingClass, State
@@ -286,3 +286,22 @@ def test_findings_of_a_run_that_has_not_ended_are_not_exported(world: World) -> 
         world.exports.request_findings(run_id, "csv")
     with pytest.raises(OperationNotFound):
         world.exports.request_findings("nothing", "csv")
+
+
+# deletions under way
+
+
+def test_what_its_deletion_has_not_come_to_yet_is_not_missing(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    gone, kept = world.upload(), world.upload("p2")
+    aged(world)
+    world.plant("keeps the bucket from being empty")
+    world.store.fail("list_multipart_uploads", error=StorageUnavailable("after the tombstone"))
+    with pytest.raises(StorageUnavailable):
+        world.object_deletions.delete(gone.object_id)
+    world.store.remove(gone.key)
+    world.store.remove(kept.key)
+    world.ledger.begin_deletion("p2", "a deletion", world.clock.at)
+    run_id = world.reconcile()
+    assert world.found(run_id) == set()
+    assert world.runs.run(run_id).document["counts"]["leaving"]["objects"] == 2

@@ -4,8 +4,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from stocktake.alignment import Outcome
 from stocktake.errors import ListingOutOfOrder, OperationNotFound, RunIncomplete, StorageUnavailable
@@ -483,29 +481,3 @@ def test_a_key_of_any_length_makes_a_finding(world: World) -> None:
 
 def test_counts_are_answered_as_a_tree() -> None:
     assert nested({"a.b.objects": 1, "a.b.bytes": 2, "c": 3}) == {"a": {"b": {"objects": 1, "bytes": 2}}, "c": 3}
-
-
-scenes = st.sampled_from(["a", "a-b", "a.b", "ab", "é", "a b", "a+b", "%41"])
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(scenes, st.sampled_from(["both", "object", "record", "other"]), max_size=8))
-def test_the_walk_agrees_with_a_set_comparison(world: World, situation: dict[str, str]) -> None:
-    for key in world.bucket_keys():
-        world.store.remove(key)
-    for entry in list(world.ledger.entries()):
-        world.ledger.move(world.ledger.record(entry.key), None, gated=False)
-    expected = set()
-    for scene, case in situation.items():
-        key = f"projects/p1/scenes/{scene}/media/a.png"
-        if case != "record":
-            world.plant(key, body=b"12345")
-        if case != "object":
-            stored = world.store.head(key)
-            world.record(key, State.STORED, size=5 if case == "both" else 6, etag=stored.etag if stored else "x")
-        if case != "both":
-            name = {"object": "orphan", "record": "missing", "other": "mismatch"}[case]
-            expected.add((name, {"object": "active", "record": "gone", "other": "size"}[case], key))
-    world.plant("projects/p1/keeps-the-bucket-from-being-empty.txt")
-    found = {finding for finding in world.found(aged(world).reconcile()) if finding[0] != "unknown"}
-    assert found == expected

@@ -138,6 +138,11 @@ _COUNTED: dict[str, Sentences] = {
         "An earlier repair or event marked them.",
         "Upload again what is missed, or restore it from quarantine; forget the others by deleting their records.",
     ),
+    "leaving": Sentences(
+        "The bytes of these records are gone, and their deletion, or their project's, has not come to the records yet.",
+        "They were being deleted during the run; or a deletion stopped half-way.",
+        "Nothing: a deletion that stopped is taken up again. The receipt says what it could not remove.",
+    ),
     "young": Sentences(
         "These differ and are younger than the grace window.",
         "They are uploads and deletions under way.",

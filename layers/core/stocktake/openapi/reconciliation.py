@@ -34,6 +34,9 @@ class RunCounts(AnswerBody):
     known: Tally = Field(
         default=LEFT_OUT, description="Records that say themselves that their object is missing or set aside.", examples=[]
     )
+    leaving: Tally = Field(
+        default=LEFT_OUT, description="Records whose object is gone, and whose own deletion has not come to them yet.", examples=[]
+    )
     young: Tally = Field(default=LEFT_OUT, description="Too young to be judged: left for the next run.", examples=[])
     settled: Tally = Field(default=LEFT_OUT, description="Differed at first, and no more when both sides were asked again.", examples=[])
     unlisted: Tally = Field(default=LEFT_OUT, description="Objects that the listing left out.", examples=[])

@@ -15,7 +15,8 @@ from stocktake.errors import OperationNotFound
 from stocktake.findings import Finding, classify, sightings
 from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
+from stocktake.model import FindingClass, LedgerEntry, ListedObject, ProjectState, Record, State, StoredObject
+from stocktake.object_deletion import is_deleted
 from stocktake.reconciliation.owners import NOBODY, Owners
 from stocktake.reconciliation.totals import BUCKET, PROJECTS_PER_PART, STORED, Totals
 from stocktake.storage import Store
@@ -137,6 +138,9 @@ class Walker:
         if verdict is None or self._is_young(stored, record):
             totals.add("settled", project, layout, stored.size if stored else 0)
             return
+        if verdict[0] is FindingClass.MISSING and record is not None and self._is_leaving(record):
+            totals.add("leaving", project, layout, record.size)
+            return
         spelled = self._spelled_otherwise(key, stored, record)
         if spelled is not None:
             verdict = FindingClass.DUPLICATE_SPELLING, spelled
@@ -161,6 +165,11 @@ class Walker:
         if is_lost and any(self._store.head(other) is not None and self._ledger.record(other) is None for other in others):
             return "stored_otherwise"
         return None
+
+    def _is_leaving(self, record: Record) -> bool:
+        """Says whether a record without its object is on its way out: a deletion removes the bytes first and the record after them."""
+        project = self._ledger.project(record.project_id)  # as it is now: a deletion may have begun since the range did
+        return project.state is not ProjectState.ACTIVE or is_deleted(self._operations, record.object_id)
 
     def _lists(self, key: str) -> bool:
         """Says whether the store lists an object under exactly this spelling; HEAD would not tell, where both are one object."""
