@@ -83,8 +83,8 @@ def prove(stack: Stack, objects: int, differences: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"objects": objects, "findings": sum(side.found is not None for side in sides)}
         figures["planted_seconds"] = round(time.monotonic() - began)
         expected = {(*side.found, side.key) for side in sides if side.found is not None}
-        first = compared(stack)  # too early for what is younger than the grace window
-        time.sleep(first["grace_ms"] / 1000 + 1)
+        run = compared(stack)  # too early for what is younger than the grace window
+        time.sleep(run["grace_ms"] / 1000 + 1)
         with a_crowd(stack, tag) as crowd:
             for number in (1, 2):  # what acts on orphans asks for two sightings
                 began = time.monotonic()
@@ -169,7 +169,7 @@ class Planting:
         for part in range(SHARDS):
             self._tables.client.delete_item(
                 TableName=self._tables.projects.Meta.table_name,
-                Key={"project": {"S": self._project}, "part": {"S": f"counts#{part:02}"}},
+                Key={"project": {"S": self._project}, "part": {"S": f"counts#{part:02x}"}},
             )
 
     def _one_of_each(self, number: int) -> list[Side]:
@@ -292,9 +292,8 @@ def read(stack: Stack, run_id: str) -> dict[str, Any]:
 def findings_of(stack: Stack, run_id: str) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while True:
-        page = call(
-            stack, "GET", f"/reconciliations/{run_id}/findings", 200, params={"limit": 500, **({"cursor": cursor} if cursor else {})}
-        )
+        params = {"limit": "500"} | ({"cursor": cursor} if cursor else {})
+        page = call(stack, "GET", f"/reconciliations/{run_id}/findings", 200, params=params)
         yield from page["findings"]
         if (cursor := page["cursor"]) is None:
             return

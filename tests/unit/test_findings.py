@@ -296,7 +296,7 @@ def test_what_its_deletion_has_not_come_to_yet_is_not_missing(world: World) -> N
     gone, kept = world.upload(), world.upload("p2")
     aged(world)
     world.plant("keeps the bucket from being empty")
-    world.store.fail("list_multipart_uploads", error=StorageUnavailable("after the tombstone"))
+    world.store.fail("delete", error=StorageUnavailable("after the tombstone"))
     with pytest.raises(StorageUnavailable):
         world.object_deletions.delete(gone.object_id)
     world.store.remove(gone.key)
