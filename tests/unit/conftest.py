@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
 
-from stocktake.ledger import tables
+from stocktake.ledger import Tables, tables
 from stocktake.storage.memory import MemoryStore
+from tests.dynamodb_twin import Twin
 from tests.unit.ledger.builders import Deployment, Faults
 from tests.unit.world import Clock, World
 
@@ -16,23 +16,20 @@ REGION = "eu-west-1"
 
 
 @pytest.fixture(scope="session")
-def deploy(aws: None, table_definitions: dict[str, dict[str, Any]]) -> Callable[..., Deployment]:
-    """Makes fresh tables as template.yaml defines them; the two newest deployments are there.
+def table_sets(aws: None) -> list[Tables]:
+    """Clients are dear (150 ms): two sets of tables take turns, so the two newest deployments are there."""
+    return [tables(objects="objects", projects="projects", operations="operations", region=REGION) for _ in range(2)]
 
-    Clients are dear (150 ms) and moto copies all tables for every transaction: so two sets of tables take turns.
-    """
-    client = boto3.client("dynamodb", REGION)
-    sets = [tables(objects=f"objects-{n}", projects=f"projects-{n}", operations=f"operations-{n}", region=REGION) for n in range(2)]
-    turns = itertools.count()
+
+@pytest.fixture(scope="session")
+def deploy(table_sets: list[Tables], table_definitions: dict[str, dict[str, Any]]) -> Callable[..., Deployment]:
+    """Makes fresh tables as template.yaml defines them, in the twin of DynamoDB."""
+    turns = itertools.cycle(table_sets)
 
     def make(*, shards: int = 16) -> Deployment:
-        turn = next(turns)
-        for name, definition in table_definitions.items():
-            if turn > 1:
-                client.delete_table(TableName=f"{name}-{turn % 2}")
-            client.create_table(TableName=f"{name}-{turn % 2}", **definition)
-        vars(sets[turn % 2].client).pop("_make_api_call", None)  # the faults of the deployment before
-        return Deployment(sets[turn % 2], Faults(sets[turn % 2]), shards=shards)
+        made = next(turns)
+        vars(made.client)["_make_api_call"] = Twin(table_definitions).call
+        return Deployment(made, Faults(made), shards=shards)
 
     return make
 

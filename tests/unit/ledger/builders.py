@@ -64,7 +64,7 @@ def no_connection() -> Exception:
 
 @dataclass
 class Faults:
-    """Stands between botocore and DynamoDB; also lets moto, which is not safe for threads, do one call at a time.
+    """Stands between botocore and DynamoDB; also lets it do one call at a time, since moto is not safe for threads.
 
     `page_size` makes every query and scan answer in pages of that many items.
     """
