@@ -75,7 +75,7 @@ def test_every_difference_is_found_and_repaired_as_planned_while_others_write(st
 def prove(stack: Stack, objects: int, differences: int) -> dict[str, Any]:
     """Plants, compares twice, repairs, compares again; leaves nothing behind. Returns figures."""
     tag = f"{time.time_ns() // 1_000_000 % 10**9}"
-    planting = Planting(stack, tag)
+    run, planting = compared(stack), Planting(stack, tag)
     began = time.monotonic()
     try:
         with without_events(stack):
@@ -83,7 +83,6 @@ def prove(stack: Stack, objects: int, differences: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"objects": objects, "findings": sum(side.found is not None for side in sides)}
         figures["planted_seconds"] = round(time.monotonic() - began)
         expected = {(*side.found, side.key) for side in sides if side.found is not None}
-        run = compared(stack)  # too early for what is younger than the grace window
         time.sleep(run["grace_ms"] / 1000 + 1)
         with a_crowd(stack, tag) as crowd:
             for number in (1, 2):  # what acts on orphans asks for two sightings
