@@ -74,46 +74,52 @@ def test_every_difference_is_found_and_repaired_as_planned_while_others_write(st
 
 def prove(stack: Stack, objects: int, differences: int) -> dict[str, Any]:
     """Plants, compares twice, repairs, compares again; leaves nothing behind. Returns figures."""
-    tag = f"{time.time_ns() // 1_000_000 % 10**9}"
-    run, planting = compared(stack), Planting(stack, tag)
+    planting = Planting(stack, f"{time.time_ns() // 1_000_000 % 10**9}")
+    grace_ms = compared(stack)["grace_ms"]
+    with without_tidying(stack):
+        try:
+            return found_and_repaired(stack, planting, objects, differences, grace_ms)
+        finally:
+            planting.clear()
+
+
+def found_and_repaired(stack: Stack, planting: Planting, objects: int, differences: int, grace_ms: int) -> dict[str, Any]:
     began = time.monotonic()
-    try:
-        with without_events(stack):
-            sides = planting.put(objects, differences)
-        figures: dict[str, Any] = {"objects": objects, "findings": sum(side.found is not None for side in sides)}
-        figures["planted_seconds"] = round(time.monotonic() - began)
-        expected = {(*side.found, side.key) for side in sides if side.found is not None}
-        time.sleep(run["grace_ms"] / 1000 + 1)
-        with a_crowd(stack, tag) as crowd:
-            for number in (1, 2):  # what acts on orphans asks for two sightings
-                began = time.monotonic()
-                run = compared(stack)
-                figures[f"run_{number}_seconds"] = round(time.monotonic() - began, 1)
-                rows = planting.findings(run["run_id"])
-                found = {(row["class"], row["kind"], row["key"]) for row in rows}
-                assert (found - expected, expected - found) == (set(), set())
-                assert len(rows) == len(found)
-                assert {row["sightings"] for row in rows} == {number}
-            changes = run["changes"]
-            by_class = Counter(name for name, _, _ in expected)
-            assert {name: changes["unchanged"].get(name, 0) >= count for name, count in by_class.items()} == dict.fromkeys(by_class, True)
+    with without_events(stack):
+        sides = planting.put(objects, differences)
+    figures: dict[str, Any] = {"objects": objects, "findings": sum(side.found is not None for side in sides)}
+    figures["planted_seconds"] = round(time.monotonic() - began)
+    expected = {(*side.found, side.key) for side in sides if side.found is not None}
+    time.sleep(grace_ms / 1000 + 1)
+    with a_crowd(stack, planting.tag) as crowd:
+        for number in (1, 2):  # what acts on orphans asks for two sightings
             began = time.monotonic()
-            call(stack, "POST", f"/reconciliations/{run['run_id']}/apply", 202, json={"plan": PLAN})
-            ended = ("DONE", "FAILED")
-            answer = eventually(lambda: read(stack, run["run_id"]), lambda found: found["repair"]["status"] in ended, 3600)
-            figures["repair_seconds"] = round(time.monotonic() - began, 1)
-            assert answer["repair"]["status"] == "DONE", answer["repair"]
-            done = {(row["class"], row["kind"], row["key"]): row["repair"] for row in planting.findings(run["run_id"])}
-            wrong = {finding: status for finding, status in done.items() if status != AFTER[finding[:2]][0]}
-            assert (wrong, set(done)) == ({}, expected)
-            last = compared(stack)
-            left = {(row["class"], row["kind"], row["key"]) for row in planting.findings(last["run_id"])}
-            assert left == {finding for finding in expected if AFTER[finding[:2]][1]}
-        assert crowd.uploads, "nobody uploaded during the runs"
-        assert crowd.deletions, "nobody deleted during the runs"
-        return {**figures, "uploads_meanwhile": crowd.uploads, "deletions_meanwhile": crowd.deletions}
-    finally:
-        planting.clear()
+            run = compared(stack)
+            figures[f"run_{number}_seconds"] = round(time.monotonic() - began, 1)
+            rows = planting.findings(run["run_id"])
+            found = {(row["class"], row["kind"], row["key"]) for row in rows}
+            assert (found - expected, expected - found) == (set(), set())
+            assert len(rows) == len(found)
+            assert {row["sightings"] for row in rows} == {number}
+        changes = run["changes"]
+        by_class = Counter(name for name, _, _ in expected)
+        assert {name: changes["unchanged"].get(name, 0) >= count for name, count in by_class.items()} == dict.fromkeys(by_class, True)
+        began = time.monotonic()
+        call(stack, "POST", f"/reconciliations/{run['run_id']}/apply", 202, json={"plan": PLAN})
+        ended = ("DONE", "FAILED")
+        answer = eventually(lambda: read(stack, run["run_id"]), lambda found: found["repair"]["status"] in ended, 3600)
+        figures["repair_seconds"] = round(time.monotonic() - began, 1)
+        assert answer["repair"]["status"] == "DONE", answer["repair"]
+        done = {(row["class"], row["kind"], row["key"]): row["repair"] for row in planting.findings(run["run_id"])}
+        wrong = {finding: status for finding, status in done.items() if status != AFTER[finding[:2]][0]}
+        assert (wrong, set(done) - expected, expected - set(done)) == ({}, set(), set()), wrong
+        last = compared(stack)
+        left = {(row["class"], row["kind"], row["key"]) for row in planting.findings(last["run_id"])}
+        remain = {finding for finding in expected if AFTER[finding[:2]][1]}
+        assert (left - remain, remain - left) == (set(), set())
+    assert crowd.uploads, "nobody uploaded during the runs"
+    assert crowd.deletions, "nobody deleted during the runs"
+    return {**figures, "uploads_meanwhile": crowd.uploads, "deletions_meanwhile": crowd.deletions}
 
 
 class Planting:
@@ -121,7 +127,7 @@ class Planting:
 
     def __init__(self, stack: Stack, tag: str) -> None:
         self._stack = stack
-        self._tag = tag
+        self.tag = tag
         self._bucket = stack.bucket_client()
         self._tables = tables_of(stack)
         self._ledger = Ledger(self._tables, shards=SHARDS)
@@ -151,19 +157,19 @@ class Planting:
 
     def findings(self, run_id: str) -> list[dict[str, Any]]:
         """Reads every finding of a run about the planted keys, and about no others: whoever runs beside has keys of their own."""
-        return [row for row in findings_of(self._stack, run_id) if self._tag in row["key"]]
+        return [row for row in findings_of(self._stack, run_id) if self.tag in row["key"]]
 
     def clear(self) -> None:
         """Removes what was planted, what was set aside of it, and its records, without asking Stocktake."""
         keys = {side.key for side in self._sides}
-        for prefix in (f".stocktake/quarantine/{name}{self._tag}/" for name in ("diff", "deleted")):
+        for prefix in (f".stocktake/quarantine/{name}{self.tag}/" for name in ("diff", "deleted")):
             pages = self._bucket.get_paginator("list_objects_v2").paginate(Bucket=self._stack.bucket, Prefix=prefix)
             keys |= {row["Key"] for page in pages for row in page.get("Contents", [])}
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda key: self._bucket.delete_object(Bucket=self._stack.bucket, Key=key), sorted(keys)))
         with self._tables.objects.batch_write() as batch:
             for entry in list(self._ledger.entries()):
-                if self._tag in entry.key:
+                if self.tag in entry.key:
                     batch.delete(self._tables.objects(shard_of(entry.key, SHARDS), entry.key))
         for part in range(SHARDS):
             self._tables.client.delete_item(
@@ -183,8 +189,8 @@ class Planting:
             Side(f"proj_{project}_{n}_a.mp4", ("orphan", "active"), BODY),
             Side(key("orphan", self._closing), ("orphan", "deleting"), BODY),
             Side(f"audio/proj_{self._deleted}/{n}/a.mp3", ("orphan", "deleted"), BODY),
-            Side(key("orphan", f"nobody{self._tag}"), ("orphan", "none"), BODY),
-            Side(f"images/session{self._tag}/persona/1703123456789-{n}.jpg", ("orphan", "none"), BODY),
+            Side(key("orphan", f"nobody{self.tag}"), ("orphan", "none"), BODY),
+            Side(f"images/session{self.tag}/persona/1703123456789-{n}.jpg", ("orphan", "none"), BODY),
             Side(key("gone"), ("missing", "gone"), None, State.STORED),
             Side(key("size"), ("mismatch", "size"), BODY, State.STORED, b"another size"),
             Side(key("etag"), ("mismatch", "etag"), BODY, State.STORED, b"five?"),
@@ -195,7 +201,7 @@ class Planting:
             Side(key("uncommitted"), ("unstored", "uncommitted"), BODY, State.PENDING),
             Side(key("inline"), ("unstored", "inline"), None, State.INLINE),
             Side(key("external"), ("unstored", "external"), None, State.EXTERNAL),
-            Side(f"backups/{self._tag}/{n}.tar", ("unknown", "no_layout"), BODY),
+            Side(f"backups/{self.tag}/{n}.tar", ("unknown", "no_layout"), BODY),
             Side(composed, ("duplicate_spelling", "two_objects"), BODY),
             Side(decomposed, ("duplicate_spelling", "two_objects"), OTHER),
             Side(moved, ("duplicate_spelling", "recorded_otherwise"), BODY),
@@ -212,7 +218,7 @@ class Planting:
             f"projects/{project}/scenes/s{{n}}/media/a b+c%41.png",
             f"proj_{project}_s{{n}}_media.mp4",
             f"videos/proj_{project}/s{{n}}/clip.mp4",
-            f"images/s{self._tag}/persona/1703123456789-{{n}}.jpg",
+            f"images/s{self.tag}/persona/1703123456789-{{n}}.jpg",
         )
         return (Side(layouts[n % len(layouts)].format(n=n), None, BODY, State.STORED) for n in range(objects))
 
@@ -229,7 +235,20 @@ class Planting:
         return replace(record, etag=etags.get(side.recorded, "0" * 32), expires_at=expires_at, original_url=url, content_type="image/png")
 
 
+TIMER = ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")
 SPELLINGS = ("caf\u00e9", "cafe\u0301", "\u00c5ngstrom", "A\u030angstrom")
+
+
+@contextmanager
+def without_tidying(stack: Stack) -> Iterator[None]:
+    """Stops the timer that ends uploads which never came, or it would be first to settle the planted ones."""
+    timers, name = stack.aws("scheduler"), stack.resources["UploadTidyTimer"]
+    kept = {field: value for field, value in timers.get_schedule(Name=name).items() if field in TIMER}
+    timers.update_schedule(**kept, State="DISABLED")
+    try:
+        yield
+    finally:
+        timers.update_schedule(**kept, State="ENABLED")
 
 
 @dataclass
