@@ -118,7 +118,7 @@ def found_and_repaired(stack: Stack, planting: Planting, objects: int, differenc
 
 
 def sighted(stack: Stack, planting: Planting, expected: set[tuple[str, str, str]], times: int) -> dict[str, Any]:
-    """Compares, and insists that exactly what is expected is found, each once, and for the so-manieth time in a row."""
+    """Compares, and insists that exactly what is expected is found, each once, and in that many runs in a row."""
     run = compared(stack)
     rows = planting.findings(run["run_id"])
     found = {(row["class"], row["kind"], row["key"]) for row in rows}
