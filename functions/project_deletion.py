@@ -34,11 +34,11 @@ def delete_project(project_id: str) -> Response[str]:
     mode = DeletionMode(body.mode) if body.mode else None
     if query.dry_run == "true":
         late = out_of_time(api.lambda_context, reserve_ms=5000)
-        return answered(HTTPStatus.OK, flow.dry_run(project_id, mode=mode, cursor=query.cursor, out_of_time=late))
+        return answered(HTTPStatus.OK, flow.dry_run(project_id, mode=mode, undo=body.undo, cursor=query.cursor, out_of_time=late))
     if query.cursor is not None:
         raise InvalidRequest("a cursor is of a dry run: send dry_run=true with it, or leave it out")
     caller = caller_of(api)
-    deletion = flow.request(project_id, reason=body.reason, mode=mode, requested_by=caller.name)
+    deletion = flow.request(project_id, reason=body.reason, mode=mode, requested_by=caller.name, undo=body.undo)
     logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id, "subject": caller.subject})
     receipt = flow.receipt(deletion.operation_id)  # there already where the deletion was asked for before
     return answered(HTTPStatus.OK if receipt else HTTPStatus.ACCEPTED, answers.deletion(deletion, receipt))
@@ -60,6 +60,17 @@ def get_receipt(deletion_id: str) -> Response[str]:
         return Response(HTTPStatus.OK, receipt_page.TYPE, receipt_page.page(receipt), headers=receipt_page.HEADERS)
     headers = {"Content-Disposition": f'attachment; filename="receipt-{receipt["deletion_id"]}.json"', "Cache-Control": "no-store"}
     return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(receipt, indent=1), headers=headers)
+
+
+@api.post("/deletions/<deletion_id>/undo")
+def undo_deletion(deletion_id: str) -> Response[str]:
+    """Begins to move everything back."""
+    deletion_id = read_id(deletion_id)
+    logger.append_keys(deletion_id=deletion_id)
+    read_body(NoBody, text_body(api))
+    deletion = services.project_deletions.undo(deletion_id)
+    logger.info("undo of a deletion requested", extra={"subject": caller_of(api).subject})
+    return answered(HTTPStatus.OK if deletion.status == "UNDONE" else HTTPStatus.ACCEPTED, answers.deletion(deletion))
 
 
 @api.post("/deletions/replay")
@@ -105,12 +116,20 @@ def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
 
 
 def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    """Takes one step of a deletion."""
+    """Takes one step of a deletion, or the schedule's look at those that can be undone no longer."""
     message = record.json_body
-    deletion_id, step = message["deletion_id"], message["step"]
-    logger.append_keys(deletion_id=deletion_id)
+    step = message["step"]
     flow, late = services.project_deletions, out_of_time(lambda_context, reserve_ms=20_000)
-    if step == "discover":
+    if step == "windows":
+        logger.info("undo windows", extra={"ended": flow.close_windows(out_of_time=late)})
+        return
+    deletion_id = message["deletion_id"]
+    logger.append_keys(deletion_id=deletion_id)
+    if step == "set_aside":
+        status = flow.set_aside(deletion_id, out_of_time=late)
+    elif step == "undo":
+        status = flow.restore(deletion_id, message["after"], out_of_time=late)
+    elif step == "discover":
         status = flow.discover(deletion_id, message["round"], out_of_time=late)
     elif step == "verify":
         status = flow.sweep(deletion_id, message["round"], out_of_time=late)
@@ -119,11 +138,12 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
     logger.info("deletion step", extra={"step": step, "round": message.get("round"), "status": status})
 
 
-def remove_batch(record: SQSRecord) -> None:
-    """Removes the keys of one batch."""
+def remove_batch(record: SQSRecord, lambda_context: LambdaContext) -> None:
+    """Removes the keys of one batch, or moves them aside or back."""
     message = record.json_body
     logger.append_keys(deletion_id=message["deletion_id"])
-    result = services.project_deletions.work(message["deletion_id"], message["part"])
+    late = out_of_time(lambda_context, reserve_ms=25_000)
+    result = services.project_deletions.work(message["deletion_id"], message["part"], out_of_time=late)
     summary = {"objects": result["objects"], "bytes": result["bytes"], "failures": len(result["failures"])}
     logger.info("deletion batch", extra={"part": message["part"], **summary})
 

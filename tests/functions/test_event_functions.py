@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import analytics
 import migration
 import project_deletion
 import reconciliation
+import upload
 from stocktake.errors import ConfigurationError
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
@@ -104,6 +106,54 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/resume") == {"batchItemFailures": []}
     status, listed = scene.api(analytics.handler, "analytics/list_deletions")
     assert (status, [line["status"] for line in listed["deletions"]]) == (200, ["DELETED"])
+
+
+def test_a_deletion_is_set_aside_undone_asked_for_again_and_erased_message_by_message(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: DELETION_ID)
+    scene.services = Services({**scene.environment, "UNDO_DAYS": "1"})
+    for module in (project_deletion, upload, analytics):
+        monkeypatch.setattr(module, "services", scene.services)
+    before = scene.an_object()
+    status, plan = scene.api(project_deletion.api_handler, "project_deletion/dry_run")
+    assert (status, plan["undo_seconds"]) == (200, 86_400)
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project")
+    assert (status, deletion["status"], deletion["round"], deletion["erases_at"] > deletion["requested_at"]) == (202, "REQUESTED", 0, True)
+    taken = {"batchItemFailures": list[str]()}
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/set_aside") == taken
+    assert scene.queued("deletion_batch_queue_url") == [{"deletion_id": DELETION_ID, "part": "aside#00000000"}]
+    assert scene.call(project_deletion.worker_handler, "project_deletion/batch_aside") == taken
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/windows") == taken  # a day early
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/get_deletion")
+    assert (status, deletion["status"], deletion["set_aside"]["objects"], deletion["batches"]["done"]) == (200, "HELD", 1, 1)
+    assert scene.services.store.head(KEY) is None
+    assert scene.api(upload.handler, "upload/get_content")[0] == scene.api(upload.handler, "upload/get_object")[0] == 404
+    assert scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")[1]["status"] == "HELD"
+    assert scene.api(project_deletion.api_handler, "project_deletion/get_remaining")[1]["remaining"] == []
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/undo_deletion")
+    assert (status, deletion["status"]) == (202, "RESTORING")
+    operation = scene.services.operations.get(DELETION_ID)
+    assert operation is not None
+    scene.services.operations.update(operation, document={**operation.document, "restore_at": now_ms()})
+    for handler, case in (
+        (project_deletion.fan_out_handler, "undo"),
+        (project_deletion.worker_handler, "batch_back"),
+        (project_deletion.fan_out_handler, "undo"),
+    ):
+        assert scene.call(handler, f"project_deletion/{case}") == taken
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/undo_deletion")
+    assert (status, deletion["status"], deletion["undone"]["objects"]) == (200, "UNDONE", 1)
+    assert scene.api(upload.handler, "upload/get_object")[0] == 200
+    after = scene.services.ledger.record(KEY)
+    assert after is not None
+    assert replace(after, version=before.version) == before
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: "01KAHDELETE000000000000001")
+    monkeypatch.setattr(project_deletion, "services", Services(scene.services._environment))
+    status, deletion = scene.api(project_deletion.api_handler, "project_deletion/delete_project", body='{"undo": false}')
+    assert (status, deletion["round"], deletion["erases_at"]) == (202, 1, None)
+    status, listed = scene.api(analytics.handler, "analytics/list_deletions")
+    assert (status, sorted(line["status"] for line in listed["deletions"])) == (200, ["REQUESTED", "UNDONE"])
 
 
 def test_there_is_no_receipt_and_nothing_remains_before_the_final_sweep(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

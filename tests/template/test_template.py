@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
 
@@ -75,6 +76,7 @@ PUBLIC_PATHS = {
         "POST /deletions/replay",
         "GET /diagnostics/projects/{project_id}/discovery",
         "POST /deletions/{deletion_id}/verify",
+        "POST /deletions/{deletion_id}/undo",
     },
     "ReconciliationApiFunction": {
         "POST /reconciliations",
@@ -349,7 +351,7 @@ class TestFunctions:
         ]  # all of it public
         # and the ARNs, by which secrets are asked for
         arns = ["STORAGE_CREDENTIALS_SECRET", "SEALING_SECRET", "SEALING_KMS_KEY"]
-        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET", *(["CDN_SECRET"] * 3)]
+        assert names == [*arns, *about_tokens, "R2_QUEUE_TOKEN_SECRET", "WEBHOOK_SECRET", *(["CDN_SECRET"] * 5)]
 
     def test_of_secrets_of_events_a_function_is_told_those_it_needs(self) -> None:
         told = {function: set(own_variables(function)) for function in FUNCTIONS if own_variables(function)}
@@ -541,9 +543,9 @@ class TestPolicies:
             assert otherwise == {"Ref": "AWS::NoValue"}
             assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
 
-    def test_only_what_deletes_projects_reads_the_token_of_the_cdn(self) -> None:
+    def test_only_what_deletes_reads_the_token_of_the_cdn(self) -> None:
         reading = {name for name in ROLES if "CdnTokenSecretArn" in json.dumps(of(name))}
-        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole"}
+        assert reading == {"ProjectDeletionFanOutRole", "ProjectDeletionWorkerRole", "UploadRole", "UploadTidyRole"}
         asked = {node["Ref"] for node in nodes(TEMPLATE["Rules"]["CdnIsWhole"]["Assertions"]) if is_ref(node)}
         assert asked == {"CdnTokenSecretArn", "PublicBaseUrl"}
 
@@ -634,7 +636,7 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "ObjectEventsPullTimer")
+        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer")
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3
@@ -649,6 +651,19 @@ class TestEvents:
         assert rule["EventPattern"] == {"source": ["stocktake"], "detail-type": ["ProjectDeletionRequested"]}
         (target,) = rule["Targets"]
         assert (named(target["Arn"]), target["InputPath"]) == ("DeletionQueue", "$.detail")
+
+    def test_undo_windows_are_looked_at_by_a_timer_whatever_their_length_is_set_to(self) -> None:
+        timer = of("UndoWindowTimer")
+        assert "Condition" not in RESOURCES["UndoWindowTimer"]
+        assert (named(timer["Target"]["Arn"]), json.loads(timer["Target"]["Input"])) == ("DeletionQueue", {"step": "windows"})
+        (statement,) = statements(of(named(timer["Target"]["RoleArn"]))["Policies"])
+        assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", {"Fn::GetAtt": "DeletionQueue.Arn"})
+        assert (PARAMETERS["UndoDays"]["MinValue"], PARAMETERS["UndoDays"]["MaxValue"]) == (0, 90)
+        told = {function for function in FUNCTIONS if "UNDO_DAYS" in own_variables(function)}
+        assert told == {"ProjectDeletionApiFunction"}
+
+    def test_nothing_is_moved_back_or_swept_before_the_last_worker_that_sets_aside_is_dead(self) -> None:
+        assert timeout("ProjectDeletionWorkerFunction") * 1000 < WORKER_MS
 
     def test_bucket_events_take_one_of_two_roads(self) -> None:
         condition, direct, bridge = of("DataBucket")["NotificationConfiguration"]["Fn::If"]

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake.alignment import Outcome
+from stocktake.cdn import PurgeFailure
 from stocktake.checks import Inspected
 from stocktake.errors import (
     LedgerError,
@@ -28,7 +29,7 @@ from stocktake.model import Announced, Details, Record, Reserved, SessionPlace, 
 from stocktake.object_deletion import KEEP_MS, KIND
 from stocktake.storage import SignedRequest
 from stocktake.storage.memory import MemoryStore
-from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, an_image, never
+from tests.unit.world import DAY, SWEEP_DELAY, Crash, ListeningCdn, World, an_image, never
 
 Hook = Callable[[str], None]
 FOREIGN_KEY = "projects/p1/scenes/s/media/a.png"
@@ -40,6 +41,12 @@ SHA256 = "a2d51ce2a95cb1ff2b0d2dbdbf8ee3ea9ce5ef05ac1d6dd1ce1ea5d9c1a50e5b"
 def versioned(world: World) -> World:
     """The same deployment over a bucket that keeps versions."""
     return world.with_store(MemoryStore("data", now=world.clock, versioning=True))
+
+
+@pytest.fixture
+def public(world: World) -> World:
+    """The same deployment, whose bucket is served publicly behind a CDN."""
+    return World(world.store, world.ledger, world.operations, world.clock, public_base_url="https://cdn.example")
 
 
 @contextlib.contextmanager
@@ -149,6 +156,7 @@ def test_a_receipt_says_what_went_and_when(world: World) -> None:
         "bytes": record.size,
         "versions": 0,
         "multipart_uploads_aborted": 0,
+        "cdn": {"provider": "listening", "purged": False, "why": None},  # nothing is served publicly
     }
 
 
@@ -691,3 +699,46 @@ def test_whatever_happens_around_a_deletion_it_ends_with_nothing_left_and_one_re
     after_the_last_url(world)
     assert (world.bucket_keys(), world.counts(), waiting(world)) == (set(), {}, [])
     assert len({json.dumps({**receipt, "swept_at": None}) for receipt in receipts}) == 1
+
+
+def test_the_cdn_is_told_to_forget_the_object_once_its_bytes_are_gone(public: World) -> None:
+    there_when_purged: list[bool] = []
+
+    class Watching(ListeningCdn):
+        def purge(self, urls: Sequence[str]) -> list[PurgeFailure]:
+            there_when_purged.append(record.key in public.bucket_keys())
+            return super().purge(urls)
+
+    public.cdn = Watching()
+    record = public.upload()
+    receipt = public.object_deletions.delete(record.object_id)
+    assert receipt["cdn"] == {"provider": "listening", "purged": True, "why": None}
+    assert (public.cdn.purged, there_when_purged) == ([f"https://cdn.example/{record.key}"], [False])
+    assert public.object_deletions.delete(record.object_id) == receipt
+    assert len(public.cdn.purged) == 1
+
+
+def test_what_the_cdn_did_not_take_stands_on_the_receipt_and_is_tried_again_when_asked_again(public: World) -> None:
+    record = public.upload()
+    public.cdn.refusing = {f"https://cdn.example/{record.key}"}
+    receipt = public.object_deletions.delete(record.object_id)
+    assert receipt["cdn"] == {"provider": "listening", "purged": False, "why": "the CDN answered 500"}
+    assert receipt["deleted_at"] is not None
+    assert public.ledger.record(record.key) is None
+    public.cdn.refusing = set()
+    assert public.object_deletions.delete(record.object_id)["cdn"] == {"provider": "listening", "purged": True, "why": None}
+
+
+def test_the_sweep_of_a_key_has_the_cdn_forget_what_a_late_put_let_it_keep(public: World) -> None:
+    record = public.upload()
+    receipt = public.object_deletions.delete(record.object_id)
+    assert receipt["swept_at"] is None
+    public.clock.advance(SWEEP_DELAY)
+    assert public.object_deletions.tidy(out_of_time=never) == 1
+    assert public.cdn.purged == [f"https://cdn.example/{record.key}"] * 2
+
+
+def test_of_an_upload_that_was_never_served_no_cdn_is_told(public: World) -> None:
+    record = public.upload()
+    assert public.object_deletions.delete(record.object_id, why="refused: too-large")["cdn"] is None
+    assert public.cdn.purged == []

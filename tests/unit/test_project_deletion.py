@@ -549,7 +549,7 @@ def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
     world.store.fail("delete_many", error=StorageUnavailable("no answer"))
     with pytest.raises(StorageUnavailable):
-        world.deletions.work(deletion.operation_id, "batch#01#00000000")
+        world.deletions.work(deletion.operation_id, "batch#01#00000000", out_of_time=never)
     world.pump()
     receipt = world.deletions.receipt(deletion.operation_id)
     assert receipt is not None
@@ -705,9 +705,9 @@ def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.Mo
     world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
     deletion = world.deletions.request("p1")
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
-    world.deletions.work(deletion.operation_id, "batch#01#00000000")
+    world.deletions.work(deletion.operation_id, "batch#01#00000000", out_of_time=never)
     assert [message for _, message, _ in world.messages if message.get("step") == "verify"] == []
-    world.deletions.work(deletion.operation_id, "batch#01#00000001")
+    world.deletions.work(deletion.operation_id, "batch#01#00000001", out_of_time=never)
     assert len([message for _, message, _ in world.messages if message.get("step") == "verify"]) == 1
 
 
@@ -718,7 +718,7 @@ def test_an_unknown_project_or_deletion_is_a_named_error(world: World) -> None:
         world.deletions.receipt("nothing")
     deletion = world.deletions.request("p1")
     with pytest.raises(OperationNotFound, match="batch#01#00000007"):
-        world.deletions.work(deletion.operation_id, "batch#01#00000007")
+        world.deletions.work(deletion.operation_id, "batch#01#00000007", out_of_time=never)
 
 
 def test_a_verification_short_of_time_says_that_it_did_not_see_everything(world: World) -> None:
@@ -868,6 +868,100 @@ def test_a_verification_asks_for_keys_that_no_prefix_shows(world: World) -> None
     world.store.remove(session_key(2))
     assert world.deletions.verify(deletion_id, out_of_time=never)["remaining"] == {"objects": 0, "bytes": 0}
     assert world.deletions.verify(deletion_id, out_of_time=lambda: True)["complete"] is False
+
+
+def test_what_names_keys_expires_and_the_receipt_stays(world: World) -> None:
+    world.upload()
+    world.plant("projects/p1/unexplained")
+    world.store.begin_multipart_upload("projects/p1/scenes/s/media/a.png", content_type="image/png")
+    deletion_id = world.delete_project()["deletion_id"]
+    rows = {row.part.partition("#")[0]: row for row in world.operations.all_parts(deletion_id)}
+    assert set(rows) == {"batch", "result", "upload", "remaining", "receipt"}
+    for name, row in rows.items():
+        assert (row.expires_at is None) == (name == "receipt"), name
+    assert world.deletions.operation(deletion_id).expires_at is None
+
+
+def with_many_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gives p1_2 six keys between those that p1 has under its flat prefix, and has the clock looked at after every second of them."""
+    monkeypatch.setattr("stocktake.discovery._NEIGHBOURS_AT_ONCE", 2)
+    world.uploads.create_project("p1_2", {})
+    theirs = [f"proj_p1_2_s{number}_media.mp4" for number in range(6)]
+    world.plant("proj_p1_1_media.mp4", *theirs, "proj_p1_3_media.mp4")
+    for key in theirs:
+        world.record(key, State.STORED, project_id="p1_2")
+    return theirs
+
+
+def test_a_sweep_past_very_many_neighbours_goes_on_where_its_time_ran_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = with_many_neighbours(world, monkeypatch)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    world.messages.clear()
+    reached = []
+    while world.deletions.receipt(deletion_id) is None:
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+        reached.append(world.deletions.operation(deletion_id).document.get("swept_to"))
+    assert reached == [theirs[1], theirs[3], theirs[5], theirs[5]]
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+    assert world.bucket_keys() == set(theirs)
+
+
+def test_a_discovery_past_very_many_neighbours_goes_on_where_its_time_ran_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = with_many_neighbours(world, monkeypatch)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    for _ in range(6):
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+    document = world.deletions.operation(deletion_id).document
+    assert (document["planned"], document["planned_to"]) == (2, theirs[5])
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"]) == ("DELETED", 2)
+    assert world.bucket_keys() == set(theirs)
+
+
+def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_many_neighbours(world, monkeypatch)
+    world.store.refuse_delete("proj_p1_1_media.mp4")
+    deletion_id = world.deletions.request("p1").operation_id
+    for _ in range(6):
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+    deliver_what_is_due(world)
+    world.clock.advance(960_000)
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    assert world.deletions.operation(deletion_id).document["round"] == 2
+    world.store.allow_delete("proj_p1_1_media.mp4")
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["rounds"]) == ("DELETED", 2, 2)
+
+
+@pytest.mark.parametrize("look", ["dry_run", "diagnose", "verify"])
+def test_looking_past_very_many_neighbours_says_that_its_time_ran_out(world: World, monkeypatch: pytest.MonkeyPatch, look: str) -> None:
+    with_many_neighbours(world, monkeypatch)
+    ticks = iter([False, True])  # the key before them was in time
+
+    def late() -> bool:
+        return next(ticks, True)
+
+    if look == "verify":
+        deletion_id = world.deletions.request("p1").operation_id
+        deliver_what_is_due(world)
+        assert world.deletions.verify(deletion_id, out_of_time=lambda: True)["complete"] is False
+    elif look == "dry_run":
+        page = world.deletions.dry_run("p1", out_of_time=late)
+        assert (page["complete"], page["keys"]) == (False, ["proj_p1_1_media.mp4"])
+        rest = world.deletions.dry_run("p1", cursor=page["cursor"], out_of_time=never)
+        assert rest["keys"] == ["proj_p1_3_media.mp4"]
+    else:
+        page = world.deletions.diagnose("p1", limit=10, cursor=None, out_of_time=late)
+        assert [line["key"] for line in page["only_one"]] == ["proj_p1_1_media.mp4"]
+        rest = world.deletions.diagnose("p1", limit=10, cursor=page["cursor"], out_of_time=never)
+        assert ([line["key"] for line in rest["only_one"]], rest["cursor"]) == (["proj_p1_3_media.mp4"], None)
 
 
 def test_a_sweep_with_more_names_than_time_asks_for_each_once_and_ends(world: World) -> None:

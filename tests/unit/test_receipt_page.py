@@ -60,6 +60,12 @@ def test_a_page_may_load_and_run_nothing_but_its_own_style() -> None:
     assert "sandbox" in policy
 
 
+def test_a_page_shows_what_was_set_aside_before_it_was_erased() -> None:
+    page = receipt_page.page(a_receipt(set_aside={"objects": 8642, "keys_sha256": "cd" * 32}))
+    assert "8,642" in page
+    assert "cd" * 32 in page
+
+
 def test_a_receipt_of_before_there_were_hashes_and_modes_has_its_page() -> None:
     old = a_receipt()
     for name in ("mode", "requested_by", "removed_keys_sha256", "retries", "refused_objects", "refused", "inline", "cdn"):

@@ -52,10 +52,22 @@ def test_a_tombstone_is_written_before_the_receipt_and_names_no_caller(world: Wo
     assert b'"epoch": 2' in content.body
 
 
-def test_an_incomplete_deletion_leaves_no_tombstone(world: World) -> None:
-    world.plant("projects/p1/unexplained")
+def test_what_an_incomplete_deletion_removed_stays_removed_after_a_restore(world: World, deployment: Deployment) -> None:
+    world.upload()
+    stays = world.upload(color=1)
+    backup = Backup(deployment)
+    world.store.refuse_delete(stays.key)
     assert world.delete_project()["status"] == "INCOMPLETE"
-    assert tombstone_files(world) == []
+    backup.restore()
+    with pytest.raises(LedgerRestored):
+        world.deletions.request("p1")
+    (begun,) = world.deletions.replay(out_of_time=never)["replayed"]
+    world.store.allow_delete(stays.key)
+    world.pump()
+    receipt = world.deletions.receipt(begun["deletion_id"])
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 1, 2)
+    assert list(world.ledger.entries()) == []
 
 
 def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_erased_again(world: World, deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
-from stocktake.cdn import PurgeFailure
+from stocktake.cdn import PublicCopies, PurgeFailure
 from stocktake.checks import Rules
 from stocktake.finding_lines import lines
 from stocktake.generations import Generations
@@ -109,6 +109,7 @@ class World:
     rules: Rules = field(default_factory=Rules)
     grace_ms: int = HOUR
     inline_bytes: int | None = None
+    undo_ms: int = 0
     fetcher: Fetcher = field(default_factory=lambda: Fetcher(hosts=(), max_bytes=100_000, seconds=5))
     messages: deque[tuple[str, dict[str, Any], int]] = field(default_factory=deque)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
@@ -127,9 +128,13 @@ class World:
     def identity(self) -> Identity:
         return Identity(self.store, self.operations, self.clock, self.new_id)
 
+    @property
+    def copies(self) -> PublicCopies:
+        return PublicCopies(self.cdn, self.public_base_url)
+
     @cached_property
     def object_deletions(self) -> ObjectDeletions:
-        return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=SWEEP_DELAY, now=self.clock)
+        return ObjectDeletions(self.store, self.ledger, self.operations, self.copies, sweep_delay_ms=SWEEP_DELAY, now=self.clock)
 
     @cached_property
     def sealer(self) -> Sealer:
@@ -222,9 +227,10 @@ class World:
             self.operations,
             self.layouts,
             wiring,
-            Purging(self.cdn, self.public_base_url),
+            Purging(self.copies),
             self.tombstones,
             sweep_delay_ms=SWEEP_DELAY,
+            undo_ms=self.undo_ms,
             now=self.clock,
             new_id=self.new_id,
         )
@@ -382,12 +388,16 @@ class World:
 
     def deliver(self, queue: str, message: Mapping[str, Any]) -> None:
         if queue == "batches":
-            self.deletions.work(message["deletion_id"], message["part"])
+            self.deletions.work(message["deletion_id"], message["part"], out_of_time=never)
         elif queue == "migrations":
             if "export_id" in message:
                 self.exports.step(message["export_id"], out_of_time=never)
             else:
                 self.migrations.step(message["migration_id"], message["turn"], out_of_time=never)
+        elif message["step"] == "set_aside":
+            self.deletions.set_aside(message["deletion_id"], out_of_time=never)
+        elif message["step"] == "undo":
+            self.deletions.restore(message["deletion_id"], message["after"], out_of_time=never)
         elif message["step"] == "discover":
             self.deletions.discover(message["deletion_id"], message["round"], out_of_time=never)
         elif message["step"] == "verify":

@@ -33,13 +33,16 @@ def _timed_value(name: str, value: Any) -> Any:
 
 def deletion(operation: Operation, receipt: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Answers with a deletion: where it stands, and its receipt where there is one."""
-    document = operation.document
+    document, is_undone = operation.document, operation.status in ("RESTORING", "UNDONE")
+    done = "restored" if is_undone else f"done_{document['round']}"
     answer: dict[str, Any] = {
         "deletion_id": operation.operation_id,
         "status": operation.status,
         **{name: document[name] for name in ("project_id", "epoch", "reason", "requested_at", "sweep_at", "round")},
         "mode": document.get("mode", "both"),
-        "batches": {"planned": document["planned"], "done": operation.counters.get(f"done_{document['round']}", 0)},
+        "erases_at": document.get("erases_at"),
+        "batches": {"planned": document["restoring" if is_undone else "planned"], "done": operation.counters.get(done, 0)},
+        **{name: document[name] for name in ("set_aside", "undone") if name in document},
     }
     return timed(answer if receipt is None else {**answer, "receipt": receipt})
 

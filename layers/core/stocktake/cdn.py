@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from stocktake.errors import StocktakeError
+from stocktake.layouts import SYSTEM_PREFIX
 
 if TYPE_CHECKING:
     import urllib3
@@ -22,6 +24,8 @@ URLS_PER_REQUEST = 30
 """Taken on every plan: 100 by today's table, 30 by older ones. Source: Cloudflare, "Purge cache", limits by plan."""
 _SECONDS = 10
 _ATTEMPTS = 4
+WHILE_A_CALLER_WAITS = (3, 2)
+"""Seconds and attempts where the purge is inside a request of an API, which ends after 30 s."""
 _LONGEST_WAIT_SECONDS = 4
 """Between attempts, whatever Retry-After says: a batch of a thousand keys is 34 requests of one function of a minute."""
 
@@ -62,14 +66,27 @@ class Cloudflare:
     Args:
         zone_id: of the domain under which the bucket is public.
         token: gives an API token that may purge this zone ("Cache Purge"); asked when it is first needed.
+        seconds: to wait for a connection, and for an answer.
+        attempts: of one request, in all.
         http: for tests; one of our own unless told.
     """
 
     name = "cloudflare"
 
-    def __init__(self, zone_id: str, token: Callable[[], str], *, http: urllib3.PoolManager | None = None, api: str = CLOUDFLARE) -> None:
+    def __init__(
+        self,
+        zone_id: str,
+        token: Callable[[], str],
+        *,
+        seconds: float = _SECONDS,
+        attempts: int = _ATTEMPTS,
+        http: urllib3.PoolManager | None = None,
+        api: str = CLOUDFLARE,
+    ) -> None:
         self._url = f"{api}/zones/{zone_id}/purge_cache"
         self._token = token
+        self._seconds = seconds
+        self._attempts = attempts
         self._http = http
 
     def purge(self, urls: Sequence[str]) -> Sequence[PurgeFailure]:
@@ -106,7 +123,7 @@ class Cloudflare:
             import urllib3
 
             retries = urllib3.Retry(
-                total=_ATTEMPTS - 1,
+                total=self._attempts - 1,
                 redirect=0,
                 backoff_factor=0.5,
                 backoff_max=_LONGEST_WAIT_SECONDS,
@@ -116,8 +133,28 @@ class Cloudflare:
                 allowed_methods=None,  # a purge may be said twice
                 raise_on_status=False,
             )
-            self._http = urllib3.PoolManager(timeout=_SECONDS, retries=retries)
+            self._http = urllib3.PoolManager(timeout=self._seconds, retries=retries)
         return self._http
+
+
+@dataclass(frozen=True, slots=True)
+class PublicCopies:
+    """What a CDN keeps of the objects of one bucket.
+
+    Args:
+        base_url: where the bucket is served publicly; None where only presigned URLs give objects, which no CDN keeps.
+    """
+
+    cdn: Cdn
+    base_url: str | None
+
+    def purge(self, keys: Iterable[str]) -> tuple[int, Mapping[str, str]]:
+        """Purges what lies publicly under these keys; returns how many a CDN took, and of the others why not."""
+        if self.base_url is None:
+            return 0, {}
+        by_url = {f"{self.base_url}/{quote(key)}": key for key in keys if not key.startswith(SYSTEM_PREFIX)}
+        failures = {by_url[failure.url]: failure.why for failure in self.cdn.purge(list(by_url))}
+        return 0 if self.cdn.name == NoCdn.name else len(by_url) - len(failures), failures
 
 
 def _said(body: bytes) -> dict[str, Any]:

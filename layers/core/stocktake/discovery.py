@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import batched, groupby
 from operator import attrgetter
@@ -83,6 +83,15 @@ class _InBucket:
     doubt: str | None = None  # why it is not provably the project's
 
 
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """A neighbour's key under a prefix of ours, which stands for the many before it."""
+
+    key: str
+
+
+_NEIGHBOURS_AT_ONCE = 1000
+"""Between two looks at the clock: a page of a listing."""
 _RECORDS_AT_ONCE = 100
 """What one BatchGetItem takes."""
 
@@ -92,6 +101,9 @@ class Discovery:
     """One pass over everything a project may have stored.
 
     `listed`, the project's keys seen under each prefix, fills while `walk` is consumed.
+
+    A flat prefix may hold very many keys of neighbours, of which `walk` yields none. Where `out_of_time` says so among them it ends before
+    its end, and `stopped_at` is the key that it came to; None after a walk to the end.
     """
 
     store: Store
@@ -99,6 +111,8 @@ class Discovery:
     layouts: Registry
     project_id: str
     ways: Ways = Ways.BOTH
+    out_of_time: Callable[[], bool] | None = None
+    stopped_at: str | None = None
     listed: dict[Prefix, int] = field(default_factory=dict)
     _known: dict[str, bool] = field(default_factory=dict)
 
@@ -111,7 +125,11 @@ class Discovery:
         self.listed = dict.fromkeys(self.layouts.prefixes(self.project_id), 0)
         shown = self._shown(after)
         for discovered, name in merge_join(shown, (name for name in named if name.key > after and not self._is_listed(name.key))):
-            if discovered is not None:
+            if isinstance(discovered, _Passed):
+                if self.out_of_time is not None and self.out_of_time():
+                    self.stopped_at = discovered.key
+                    return
+            elif discovered is not None:
                 yield discovered
             elif name is not None:
                 yield self._by_name(name)
@@ -143,24 +161,32 @@ class Discovery:
             # more keys may begin with this one, and no more than a beginning can be asked for
             yield from (upload for upload in self.store.list_multipart_uploads(found.key) if upload.key == found.key)
 
-    def _shown(self, after: str) -> Iterator[Discovered | Suspect]:
+    def _shown(self, after: str) -> Iterator[Discovered | Suspect | _Passed]:
         if self.ways is Ways.LISTING:
             yield from self._with_records(self._in_bucket(after))
             return
         in_bucket = self._in_bucket(after) if self.ways is Ways.BOTH else ()
         for found, entry in merge_join(in_bucket, self.ledger.project_records(self.project_id, after=after)):
-            yield self._discovered(found, entry)
+            if not isinstance(found, _Passed):
+                yield self._discovered(found, entry)
+            elif entry is not None:  # the key is a neighbour's and the record ours
+                yield self._discovered(None, entry)
+            else:
+                yield found
 
-    def _in_bucket(self, after: str) -> Iterator[_InBucket]:
+    def _in_bucket(self, after: str) -> Iterator[_InBucket | _Passed]:
         merged = heapq.merge(*(self._under(prefix, after) for prefix in self.listed), key=attrgetter("key"))
         # prefixes of configured layouts may overlap: a key counts once
         return (next(group) for _, group in groupby(merged, key=attrgetter("key")))
 
-    def _with_records(self, in_bucket: Iterable[_InBucket]) -> Iterator[Discovered | Suspect]:
+    def _with_records(self, in_bucket: Iterable[_InBucket | _Passed]) -> Iterator[Discovered | Suspect | _Passed]:
         stem = project_stem(self.project_id)
         for some in batched(in_bucket, _RECORDS_AT_ONCE, strict=False):
-            records = self.ledger.records([found.key for found in some if found.doubt is None])
+            records = self.ledger.records([found.key for found in some if isinstance(found, _InBucket) and found.doubt is None])
             for found in some:
+                if isinstance(found, _Passed):
+                    yield found
+                    continue
                 record = records.get(found.key)
                 entry = _entry(record) if record is not None and project_stem(record.project_id) == stem else None
                 if found.doubt is not None:
@@ -213,7 +239,8 @@ class Discovery:
         parsed = self.layouts.parse(key)
         return parsed.layout if parsed else "unknown"
 
-    def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket]:
+    def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket | _Passed]:
+        neighbours = 0
         for found in self._objects(prefix.prefix, after):
             owned, doubt = self._ownership(found.key)
             if owned:
@@ -221,6 +248,10 @@ class Discovery:
                 yield found
             elif doubt is not None:
                 yield replace(found, doubt=doubt)
+            else:
+                neighbours += 1
+                if neighbours % _NEIGHBOURS_AT_ONCE == 0:
+                    yield _Passed(found.key)
 
     def _objects(self, prefix: str, after: str) -> Iterator[_InBucket]:
         if not self.store.profile().versioning:

@@ -4,8 +4,9 @@
 2. bytes go: every version of the key where the bucket keeps versions, and the open multipart uploads under it;
 3. the bucket is asked whether anything is left;
 4. the record goes, with its counts;
-5. the tombstone says DELETED and holds the receipt;
-6. where bytes may still be on their way, because a URL or an upload of the object may still live, the key is swept once more after it.
+5. a CDN before the bucket is told to forget the object's public URL, where the object was there to be served;
+6. the tombstone says DELETED and holds the receipt, with what the CDN did not take: it is no proof of bytes, and asking again tries again;
+7. where bytes may still be on their way, because a URL or an upload of the object may still live, the key is swept once more after it.
 
 The tombstone outlives every URL that was signed for the key. Late bytes are nobody's, because a key is made by the server for one object
 and is never used again: events do not adopt them (`why_deleted`), and the sweep removes them. A key of an older layout was made by others,
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from stocktake.cdn import PublicCopies
 from stocktake.errors import ObjectDeleted, ObjectNotFound, ObjectQuarantined, RecordChanged, StocktakeError, StorageError
 from stocktake.layouts import is_made_for
 from stocktake.ledger import Ledger, Operation, Operations
@@ -34,18 +36,24 @@ class ObjectDeletions:
     """Deletions of single objects of one bucket.
 
     Args:
+        copies: what is purged from a CDN.
         sweep_delay_ms: the longest life of a presigned URL or a running upload.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, operations: Operations, *, sweep_delay_ms: int, now: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, ledger: Ledger, operations: Operations, copies: PublicCopies, *, sweep_delay_ms: int, now: Callable[[], int]
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._operations = operations
+        self._copies = copies
         self._sweep_delay_ms = sweep_delay_ms
         self._now = now
 
     def delete(self, object_id: str, *, why: str = REQUESTED) -> dict[str, Any]:
         """Removes one object and returns the receipt; asked again, returns the same receipt, which later also says when the key was swept.
+
+        What a CDN did not forget it is told again whenever the deletion is asked for, and by the sweep of the key.
 
         Raises:
             ObjectNotFound: there is no such object, and none was deleted.
@@ -54,7 +62,7 @@ class ObjectDeletions:
             RecordChanged: the record kept changing; try again.
         """
         tombstone = self._tombstone(object_id) or self._announce(self._deletable(object_id), why)
-        return dict((tombstone if tombstone.status == "DELETED" else self._finish(tombstone)).document)
+        return dict((tombstone if _is_done(tombstone) else self._finish(tombstone)).document)
 
     def erase(self, key: str) -> None:
         """Removes whatever lies under exactly this key: the object, all its versions, and multipart uploads.
@@ -135,6 +143,7 @@ class ObjectDeletions:
             "sweep_at": self._sweep_at(record),
             "deleted_at": None,
             "swept_at": None,
+            "cdn": None,
             "bytes": sum(version.size for version in versions) if versions else found.size if found else _held(record),
             "versions": len(versions),
             "multipart_uploads_aborted": len(self._uploads(record.key)),
@@ -174,12 +183,18 @@ class ObjectDeletions:
         self._remove_record(key, object_id)
         at, awaits_sweep = self._now(), self._awaits_sweep(document)
         document["deleted_at"] = document["deleted_at"] or at
+        if document["why"] == REQUESTED:  # what was never committed was never served
+            document["cdn"] = self._purge(key)
         if not awaits_sweep:
             document["swept_at"] = at
         try:
             return self._operations.update(tombstone, document=document, status="DELETED", listed=awaits_sweep)
         except RecordChanged:  # another request, or the timer, ended it first: there is one receipt
             return self._begun(object_id)
+
+    def _purge(self, key: str) -> dict[str, Any]:
+        purged, failures = self._copies.purge([key])
+        return {"provider": self._copies.cdn.name, "purged": bool(purged), "why": failures.get(key)}
 
     def _begun(self, object_id: str) -> Operation:
         tombstone = self._tombstone(object_id)
@@ -216,6 +231,10 @@ def _held(record: Record) -> int:
 def is_deleted(operations: Operations, object_id: str) -> bool:
     """Says whether an object was deleted, or is being deleted."""
     return bool(operations.known([_tombstone_id(object_id)]))
+
+
+def _is_done(tombstone: Operation) -> bool:
+    return tombstone.status == "DELETED" and (tombstone.document.get("cdn") or {"why": None})["why"] is None
 
 
 def _tombstone_id(object_id: str) -> str:

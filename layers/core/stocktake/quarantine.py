@@ -232,6 +232,36 @@ class Quarantine:
             self._ledger.move(record, after, gated=True)
 
 
+def enter_copy(
+    operations: Operations,
+    entry_id: str,
+    copy: StoredObject,
+    *,
+    key: str,
+    project_id: str,
+    epoch: int,
+    run_id: str,
+    why: str,
+    at: int,
+    expires_at: int,
+) -> None:
+    """Makes an entry of a copy that lies in the quarantine already, as that of an undone deletion which met another object."""
+    document = {
+        "key": key,
+        "quarantine_key": copy.key,
+        "project_id": project_id,
+        "epoch": epoch,
+        "size": copy.size,
+        "etag": copy.etag,
+        "content_type": copy.content_type,
+        "why": why,
+        "run_id": run_id,
+        "set_aside_at": at,
+        "expires_at": expires_at,
+    }
+    operations.put_new(entry_id, "", KIND, document, created_at=at, status="HELD")
+
+
 def _entry_id(run_id: str, key: str, etag: str) -> str:
     """Names an entry by run and object, so that a repair that starts again finds the entry it had begun."""
     return f"{run_id}-{hashlib.sha256(f'{key}\n{etag}'.encode()).hexdigest()[:24]}"

@@ -61,6 +61,8 @@ def page(receipt: Mapping[str, Any]) -> str:
     """Returns the page for a receipt whose times are written out, as `answers.timed` does."""
     facts = [(label, receipt.get(name)) for label, name in _FACTS]
     facts += [("Of the records, with their bytes in the ledger", receipt.get("inline", {}).get("objects"))]
+    if aside := receipt.get("set_aside"):
+        facts += [("Objects set aside before, for an undo", aside["objects"]), ("SHA-256 of their keys", aside["keys_sha256"])]
     if (cdn := receipt.get("cdn", {"provider": "none"}))["provider"] != "none":
         facts += [(f"Purged from the CDN ({cdn['provider']})", cdn["purged"]), ("Not purged from it", cdn["failed"])]
     hashes = receipt.get("removed_keys_sha256", {"all": None, "rounds": {}})

@@ -38,6 +38,10 @@ class DeletionBody(Body):
         default=None,
         description="Where keys are looked for: in ledger and listings, unless one is named; sequential removes them one by one.",
     )
+    undo: bool = Field(
+        default=True,
+        description="false: erase at once, also where deletions can be undone for a while, and what an earlier request has set aside.",
+    )
 
 
 class NoBody(Body):

@@ -85,6 +85,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/deletions/{deletion_id}/receipt", _READ, Owner.DELETION),
     Route("GET", "/deletions/{deletion_id}/remaining", _READ, Owner.DELETION),
     Route("POST", "/deletions/{deletion_id}/verify", _OPERATE, Owner.DELETION),
+    Route("POST", "/deletions/{deletion_id}/undo", _OPERATE, Owner.DELETION),
     Route("POST", "/deletions/replay", _OPERATE, Owner.ALL),
     Route("GET", "/diagnostics/projects/{project_id}/discovery", _OPERATE, Owner.PATH),  # its suspects may be another project's
     # reconciliation

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stocktake.access import Access
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
-    from stocktake.cdn import Cdn
+    from stocktake.cdn import PublicCopies
     from stocktake.checks import Rules
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
@@ -237,10 +237,12 @@ class Services:
     @cached_property
     def object_deletions(self) -> ObjectDeletions:
         """Deletions of single objects."""
+        from stocktake.cdn import WHILE_A_CALLER_WAITS
         from stocktake.object_deletion import ObjectDeletions
 
         delay_ms = self.settings.sweep_delay_seconds * 1000
-        return ObjectDeletions(self.store, self.ledger, self.operations, sweep_delay_ms=delay_ms, now=now_ms)
+        copies = self._public_copies(*WHILE_A_CALLER_WAITS)
+        return ObjectDeletions(self.store, self.ledger, self.operations, copies, sweep_delay_ms=delay_ms, now=now_ms)
 
     @cached_property
     def idempotency(self) -> Idempotency:
@@ -303,9 +305,10 @@ class Services:
             self.operations,
             self.layouts,
             wiring,
-            Purging(self._cdn, settings.public_base_url or None),
+            Purging(self._public_copies()),
             self._tombstones,
             sweep_delay_ms=settings.sweep_delay_seconds * 1000,
+            undo_ms=settings.undo_days * 86_400_000,
             now=now_ms,
             new_id=new_id,
         )
@@ -458,14 +461,16 @@ class Services:
 
         return Tombstones(self._files, self.operations)
 
-    @cached_property
-    def _cdn(self) -> Cdn:
-        from stocktake.cdn import Cloudflare, NoCdn
+    def _public_copies(self, seconds: float = 10, attempts: int = 4) -> PublicCopies:
+        from stocktake.cdn import Cloudflare, NoCdn, PublicCopies
 
         settings = self.settings
-        if not settings.cdn_zone_id:
-            return NoCdn()
-        return Cloudflare(settings.cdn_zone_id, lambda: self._secret(settings.cdn_secret, "the CDN's token").strip())
+
+        def token() -> str:
+            return self._secret(settings.cdn_secret, "the CDN's token").strip()
+
+        cdn = Cloudflare(settings.cdn_zone_id, token, seconds=seconds, attempts=attempts) if settings.cdn_zone_id else NoCdn()
+        return PublicCopies(cdn, settings.public_base_url or None)
 
     @cached_property
     def _identity(self) -> Identity:

@@ -24,7 +24,7 @@ from stocktake.errors import (
     TooLarge,
 )
 from stocktake.ledger import Ledger
-from stocktake.model import Project, Record, State, StoredObject
+from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.sealing import Sealer
 from stocktake.storage import Content, Store
@@ -78,11 +78,15 @@ class Serving:
     ) -> tuple[list[Record], str | None]:
         """Reads one page of a project's records in key order, ended early by `fits` as `Ledger.page_of_project` says.
 
+        A project that is being deleted shows none, as one that is deleted has none.
+
         Raises:
             ProjectNotFound: there is no such project.
             InvalidRequest: the cursor is not one of ours.
         """
         project = self._ledger.project(project_id)
+        if project.state is not ProjectState.ACTIVE:
+            return [], None
         return self._ledger.page_of_project(project.project_id, limit, cursor, fits=fits)
 
     def record(self, object_id: str) -> Record:
@@ -90,13 +94,17 @@ class Serving:
 
         Raises:
             ObjectDeleted: it was deleted by request.
-            ObjectNotFound: there is no such object, or it went with its project.
+            ObjectNotFound: there is no such object, or it goes or went with its project.
         """
         try:
-            return self._ledger.by_object_id(object_id)
+            record = self._ledger.by_object_id(object_id)
         except ObjectNotFound:
             self._deletions.check_not_deleted(object_id)
             raise
+        # a record may outlive the request for its project's deletion by the days for which that can be undone
+        if self._ledger.project(record.project_id).state is not ProjectState.ACTIVE:
+            raise ObjectNotFound.of(object_id)
+        return record
 
     def metadata(self, record: Record) -> dict[str, Any]:
         """Returns the metadata of a record as it was sent, what is sealed opened. Raises SealingError."""

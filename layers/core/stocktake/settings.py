@@ -74,6 +74,7 @@ class Settings:
     grace_seconds: int
     longest_put_seconds: int
     early_sweep_seconds: int
+    undo_days: int
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
@@ -124,8 +125,9 @@ class _Reader:
             self.complaints.append(f"{name} must be true or false")
         return value == "true"
 
-    def number(self, name: str, least: int, most: int) -> int:
-        value = self.text(name)
+    def number(self, name: str, least: int, most: int, *, absent: str | None = None) -> int:
+        """Reads a whole number; `absent` stands for a setting that this function is not given."""
+        value = self.text(name) if absent is None else self.environment.get(name, absent)
         if value and not (value.isascii() and value.isdigit() and least <= int(value) <= most):
             self.complaints.append(f"{name} must be a whole number from {least} to {most}")
             return least
@@ -199,6 +201,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         grace_seconds=reader.number("GRACE_SECONDS", 10, 2_592_000),
         longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
         early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
+        undo_days=reader.number("UNDO_DAYS", 0, 90, absent="0"),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
         breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
         breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),

@@ -1,6 +1,7 @@
 """What was erased, remembered outside the tables, so that a ledger restored to a point in time does not bring it back.
 
-Each erased project leaves a small file in the operations bucket, written before its receipt. Files are numbered by a counter that lies in
+Each erased project leaves a small file in the operations bucket, written before its receipt; one of which keys remain does too, since all
+else of it is gone. Files are numbered by a counter that lies in
 the tables: a restored table has an older counter than the newest file has number, and that is how it is known. Until the tombstones it has
 forgotten are replayed, nothing is deleted or repaired by it.
 
@@ -62,7 +63,7 @@ class Tombstones:
             )
 
     def write(self, deletion_id: str, project_id: str, epoch: int, *, at: int) -> None:
-        """Writes the tombstone of a project whose erasure is proved. Written twice it has two numbers, which is harmless.
+        """Writes the tombstone of a project whose deletion ends, also with keys that remain. Written twice it has two numbers, harmlessly.
 
         The counter first: a crash between the two leaves a number without file, and never a file that the tables do not know.
         """

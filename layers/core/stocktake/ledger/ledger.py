@@ -23,7 +23,6 @@ from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
-from pynamodb.transactions import TransactWrite
 
 from stocktake.errors import (
     ConfigurationError,
@@ -60,7 +59,7 @@ from stocktake.ledger.rows import (
     projection,
     record_of,
 )
-from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, commit, new_write_id
+from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
 from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State, Tally
 
 SETTINGS = "settings"
@@ -237,7 +236,7 @@ class Ledger:
         inline = self._tables.inline(INLINE_PREFIX + shard, subject.key, content=content)
         loses_bytes = was_inline and not is_inline
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             if additions:
                 transaction.update(counts, actions=list(additions), condition=gate)
             elif gated:
@@ -458,6 +457,31 @@ class Ledger:
             if self._flip(row, condition):
                 return project_of(row)
 
+    def undo_deletion(self, project_id: str, deletion_id: str, epoch: int) -> Project:
+        """Opens a project again as it was before this deletion began, in the epoch of before. Saying it again changes nothing.
+
+        Args:
+            epoch: the one that the deletion began.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            RecordChanged: the project is not in this deletion (any more).
+        """
+        stem = project_stem(project_id)
+        row = self._project_row(stem)
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: nothing to open again")
+        if row.state == ProjectState.ACTIVE and not row.deletion_id and row.epoch == epoch - 1:
+            return project_of(row)
+        condition = self._is_at(ProjectState.DELETING, epoch) & (self._tables.projects.deletion_id == deletion_id)
+        row.state = ProjectState.ACTIVE.value
+        row.epoch = epoch - 1
+        row.deletion_id = None
+        row.write_id = new_write_id()
+        if not self._flip(row, condition):
+            raise RecordChanged(f"project {project_id!r} is not in deletion {deletion_id!r} of epoch {epoch}: read it again")
+        return project_of(row)
+
     def finish_deletion(self, project_id: str, deletion_id: str, epoch: int, now: int) -> Project:
         """Leaves of a deleted project a tombstone without its metadata. Saying it again changes nothing.
 
@@ -598,7 +622,7 @@ class Ledger:
         """
         projects = self._tables.projects
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             transaction.save(row, condition=condition)
             for shard in self._all_shards():
                 transaction.update(
@@ -642,9 +666,9 @@ class Ledger:
         inline = [entry.key for entry in entries if entry.state is State.INLINE]
         counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
 
-        def fill(transaction: TransactWrite) -> None:
+        def fill(transaction: Writes) -> None:
             for entry in entries:
-                transaction.delete(self._tables.objects(shard, entry.key), condition=self._is_as_seen(entry))
+                transaction.delete_as_written(self._removal(shard, entry))
             for key in inline:
                 transaction.delete(self._tables.inline(INLINE_PREFIX + shard, key))
             transaction.update(counts, actions=list(additions), condition=self._gate(None))
@@ -657,6 +681,20 @@ class Ledger:
         if len(entries) + len(inline) in failed:
             raise self._closed(stem, 0, gated=False)
         return not failed
+
+    def _removal(self, shard: str, seen: LedgerEntry | Record) -> dict[str, Any]:
+        """Returns the delete of a record as it was seen, under the condition of `_is_as_seen`."""
+        return {
+            "TableName": self._tables.objects.Meta.table_name,
+            "Key": {"shard": {"S": shard}, "key": {"S": seen.key}},
+            "ConditionExpression": "#version = :version AND #state = :state AND #size = :size",
+            "ExpressionAttributeNames": {"#version": "version", "#state": "state", "#size": "size"},
+            "ExpressionAttributeValues": {
+                ":version": {"N": str(seen.version)},
+                ":state": {"S": seen.state.value},
+                ":size": {"N": str(seen.size)},
+            },
+        }
 
     def _rows(self, keys: Sequence[str], attributes: Sequence[str] = ()) -> Iterator[Raw]:
         """Reads rows by key, consistently, in no order; absent ones are left out."""

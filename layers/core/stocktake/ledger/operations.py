@@ -106,10 +106,20 @@ class Operations:
             raise RecordChanged(f"operation {operation_id!r} already has a part {part!r}: read it instead of writing it again")
         return written
 
-    def put_new(self, operation_id: str, part: str, kind: str | None, document: Mapping[str, Any], *, created_at: int, status: str) -> bool:
+    def put_new(
+        self,
+        operation_id: str,
+        part: str,
+        kind: str | None,
+        document: Mapping[str, Any],
+        *,
+        created_at: int,
+        status: str,
+        expires_at: int | None = None,
+    ) -> bool:
         """Writes a part that is not there yet; False, and nothing written, when it is: someone was here before."""
         try:
-            self.put(operation_id, part, kind, document, created_at=created_at, status=status, if_absent=True)
+            self.put(operation_id, part, kind, document, created_at=created_at, status=status, if_absent=True, expires_at=expires_at)
         except RecordChanged:
             return False
         return True

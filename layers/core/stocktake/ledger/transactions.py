@@ -7,7 +7,8 @@ whether the write is there, before it is tried again; so a caller sees only the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pynamodb.connection import Connection
 from pynamodb.exceptions import TransactWriteError
@@ -27,6 +28,13 @@ class TransactionInvalid(LedgerError):
     """DynamoDB took the transaction for malformed: among other things, over 4 MB."""
 
 
+class Writes(TransactWrite):
+    """PynamoDB's transaction, which also takes a delete as DynamoDB spells it: through a model each costs four times as much."""
+
+    def delete_as_written(self, delete: Mapping[str, Any]) -> None:
+        self._delete_items.append(dict(delete))
+
+
 def new_write_id() -> str:
     """Returns 128 random bits as text, also short enough for a ClientRequestToken (36)."""
     return secrets.token_hex(16)
@@ -34,7 +42,7 @@ def new_write_id() -> str:
 
 def commit(
     connection: Connection,
-    fill: Callable[[TransactWrite], None],
+    fill: Callable[[Writes], None],
     *,
     landed: Callable[[], bool],
     what: str,
@@ -63,7 +71,7 @@ def commit(
         if attempt:
             back_off(attempt, sleep)
         try:
-            with TransactWrite(connection=connection, client_request_token=token) as transaction:
+            with Writes(connection=connection, client_request_token=token) as transaction:
                 fill(transaction)
             return frozenset()
         except TransactWriteError as error:

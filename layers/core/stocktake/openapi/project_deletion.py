@@ -91,11 +91,41 @@ class _Totals(AnswerBody):
     by_source: dict[str, Tally] = Field(description=_BY_SOURCE, examples=[{"both": {"objects": 2, "bytes": 236}}])
 
 
+class SetAside(_Totals):
+    """What lies aside, or lay there before it was erased, and what could not be moved there."""
+
+    records: Count = Field(description="Records that say QUARANTINED for it; all they say beside is kept.")
+    keys_sha256: str = Field(
+        description="SHA-256 of the keys in order, each followed by a zero byte: an erasure removes them under keys of the quarantine.",
+        examples=[SHA256],
+    )
+    left_objects: int = Field(
+        description="Objects that stayed in place: not copied, changed, or of an upload under way.", ge=0, examples=[0]
+    )
+    left: list[Line] = Field(description="The first of them; GET .../remaining lists all.", examples=[[]])
+
+
+class Undone(AnswerBody):
+    """What an undo moved back."""
+
+    objects: int = Field(description="Objects that lie under their keys again, or never left them.", ge=0, examples=[2])
+    bytes: int = Field(description="Of all of them.", ge=0, examples=[236])
+    undone_at: Time
+    not_restored_objects: int = Field(description="Objects that could not be moved back.", ge=0, examples=[0])
+    not_restored: list[Line] = Field(
+        description="The first of them; GET .../remaining lists all. Of those whose key is taken GET /quarantine shows the copies.",
+        examples=[[]],
+    )
+
+
 class DryRun(_Totals):
     """What a deletion would remove. Nothing was. The first page counts the whole project; those that follow count their own keys."""
 
     project_id: str = Field(description="As its creator spelled it.", examples=["proj_sunset"])
     dry_run: Literal[True]
+    undo_seconds: int = Field(
+        description="For how long it could be undone before it erases anything; 0 for not at all.", ge=0, examples=[0]
+    )
     complete: bool = Field(description="false where there was no time to see everything.", examples=[True])
     keys: list[str] = Field(description="The keys of this page.", examples=[[_KEY]])
     suspect_objects: int = Field(description="What a prefix shows that is not provably the project's: it would stay.", ge=0, examples=[0])
@@ -120,6 +150,9 @@ class Receipt(_Totals):
     requested_at: Time
     finished_at: Time
     rounds: int = Field(description="How often everything was looked for.", ge=1, examples=[1])
+    set_aside: SetAside | None = Field(
+        description="What could be undone before it was erased; null where nothing was set aside, or not all of it.", examples=[None]
+    )
     records: Count = Field(description="Rows removed from the ledger.")
     inline: Tally = Field(description="Of these, what lay in the ledger itself.", examples=[{"objects": 0, "bytes": 0}])
     versions: Count = Field(description="Versions and delete markers removed; 0 where the bucket keeps none.")
@@ -137,8 +170,11 @@ class Receipt(_Totals):
     cdn: Purges
 
 
+Status = Literal["REQUESTED", "SETTING_ASIDE", "HELD", "RESTORING", "UNDONE", "REMOVING", "DELETED", "INCOMPLETE"]
+
+
 class Batches(AnswerBody):
-    """How far the round is."""
+    """How far the round is, or the undo."""
 
     planned: int | None = Field(description="Batches there are; null until all are planned.", ge=0, examples=[1])
     done: int = Field(description="Batches that are done.", ge=0, examples=[1])
@@ -148,15 +184,23 @@ class ListedDeletion(AnswerBody):
     """A deletion of a project, without its receipt."""
 
     deletion_id: str = Field(examples=[DELETION_ID])
-    status: Literal["REQUESTED", "REMOVING", "DELETED", "INCOMPLETE"]
+    status: Status = Field(
+        description="SETTING_ASIDE, HELD: nothing is erased yet, and it can be undone. RESTORING, UNDONE: it is being, or was undone.",
+        examples=["REMOVING"],
+    )
     project_id: str = Field(description="As its creator spelled it.", examples=["proj_sunset"])
     epoch: int = Field(description="The epoch that the deletion began.", ge=1, examples=[2])
     reason: str | None = Field(description="As it was asked for.", examples=["the customer asked for it"])
     requested_at: Time
     sweep_at: Time = Field(description="When no URL can bring anything any more, and everything is looked at for the last time.")
-    round: int = Field(description="Everything is looked for up to three times.", ge=1, examples=[1])
+    erases_at: Time | None = Field(
+        description="Until when it can be undone; what was set aside is erased then. null where there is no undo window."
+    )
+    round: int = Field(description="Everything is looked for up to three times; 0 before anything is erased.", ge=0, examples=[1])
     mode: Mode
     batches: Batches
+    set_aside: SetAside = Field(default=LEFT_OUT, description="Once all is set aside.", examples=[])
+    undone: Undone = Field(default=LEFT_OUT, description="Once it is undone.", examples=[])
 
 
 class Deletion(ListedDeletion):
@@ -169,7 +213,7 @@ class Verification(AnswerBody):
     """What a fresh look at every layout showed."""
 
     deletion_id: str = Field(examples=[DELETION_ID])
-    status: Literal["REQUESTED", "REMOVING", "DELETED", "INCOMPLETE"] = Field(description="The deletion's when asked.")
+    status: Status = Field(description="The deletion's when asked: while it is HELD, what remains lies aside.", examples=["DELETED"])
     checked_at: Time
     complete: bool = Field(description="false where there was no time to see everything.", examples=[True])
     remaining: Tally = Field(description="What is still there.", examples=[{"objects": 0, "bytes": 0}])
@@ -179,10 +223,13 @@ class Verification(AnswerBody):
 
 
 class RemainingPage(AnswerBody):
-    """One page of what a deletion could not remove, suspects among it, in key order."""
+    """One page of what a deletion could not remove, suspects among it, in key order; or not set aside, or an undo not move back.
+
+    A page may be empty and have a cursor.
+    """
 
     deletion_id: str = Field(examples=[DELETION_ID])
-    status: Literal["DELETED", "INCOMPLETE"] = Field(examples=["INCOMPLETE"])
+    status: Literal["HELD", "UNDONE", "DELETED", "INCOMPLETE"] = Field(examples=["INCOMPLETE"])
     remaining: list[PagedLine]
     cursor: str | None = Field(description=_CURSOR, examples=[None])
 
@@ -241,7 +288,7 @@ OPERATIONS: tuple[Operation, ...] = (
             200: Answer(
                 "What it would remove (dry_run=true); or the deletion with its receipt, where it had ended before.", (DryRun, Deletion)
             ),
-            202: Answer("The deletion, under way: the project takes nothing any more.", ListedDeletion),
+            202: Answer("The deletion, under way: the project takes nothing any more, and shows nothing.", ListedDeletion),
         },
         (
             errors.ProjectNotFound,
@@ -254,7 +301,8 @@ OPERATIONS: tuple[Operation, ...] = (
             *OF_THE_BUCKET,
         ),
         "Removes everything it ever stored, under every layout. Asked again, answers with the same deletion; one that is incomplete is "
-        "taken up again where another mode is asked for.",
+        "taken up again where another mode is asked for. Where the deployment has an undo window, everything is set aside first and erased "
+        "when that ends, unless undo is false.",
         body=DeletionBody,
         query=DeletionQuery,
     ),
@@ -285,7 +333,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET /deletions/{deletion_id}/remaining",
         "listRemaining",
-        "List all that a deletion could not remove",
+        "List all that a deletion could not remove, set aside or move back",
         "project_deletion",
         {200: Answer("One page.", RemainingPage)},
         (errors.OperationNotFound, errors.Conflict),
@@ -299,6 +347,20 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: Answer("What is there now.", Verification)},
         (errors.OperationNotFound, errors.MessagingError, errors.ListingOutOfOrder, *OF_THE_BUCKET),
         "Lists every layout afresh. An incomplete deletion is taken up again.",
+        body=NoBody,
+    ),
+    Operation(
+        "POST /deletions/{deletion_id}/undo",
+        "undoDeletion",
+        "Undo a deletion",
+        "project_deletion",
+        {
+            200: Answer("It is undone.", ListedDeletion),
+            202: Answer("It is being undone: everything is moved back, and then the project opens as it was.", ListedDeletion),
+        },
+        (errors.OperationNotFound, errors.Conflict, errors.RecordChanged, errors.LedgerRestored, errors.MessagingError, *OF_THE_BUCKET),
+        "While its undo window is open: moves all that was set aside back under its keys, and opens the project with its records, "
+        "metadata, quota and jobs. What cannot be moved back is named. Safe to say again.",
         body=NoBody,
     ),
     Operation(

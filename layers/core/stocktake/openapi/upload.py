@@ -228,6 +228,14 @@ class Generations(AnswerBody):
     cursor: str | None = Field(description="For the next page; null on the last one.", examples=[None])
 
 
+class ObjectPurge(AnswerBody):
+    """What the CDN before the bucket was told to forget. It says nothing of bucket and ledger."""
+
+    provider: Literal["none", "cloudflare"] = Field(examples=["cloudflare"])
+    purged: bool = Field(description="Whether the CDN took it.", examples=[True])
+    why: str | None = Field(description="Why it did not, where there is one; asking for the deletion again tries again.", examples=[None])
+
+
 class ObjectDeletion(AnswerBody):
     """The receipt of a single object's deletion."""
 
@@ -242,6 +250,7 @@ class ObjectDeletion(AnswerBody):
     bytes: int = Field(description="Of all versions that went.", ge=0, examples=[118])
     versions: Count = Field(description="That went; 0 where the bucket keeps none.")
     multipart_uploads_aborted: Count = Field(description="Uploads in parts that were open under the key.")
+    cdn: ObjectPurge | None = Field(description="What became of its public URL; null of an upload that was never served.")
 
 
 _LOCATION = Header("Location", "Where the bytes are.", _URL, required=True)

@@ -17,19 +17,22 @@ Every step can be delivered twice, killed anywhere and started again, because wh
   removed: result rows keep those names (`unsettled`).
 - A CDN before the bucket is told of each batch once its bytes are gone, and again before the receipt of what it did not take. That stands
   on the receipt and changes nothing else of it: a cache is no proof of bytes.
+- Where a deletion can be undone, a round 0 comes before: all is set aside, and moved back or erased later (`undo_window`).
 - Of a project that was deleted nothing stays that its callers said: the final sweep forgets generations, kept answers and multipart
   uploads before it looks, so that a receipt is only written once they are gone.
 
-The steps of one deletion are messages `{"deletion_id", "step": "discover" | "verify" | "resume", "round"}` on one queue, and
-`{"deletion_id", "part"}` for the workers on another.
+The steps of one deletion are messages `{"deletion_id", "step": "set_aside" | "undo" | "discover" | "verify" | "resume", "round"}` on one
+queue, and `{"deletion_id", "part"}` for the workers on another. A schedule puts `{"step": "windows"}` on the first.
 
-`steps` takes the steps, `batches` is how a batch lies in its row, `removal` empties one and forgets, `purging` tells the CDN, `refusals`
-and `remaining` are what the store did not delete, `receipts` adds up what was done, `previews` looks without deleting.
+`steps` takes the steps, `undo_window` those of round 0, in which `set_aside` moves objects aside and back, `wiring` is where messages go,
+`batches` is how a batch lies in its row, `removal` empties one and forgets, `purging` tells the CDN, `refusals` and `remaining` are what
+the store did not delete, `receipts` adds up what was done, `previews` looks without deleting.
 """
 
 from __future__ import annotations
 
 from stocktake.project_deletion.purging import Purging
-from stocktake.project_deletion.steps import KIND, ProjectDeletions, Send, Wiring
+from stocktake.project_deletion.steps import KIND, ProjectDeletions
+from stocktake.project_deletion.wiring import Send, Wiring
 
 __all__ = ["KIND", "ProjectDeletions", "Purging", "Send", "Wiring"]

@@ -18,22 +18,26 @@ BATCH_KEYS = 1000
 """One DeleteObjects request."""
 SEQUENTIAL_KEYS = 200
 """Of a batch whose keys go one by one: at 0.2 s each, what a worker has time for."""
-BATCH_BYTES = 150_000
-"""JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key again with what the store said."""
+BATCH_BYTES = 160_000
+"""JSON in one batch row: DynamoDB takes 400 KB an item, and a result row may hold every key twice, with what store or CDN said of it."""
+KEEP_MS = 400 * 86_400_000
+"""How long the rows stay that name keys, which callers may have chosen: long enough to show what a receipt was added up from."""
 VERSIONS_AT_ONCE = 500
 """Versions of one key in one line of a batch row."""
 WITHOUT_OBJECT = ("record", "versions", "gone")
 """Sources of lines that count no object: what else they hold is removed all the same."""
 
 
-def batches(found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool) -> Iterator[list[dict[str, Any]]]:
-    """Yields batches as they are stored; a smaller one when time is short, so that none of the looking is lost."""
-    most = SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS
+def batches(
+    found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool = False, most: int | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Yields batches as they are stored, of `most` keys; a smaller one when time is short, so that none of the looking is lost."""
+    most = most or (SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS)
     batch: list[dict[str, Any]] = []
     size = 0
     for line in (line for item in found for line in _lines(item)):
         written = write_line(line)
-        weight = len(json.dumps(written))  # as it will be stored: a control character of a key takes six bytes there
+        weight = len(json.dumps(written, separators=(",", ":")))  # as it will be stored: a control character of a key takes six bytes there
         if batch and (len(batch) == most or size + weight > BATCH_BYTES or out_of_time()):
             yield batch
             batch, size = [], 0

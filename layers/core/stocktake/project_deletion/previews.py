@@ -43,6 +43,8 @@ def dry_run(discovery: Discovery, cursor: str | None, out_of_time: Callable[[], 
             if cursor is not None:
                 break
         totals.add(found.layout, found.source, found.size)
+    if discovery.stopped_at is not None:
+        complete, following = False, following or cursor_of(keys[-1] if len(keys) == KEYS_SHOWN else discovery.stopped_at)
     return {
         "project_id": discovery.project_id,
         "dry_run": True,
@@ -82,6 +84,8 @@ def diagnosis(discovery: Discovery, limit: int, cursor: str | None, out_of_time:
         size[found.source] += found.size
         if (why := discovery.why_only(found)) is not None:
             only_one.append({"key": found.key, "bytes": found.size, "layout": found.layout, "source": found.source, "why": why})
+    if discovery.stopped_at is not None:
+        following = cursor_of(discovery.stopped_at)
     return {
         "project_id": discovery.project_id,
         "found": {source: {"objects": objects[source], "bytes": size[source]} for source in sorted(objects)},

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import batched
+from itertools import batched, chain
 from typing import Any
-from urllib.parse import quote
 
-from stocktake.cdn import Cdn
+from stocktake.cdn import PublicCopies
 from stocktake.discovery import Discovered
-from stocktake.layouts import SYSTEM_PREFIX
 from stocktake.ledger import Operations
 
 LIST_BYTES = 40_000
@@ -23,20 +21,15 @@ _NEVER_SERVED = ("versions", "gone")
 
 
 class Purging:
-    """The purges of one bucket.
+    """The purges of one bucket."""
 
-    Args:
-        public_base_url: where the bucket is served publicly; None where only presigned URLs give objects, which no CDN keeps.
-    """
-
-    def __init__(self, cdn: Cdn, public_base_url: str | None) -> None:
-        self._cdn = cdn
-        self._public_base_url = public_base_url
+    def __init__(self, copies: PublicCopies) -> None:
+        self._copies = copies
 
     def purge_batch(self, items: Sequence[Discovered], refused: set[str]) -> dict[str, Any]:
         """Purges what a batch removed, and returns `{"purged", "failures": [{"why", "keys"}]}` for its result row."""
         keys = [item.key for item in items if item.source not in _NEVER_SERVED and item.key not in refused]
-        return self._purge(dict.fromkeys(key for key in keys if not key.startswith(SYSTEM_PREFIX)))
+        return self._purge(keys)
 
     def finish(self, operations: Operations, deletion_id: str) -> dict[str, Any]:
         """Tries again what the batches' purges failed on, and returns what the receipt says of the CDN."""
@@ -45,7 +38,7 @@ class Purging:
 
         def failures() -> Iterator[str]:
             nonlocal purged
-            for row in operations.all_parts(deletion_id, "result#"):
+            for row in chain(operations.all_parts(deletion_id, "moved#"), operations.all_parts(deletion_id, "result#")):
                 said = row.document.get("cdn", {"purged": 0, "failures": []})  # absent from a deletion of before there were purges
                 purged += said["purged"]
                 for failure in said["failures"]:
@@ -60,15 +53,11 @@ class Purging:
                     size += len(json.dumps(key)) + len(failure["why"])
                     if size <= LIST_BYTES:
                         shown.append({"key": key, "why": failure["why"]})
-        return {"cdn": {"provider": self._cdn.name, "purged": purged, "failed": failed, "failures": shown}}
+        return {"cdn": {"provider": self._copies.cdn.name, "purged": purged, "failed": failed, "failures": shown}}
 
     def _purge(self, keys: Iterable[str]) -> dict[str, Any]:
-        if self._public_base_url is None:
-            return {"purged": 0, "failures": []}
-        by_url = {f"{self._public_base_url}/{quote(key)}": key for key in keys}
         grouped: dict[str, list[str]] = {}
-        failed = self._cdn.purge(list(by_url))
-        for failure in failed:
-            grouped.setdefault(failure.why, []).append(by_url[failure.url])
-        purged = 0 if self._cdn.name == "none" else len(by_url) - len(failed)
+        purged, failed = self._copies.purge(keys)
+        for key, why in failed.items():
+            grouped.setdefault(why, []).append(key)
         return {"purged": purged, "failures": [{"why": why, "keys": names} for why, names in grouped.items()]}

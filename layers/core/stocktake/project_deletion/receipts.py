@@ -45,6 +45,7 @@ def receipt(operations: Operations, operation: Operation, prefixes: Sequence[Pre
         "requested_at": document["requested_at"],
         "finished_at": at,
         "rounds": document["round"],
+        "set_aside": document.get("set_aside"),
         **_removed(operations, deletion_id),
         **_refused(operations, deletion_id, document["round"]),
         "removed_keys_sha256": _hashes(operations, deletion_id, document["round"]),
@@ -148,7 +149,9 @@ def _removed_keys(operations: Operations, deletion_id: str, round_number: int) -
     # both are numbered in key order, and a batch whose result is not written has removed nothing that is counted
     batches = operations.all_parts(deletion_id, f"batch#{round_number:02d}#")
     for result in operations.all_parts(deletion_id, f"result#{round_number:02d}#"):
-        batch = next(batch for batch in batches if batch.part.split("#")[2] == result.part.split("#")[2])
+        batch = next((batch for batch in batches if batch.part.split("#")[2] == result.part.split("#")[2]), None)
+        if batch is None:
+            return  # of an incomplete deletion taken up again after more than a year: the rows of its first rounds expire one by one
         refused = {failure["key"] for failure in result.document["failures"]}
         for line in batch.document["items"]:
             if line["source"] not in WITHOUT_OBJECT and line["key"] not in refused:

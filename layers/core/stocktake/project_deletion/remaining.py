@@ -14,7 +14,8 @@ from typing import Any
 from stocktake.discovery import Discovered, Suspect
 from stocktake.errors import Conflict
 from stocktake.layouts import Prefix
-from stocktake.ledger import Operations
+from stocktake.ledger import Operation, Operations
+from stocktake.project_deletion.batches import KEEP_MS
 from stocktake.project_deletion.refusals import Refusal
 
 PART_BYTES = 80_000
@@ -67,7 +68,9 @@ class Remaining:
             return True
         document = {"lines": self._lines, "listed": dict(self._listed)}
         part = f"{rows_of(self._round)}{self._rows:08d}"
-        if not self._operations.put_new(self._deletion_id, part, None, document, created_at=at, status="REMAINING"):
+        if not self._operations.put_new(
+            self._deletion_id, part, None, document, created_at=at, status="REMAINING", expires_at=at + KEEP_MS
+        ):
             return False
         self._rows += 1
         self.after = self._lines[-1]["key"]
@@ -87,6 +90,12 @@ def page(operations: Operations, deletion_id: str, round_number: int, cursor: st
     return [line for row in rows for line in row.document["lines"]], following
 
 
-def still_under_way(deletion_id: str) -> Conflict:
-    """Says that a deletion has no receipt yet."""
-    return Conflict(f"deletion {deletion_id!r} is still under way: its receipt is written after the final sweep, ask again then")
+def still_under_way(operation: Operation) -> Conflict:
+    """Says that a deletion has no receipt yet, or will have none."""
+    deletion_id = operation.operation_id
+    if operation.status == "UNDONE":
+        return Conflict(f"deletion {deletion_id!r} was undone: nothing was erased, so that it has no receipt")
+    return Conflict(
+        f"deletion {deletion_id!r} is {operation.status.lower()}, and so still under way: its receipt is written after the final sweep, "
+        "ask again then"
+    )

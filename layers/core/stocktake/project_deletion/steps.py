@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from stocktake.comparison import merge_join
 from stocktake.discovery import Discovered, Discovery, Suspect, Ways
-from stocktake.errors import Conflict, OperationNotFound, ProjectNotFound, RecordChanged
+from stocktake.errors import Conflict, InvalidRequest, OperationNotFound, ProjectNotFound, RecordChanged
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, Tally
 from stocktake.project_deletion import previews, receipts, remaining
-from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
 from stocktake.project_deletion.refusals import refusals
 from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
 from stocktake.project_deletion.replay import replay
+from stocktake.project_deletion.set_aside import has_object
+from stocktake.project_deletion.undo_window import OPEN, RESTORING, UNDONE, UndoWindow
+from stocktake.project_deletion.wiring import Wiring
 from stocktake.storage import MultipartUpload, Store
 from stocktake.tombstones import Tombstone, Tombstones
 
@@ -30,18 +33,6 @@ ROUND_DELAY_SECONDS = 5
 """Before another round: what refused a delete is often a store that is throttling."""
 SWEEP_OVERDUE_MS = 900_000
 """After the sweep's time: as long as its message may lie in the queue unseen, so that one that is only late is not sent twice."""
-Send = Callable[[Mapping[str, Any], int], None]
-"""Puts a message on a queue, to be seen after so many seconds (0 to 900)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """Where a deletion's messages go: the event bus, the two queues, and the dead-letter queue of what an operator must free."""
-
-    publish: Callable[[Mapping[str, Any]], None]
-    steps: Send
-    batches: Send
-    dead_letters: Send
 
 
 class ProjectDeletions:
@@ -49,6 +40,7 @@ class ProjectDeletions:
 
     Args:
         sweep_delay_ms: from the closing of the gate to the final sweep: the life of a presigned URL and the longest PUT begun as it ends.
+        undo_ms: how long a deletion can be undone before it erases anything; 0 for never.
     """
 
     def __init__(
@@ -62,6 +54,7 @@ class ProjectDeletions:
         tombstones: Tombstones,
         *,
         sweep_delay_ms: int,
+        undo_ms: int = 0,
         now: Callable[[], int],
         new_id: Callable[[int], str],
     ) -> None:
@@ -73,11 +66,19 @@ class ProjectDeletions:
         self._purging = purging
         self._tombstones = tombstones
         self._sweep_delay_ms = sweep_delay_ms
+        self._undo_ms = undo_ms
         self._now = now
         self._new_id = new_id
+        self._window = UndoWindow(store, ledger, operations, wiring, purging, now=now)
 
     def request(
-        self, project_id: str, *, reason: str | None = None, requested_by: str | None = None, mode: DeletionMode | None = None
+        self,
+        project_id: str,
+        *,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        mode: DeletionMode | None = None,
+        undo: bool = True,
     ) -> Operation:
         """Closes the project to every commit and starts its deletion; asked again, answers with the one under way or done.
 
@@ -88,17 +89,37 @@ class ProjectDeletions:
         Args:
             requested_by: the caller's name among all that ever call; only its pseudonym is kept.
             mode: None for BOTH, or for that of the deletion which is there already.
+            undo: False to erase at once, also what a deletion that is there already has set aside.
 
         Raises:
             ProjectNotFound: there is no such project; its debris, if any, is what a reconciliation reports as orphans.
-            Conflict: the deletion is under way in another mode.
+            Conflict: the deletion is under way in another mode, or is being undone.
+            InvalidRequest: mode LEDGER, in which nothing can be set aside, and `undo` where there is an undo window.
             LedgerRestored: the tables are older than the newest erasure.
         """
         self._tombstones.check()
-        return self._request(project_id, reason, requested_by, mode)
+        undo_ms = self._undo_ms if undo else 0
+        if undo_ms and mode is DeletionMode.LEDGER:
+            raise InvalidRequest(
+                "in mode ledger nothing can be set aside, since what lies in the quarantine only listings show: send undo false with it"
+            )
+        operation = self._request(project_id, reason, requested_by, mode, undo_ms=undo_ms)
+        if operation.status == RESTORING:
+            raise Conflict(f"deletion {operation.operation_id!r} of the project is being undone: wait until it is, then delete it again")
+        if not undo and operation.status in OPEN and operation.document["round"] == 0:
+            self._erase(operation)
+            operation = self.operation(operation.operation_id)
+        return operation
 
     def _request(
-        self, project_id: str, reason: str | None, requested_by: str | None, mode: DeletionMode | None, replay_of: str | None = None
+        self,
+        project_id: str,
+        reason: str | None,
+        requested_by: str | None,
+        mode: DeletionMode | None,
+        *,
+        replay_of: str | None = None,
+        undo_ms: int = 0,
     ) -> Operation:
         at = self._now()
         project = self._ledger.begin_deletion(project_id, self._new_id(at), at)
@@ -117,15 +138,20 @@ class ProjectDeletions:
                 "replay_of": replay_of,
                 "requested_at": at,
                 "sweep_at": at + self._sweep_delay_ms,
-                "round": 1,
+                "erases_at": at + undo_ms if undo_ms else None,
+                "round": 0 if undo_ms else 1,
                 "planned": None,
             }
+            if undo_ms:
+                self._window.enter(deletion_id, at + undo_ms)
             self._operations.put_new(deletion_id, "", KIND, document, created_at=at, status="REQUESTED")
             operation = self.operation(deletion_id)
         if mode is not None and mode != _mode(operation) and operation.status != "DELETED":
             operation = self._change_mode(operation, mode)
         if operation.status == "REQUESTED":
-            self._wiring.publish({"deletion_id": deletion_id, "project_id": project.project_id, "step": "discover", "round": 1})
+            round_number = operation.document["round"]
+            step = "discover" if round_number else "set_aside"
+            self._wiring.publish({"deletion_id": deletion_id, "project_id": project.project_id, "step": step, "round": round_number})
         return operation
 
     def _change_mode(self, operation: Operation, mode: DeletionMode) -> Operation:
@@ -146,20 +172,93 @@ class ProjectDeletions:
         operation = self._request(tombstone.project_id, reason, None, None, replay_of=tombstone.deletion_id)
         if operation.document.get("replay_of") is None:
             # restored in the middle of its deletion: results and messages of that round are lost, so it looks again
-            self._next_round(operation, {"replay_of": tombstone.deletion_id, "mode": DeletionMode.LEDGER})
+            self._erase(operation, {"replay_of": tombstone.deletion_id, "mode": DeletionMode.LEDGER}, also_undone=True)
         return operation.operation_id
 
     def dry_run(
-        self, project_id: str, *, mode: DeletionMode | None = None, cursor: str | None = None, out_of_time: Callable[[], bool]
+        self,
+        project_id: str,
+        *,
+        mode: DeletionMode | None = None,
+        undo: bool = True,
+        cursor: str | None = None,
+        out_of_time: Callable[[], bool],
     ) -> dict[str, Any]:
         """Says what a deletion would remove, and removes nothing. See `previews.dry_run`. Raises ProjectNotFound, InvalidRequest."""
         project = self._ledger.project(project_id)
-        return previews.dry_run(self._discovery(project.project_id, mode or DeletionMode.BOTH), cursor, out_of_time)
+        preview = previews.dry_run(self._discovery(project.project_id, mode or DeletionMode.BOTH, out_of_time), cursor, out_of_time)
+        return {**preview, "undo_seconds": self._undo_ms // 1000 if undo else 0}
+
+    # the undo window
+
+    def undo(self, deletion_id: str) -> Operation:
+        """Begins to undo a deletion, or goes on with that: all that was set aside is moved back, and the project opened as it was.
+
+        Raises:
+            OperationNotFound: there is no such deletion.
+            Conflict: it had no undo window, or that has ended.
+            LedgerRestored: the tables are older than the newest erasure.
+        """
+        operation = self.operation(deletion_id)
+        self._check_ledger(operation)
+        return self._window.undo(operation)
+
+    def set_aside(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> str:
+        """Plans the batches to set aside and sends them to the workers. Returns the deletion's status afterwards."""
+        operation = self.operation(deletion_id)
+        self._check_ledger(operation)
+
+        discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
+
+        def found(after: str) -> Iterator[Discovered]:
+            for each in discovery.walk(after=after):
+                if isinstance(each, Discovered) and has_object(each):
+                    yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
+
+        return self._window.set_aside(operation, found, lambda: discovery.stopped_at, out_of_time)
+
+    def restore(self, deletion_id: str, after: str, *, out_of_time: Callable[[], bool]) -> str:
+        """Takes the next step of undoing a deletion. Returns the deletion's status afterwards."""
+        operation = self.operation(deletion_id)
+        self._check_ledger(operation)
+        return self._window.restore(operation, after, out_of_time)
+
+    def close_windows(self, *, out_of_time: Callable[[], bool]) -> int:
+        """Begins the erasure of every deletion whose undo window has ended, and returns how many. Saying it again is safe.
+
+        Raises:
+            LedgerRestored: there is one, and the tables are older than the newest erasure.
+        """
+        begun = 0
+        for deletion_id in self._window.entered():
+            if out_of_time():
+                break
+            operation = self._operations.get(deletion_id)
+            if operation is None or operation.status == RESTORING:
+                continue  # its request died before it was announced, and mends that when it is sent again; or its end takes it off
+            if operation.status in OPEN and operation.document["round"] == 0:
+                if operation.document["erases_at"] > self._now():
+                    continue
+                self._check_ledger(operation)
+                self._erase(operation)
+                begun += 1
+            else:
+                self._announce(operation)  # whoever began its erasure may have died before saying so
+            self._window.leave(deletion_id)
+        return begun
+
+    def _erase(self, operation: Operation, also: Mapping[str, Any] | None = None, *, also_undone: bool = False) -> None:
+        """Begins the erasure of what was set aside, or of what came back, unless its undo began first."""
+        sweep_at = operation.document["sweep_at"]
+        if operation.document["round"] == 0:
+            sweep_at = max(sweep_at, self._window.quiet_at(operation))
+        self._next_round(operation, {"sweep_at": sweep_at, **(also or {})}, also_undone=also_undone)
 
     def diagnose(self, project_id: str, *, limit: int, cursor: str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Says what each way of looking finds, and removes nothing. See `previews.diagnosis`. Raises ProjectNotFound, InvalidRequest."""
         project = self._ledger.project(project_id)
-        return {"state": project.state.value, **previews.diagnosis(self._discovery(project.project_id), limit, cursor, out_of_time)}
+        discovery = self._discovery(project.project_id, DeletionMode.BOTH, out_of_time)
+        return {"state": project.state.value, **previews.diagnosis(discovery, limit, cursor, out_of_time)}
 
     def operation(self, deletion_id: str) -> Operation:
         """Reads a deletion. Raises OperationNotFound."""
@@ -182,7 +281,7 @@ class ProjectDeletions:
         return dict(row.document) if row else None
 
     def remaining(self, deletion_id: str, cursor: str | None) -> dict[str, Any]:
-        """Reads one page of what a deletion could not remove: `{"deletion_id", "status", "remaining", "cursor"}`.
+        """Reads one page of what a deletion could not remove, set aside or move back: `{"deletion_id", "status", "remaining", "cursor"}`.
 
         Raises:
             OperationNotFound: there is no such deletion.
@@ -190,17 +289,20 @@ class ProjectDeletions:
             InvalidRequest: the cursor is not one of ours.
         """
         operation = self.operation(deletion_id)
+        if (page := self._window.page(operation, cursor)) is not None:
+            return {"deletion_id": deletion_id, "status": operation.status, "remaining": page[0], "cursor": page[1]}
         if (receipt := self._receipt_row(operation)) is None:
-            raise still_under_way(deletion_id)
+            raise still_under_way(operation)
         lines, following = remaining.page(self._operations, deletion_id, operation.document["round"], cursor)
         return {"deletion_id": deletion_id, "status": receipt.status, "remaining": lines, "cursor": following}
 
     def written_receipt(self, deletion_id: str) -> dict[str, Any]:
         """Reads the receipt. Raises OperationNotFound, and Conflict while there is none."""
-        receipt = self.receipt(deletion_id)
-        if receipt is None:
-            raise still_under_way(deletion_id)
-        return receipt
+        operation = self.operation(deletion_id)
+        row = self._receipt_row(operation)
+        if row is None:
+            raise still_under_way(operation)
+        return dict(row.document)
 
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, an overdue sweep sent again.
@@ -212,7 +314,7 @@ class ProjectDeletions:
             OperationNotFound: there is no such deletion.
         """
         operation = self.operation(deletion_id)
-        discovery = self._discovery(operation.document["project_id"])
+        discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
         left, complete = Tally(), True
         keys: list[str] = []
         suspects: list[Suspect] = []
@@ -230,10 +332,12 @@ class ProjectDeletions:
                     left += Tally(1, found.size)
                     if len(keys) < KEYS_SHOWN:
                         keys.append(found.key)
+            complete = complete and discovery.stopped_at is None
         if operation.status == "INCOMPLETE":
             self._next_round(operation)
         else:
             self._resend_sweep(operation)
+            self._take_up(operation)
         return {
             "deletion_id": deletion_id,
             "status": operation.status,
@@ -260,12 +364,16 @@ class ProjectDeletions:
         self._when_removed(deletion_id)
         return "REMOVING"
 
-    def work(self, deletion_id: str, part: str) -> dict[str, Any]:
-        """Removes the keys of one batch, bytes first and records after, and writes what came of it once.
+    def work(self, deletion_id: str, part: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Removes the keys of one batch, bytes first and records after, or moves them aside or back, and writes what came of it once.
 
         Raises:
             StorageError, LedgerError: not done; the message comes again.
         """
+        if not part.startswith("batch#"):
+            operation = self.operation(deletion_id)
+            self._check_ledger(operation)
+            return self._window.work(operation, part, out_of_time)
         result_part = part.replace("batch#", "result#", 1)
         done = self._operations.get(deletion_id, result_part)
         if done is None:
@@ -277,7 +385,8 @@ class ProjectDeletions:
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
             result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
-            self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(int(part.split("#")[1])))
+            counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, expires_at=expires_at)
         else:
             result = dict(done.document)
         self._when_removed(deletion_id)
@@ -303,13 +412,13 @@ class ProjectDeletions:
         if not forget(self._operations, operation.document["project_id"], until=at, out_of_time=out_of_time):
             self._send_sweep(operation, 0)
             return operation.status
-        discovery = self._discovery(operation.document["project_id"])
+        discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
         self._abort(operation, discovery.uploads())  # begun since the round's own
         left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
-        # absent from a deletion of before names were asked for
-        asked = operation.document.get("asked", "")
-        names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, left.after))
-        walk = self._without_uploads(operation, discovery, discovery.walk(after=left.after, named=names))
+        # absent from a deletion of before names were asked for, or keys of neighbours passed by
+        asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
+        names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
         for found, refusal in merge_join(walk, refusals(self._operations, deletion_id, rounds=round_number)):
             if found is None:
                 continue  # refused once, and gone by now
@@ -328,11 +437,16 @@ class ProjectDeletions:
                 return operation.status
         if not left.write(at=at):
             return operation.status
+        if discovery.stopped_at is not None:
+            self._hand_on(operation, asked, swept_to=discovery.stopped_at)
+            return operation.status
         return self._finish(operation)
 
-    def _hand_on(self, operation: Operation, asked: str) -> None:
-        """Sends the rest of a sweep on, behind the last name that brought up nothing."""
-        self._change(operation, lambda _: {"asked": asked}, operation.status)
+    def _hand_on(self, operation: Operation, asked: str, *, swept_to: str = "") -> None:
+        """Sends the rest of a sweep on, behind the last name that brought up nothing and the last neighbour that was passed by."""
+        self._change(
+            operation, lambda document: {"asked": asked, "swept_to": max(swept_to, document.get("swept_to", ""))}, operation.status
+        )
         self._send_sweep(operation, 0)
 
     # planning
@@ -342,7 +456,8 @@ class ProjectDeletions:
         for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
             number, cursor = number + 1, row.document["items"][-1]["key"]
             self._send_batch(operation, row.part)
-        discovery = self._discovery(operation.document["project_id"], _mode(operation))
+        cursor = max(cursor, operation.document.get("planned_to", ""))
+        discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)
         if number == 0:
             self._abort(operation, discovery.uploads())
@@ -350,15 +465,15 @@ class ProjectDeletions:
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
         for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
-            written = self._operations.put_new(
-                operation.operation_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"
-            )
-            if not written:
+            if not self._write_row(operation, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send_batch(operation, part)
             number += 1
             if out_of_time():
                 return False
+        if (planned_to := discovery.stopped_at) is not None:
+            self._change(operation, lambda document: {"planned_to": max(planned_to, document.get("planned_to", ""))}, operation.status)
+            return False
         # a slower delivery of this step may have seen fewer batches: the count only grows
         self._change(operation, lambda document: {"planned": max(number, document["planned"] or 0)}, "REMOVING")
         return True
@@ -381,7 +496,7 @@ class ProjectDeletions:
         for upload in uploads:
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
             part = f"upload#{upload.upload_id}"
-            self._operations.put_new(operation.operation_id, part, None, document, created_at=self._now(), status="ABORTED")
+            self._write_row(operation, part, document, "ABORTED")
             self._store.abort_multipart_upload(upload.key, upload.upload_id)
 
     def _when_removed(self, deletion_id: str) -> None:
@@ -403,9 +518,10 @@ class ProjectDeletions:
 
     # ending
 
-    def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None) -> str:
+    def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None, *, also_undone: bool = False) -> str:
         round_number = operation.document["round"] + 1
-        if self._change(operation, lambda _: {"round": round_number, "planned": None, "asked": "", **(also or {})}, "REMOVING"):
+        change = {"round": round_number, "planned": None, **_FROM_THE_START, **(also or {})}
+        if self._change(operation, lambda _: change, "REMOVING", also_undone=also_undone):
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
@@ -414,8 +530,7 @@ class ProjectDeletions:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
         receipt |= self._purging.finish(self._operations, deletion_id)
-        if receipt["status"] == "DELETED":
-            self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
+        self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
         assert written is not None  # by this delivery of the step or by the one before it
@@ -439,7 +554,15 @@ class ProjectDeletions:
         if operation.status == "INCOMPLETE":
             return self._next_round(operation)
         self._announce(operation)
+        self._take_up(operation)
         return operation.status
+
+    def _take_up(self, operation: Operation) -> None:
+        """Sends the step of an undo window again, since its message may be lost; taking it twice is harmless."""
+        if operation.document["round"] == 0 and operation.status in OPEN:
+            self._wiring.steps({"deletion_id": operation.operation_id, "step": "set_aside", "round": 0}, 0)
+        elif operation.status == RESTORING:
+            self._window.undo(operation)
 
     def _announce(self, operation: Operation) -> None:
         """Sends a round on its way that was begun and perhaps never announced; discovering twice is harmless."""
@@ -455,6 +578,11 @@ class ProjectDeletions:
 
     # small
 
+    def _write_row(self, operation: Operation, part: str, document: Mapping[str, Any], status: str) -> bool:
+        """Writes a row that names keys, and so does not stay for ever; False where another delivery of the step has written it."""
+        at = self._now()
+        return self._operations.put_new(operation.operation_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)
+
     def _receipt_row(self, operation: Operation) -> Operation | None:
         """Reads the row that holds the receipt of a deletion as it stood after its round."""
         return self._operations.get(operation.operation_id, _receipt(operation.document["round"]))
@@ -464,8 +592,8 @@ class ProjectDeletions:
         if operation.document.get("replay_of") is None:
             self._tombstones.check()
 
-    def _discovery(self, project_id: str, mode: DeletionMode = DeletionMode.BOTH) -> Discovery:
-        return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH))
+    def _discovery(self, project_id: str, mode: DeletionMode, out_of_time: Callable[[], bool]) -> Discovery:
+        return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH), out_of_time)
 
     def _superseded(self, operation: Operation) -> bool:
         """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
@@ -475,11 +603,18 @@ class ProjectDeletions:
             return False
         return project.state is ProjectState.ACTIVE
 
-    def _change(self, operation: Operation, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], status: str) -> bool:
-        """Changes the deletion's row while it is in the round it was read in and not deleted; False if someone else moved it on."""
+    def _change(
+        self, operation: Operation, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], status: str, *, also_undone: bool = False
+    ) -> bool:
+        """Changes the deletion's row while it is in the round it was read in, not deleted, and not undone; False if someone else was first.
+
+        Args:
+            also_undone: also where it is being undone.
+        """
+        final = ("DELETED",) if also_undone else ("DELETED", RESTORING, UNDONE)
         while True:
             current = self.operation(operation.operation_id)
-            if current.document["round"] != operation.document["round"] or current.status == "DELETED":
+            if current.document["round"] != operation.document["round"] or current.status in final:
                 return False
             try:
                 self._operations.update(current, document={**current.document, **change(current.document)}, status=status)
@@ -488,6 +623,8 @@ class ProjectDeletions:
             return True
 
 
+_FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}
+"""How far a round has looked where it wrote no row: among keys of neighbours, and names that brought up nothing."""
 _WAYS = {DeletionMode.LEDGER: Ways.LEDGER, DeletionMode.LISTING: Ways.LISTING}
 
 

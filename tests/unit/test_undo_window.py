@@ -1,0 +1,702 @@
+"""Deletions that can be undone: set aside, held, erased at the end or moved back before; races, crashes, and what cannot be moved."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stocktake.errors import (
+    Conflict,
+    InvalidRequest,
+    LedgerRestored,
+    ObjectNotFound,
+    ProjectClosed,
+    RecordChanged,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+)
+from stocktake.ledger import Operation
+from stocktake.model import Announced, DeletionMode, ProjectState, Quota, Record, State
+from stocktake.project_deletion.undo_window import WORKER_MS
+from stocktake.storage.memory import MemoryStore
+from tests.unit.killing import killed_at
+from tests.unit.ledger.builders import Deployment
+from tests.unit.test_tombstones import Backup
+from tests.unit.world import DAY, HOUR, Clock, Crash, World, an_image, never
+
+OLD_KEY = "projects/proj_p1/scenes/s1/media/clip.mp4"
+INLINE_KEY = "projects/p1/scenes/s/media/inline.png"
+WINDOW = 2 * DAY
+
+
+@pytest.fixture
+def deployment(deploy: Callable[..., Deployment]) -> Deployment:
+    return deploy(shards=1)  # races and crashes meet every call: no more of them than need be
+
+
+@pytest.fixture
+def world(deployment: Deployment) -> World:
+    return a_world(deployment)
+
+
+def a_world(deployment: Deployment, *, versioning: bool = False) -> World:
+    """Makes a deployment with an undo window of two days, and the project p1 open."""
+    clock = Clock()
+    world = World(MemoryStore("data", now=clock, versioning=versioning), deployment.ledger, deployment.operations, clock, undo_ms=WINDOW)
+    world.uploads.create_project("p1", {"customer": "Ada"}, Quota(objects=100))
+    return world
+
+
+# ---- doing
+
+
+def deliver_due(world: World) -> None:
+    """Delivers all that is not delayed."""
+    while due := [sent for sent in world.messages if sent[2] <= world.clock()]:
+        world.messages.remove(due[0])
+        for _ in range(world.deliveries):
+            world.deliver(*due[0][:2])
+
+
+def hold(world: World) -> str:
+    """Deletes p1 and sets it aside; returns the deletion's id."""
+    deletion_id = world.deletions.request("p1", reason="a test").operation_id
+    deliver_due(world)
+    assert status(world, deletion_id) == "HELD"
+    return deletion_id
+
+
+def undo(world: World, deletion_id: str) -> Operation:
+    """Undoes a deletion to its end."""
+    world.deletions.undo(deletion_id)
+    world.pump()
+    operation = world.deletions.operation(deletion_id)
+    assert operation.status == "UNDONE"
+    return operation
+
+
+def status(world: World, deletion_id: str) -> str:
+    return world.deletions.operation(deletion_id).status
+
+
+def end_windows(world: World) -> int:
+    """Lets the window pass, and the schedule look."""
+    world.clock.advance(WINDOW)
+    return world.deletions.close_windows(out_of_time=never)
+
+
+def all_there_is(world: World) -> dict[str, Any]:
+    """Returns the bucket to the byte, the ledger to the field but for the number of a record's version, and the project."""
+    contents = {key: world.store.get(key) for key in world.every_key()}
+    return {
+        "objects": {
+            key: (content.body, replace(content.object, last_modified=0)) for key, content in contents.items() if content is not None
+        },
+        "records": {
+            entry.key: replace(record, version=0) for entry in world.ledger.entries() if (record := world.ledger.record(entry.key))
+        },
+        "counts": world.counts(),
+        "project": world.ledger.project("p1"),
+    }
+
+
+def stock(world: World) -> list[Record]:
+    """Gives p1 an object with a record, one of an old layout without, and one that lies in the ledger."""
+    uploaded = world.upload(color=1, metadata={"prompt": "a sunset", "n": 1.0}, file_name="sunset.png")
+    world.store.plant(OLD_KEY, b"12345", content_type="video/mp4", metadata={"Scene": "1"}, cache_control="no-store")
+    return [uploaded, world.record(INLINE_KEY, State.INLINE)]
+
+
+# ---- setting aside, holding, moving back
+
+
+def test_what_is_set_aside_is_in_nobodys_reach_and_nothing_is_erased(world: World) -> None:
+    uploaded, inline = stock(world)
+    before = all_there_is(world)
+    deletion_id = hold(world)
+    assert world.bucket_keys() == set()
+    assert sorted(content[0] for key, content in all_there_is(world)["objects"].items() if key.startswith(".stocktake/quarantine/p1/")) == (
+        sorted(content[0] for key, content in before["objects"].items() if not key.startswith(".stocktake/"))
+    )
+    assert world.counts() == {"QUARANTINED": (1, uploaded.size), "INLINE": (1, inline.size)}
+    for record in (uploaded, inline):
+        with pytest.raises(ObjectNotFound):
+            world.serving.redirect(record.object_id, {})
+        with pytest.raises(ObjectNotFound):
+            world.serving.bytes(record.object_id, {})
+    assert world.serving.page("p1", 10, None) == ([], None)
+    assert world.tells_one_story()
+    operation = world.deletions.operation(deletion_id)
+    aside = operation.document["set_aside"]
+    assert operation.document["erases_at"] == operation.document["requested_at"] + WINDOW
+    assert (aside["objects"], aside["bytes"], aside["records"], aside["left_objects"]) == (2, uploaded.size + 5, 1, 0)
+    assert {name: tally["objects"] for name, tally in aside["by_layout"].items()} == {"current": 1, "hierarchical": 1}
+    with pytest.raises(Conflict, match="held"):
+        world.deletions.written_receipt(deletion_id)
+    assert world.deletions.verify(deletion_id, out_of_time=never)["status"] == "HELD"
+
+
+def test_an_undone_deletion_leaves_everything_as_it_was_to_the_byte_and_the_field(world: World) -> None:
+    stock(world)
+    job = world.generations.create("p1", {}, (), 1, world.reserve())
+    world.record("projects/p1/scenes/s/media/lost.png", State.MISSING)
+    world.record("projects/p1/scenes/s/media/far.png", State.EXTERNAL, size=0)
+    before = all_there_is(world)
+    world.clock.advance(HOUR)
+    deletion_id = hold(world)
+    operation = undo(world, deletion_id)
+    assert all_there_is(world) == before
+    assert world.generations.generation(job.generation_id).generation_id == job.generation_id
+    undone = operation.document["undone"]
+    assert (undone["objects"], undone["not_restored_objects"], undone["not_restored"]) == (2, 0, [])
+    with pytest.raises(Conflict, match="was undone"):
+        world.deletions.written_receipt(deletion_id)
+    assert world.deletions.undo(deletion_id).status == "UNDONE"
+    assert (end_windows(world), list(world.messages), all_there_is(world)) == (0, [], before)
+    assert world.upload(color=2).state is State.STORED
+
+
+def test_a_project_deleted_again_after_an_undo_is_another_deletion(world: World) -> None:
+    stock(world)
+    first = hold(world)
+    undo(world, first)
+    second = hold(world)
+    assert second != first
+    for message in ({"step": "set_aside", "round": 0}, {"step": "undo", "after": ""}):
+        world.deliver("steps", {"deletion_id": first, **message})
+    assert (status(world, second), world.bucket_keys()) == ("HELD", set())
+    undo(world, second)
+    assert world.ledger.project("p1").state is ProjectState.ACTIVE
+
+
+def test_at_the_end_of_its_window_everything_is_erased_and_only_then_there_is_a_receipt(world: World) -> None:
+    uploaded, _ = stock(world)
+    deletion_id = hold(world)
+    world.clock.advance(WINDOW - HOUR)
+    assert (world.deletions.close_windows(out_of_time=never), status(world, deletion_id)) == (0, "HELD")
+    world.clock.advance(HOUR)
+    assert world.deletions.close_windows(out_of_time=never) == 1
+    with pytest.raises(Conflict, match="erased"):
+        world.deletions.undo(deletion_id)
+    world.pump()
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["records"], receipt["inline"]["objects"]) == ("DELETED", 2, 2, 1)
+    keys = sorted([uploaded.key, OLD_KEY])
+    assert receipt["set_aside"]["keys_sha256"] == hashlib.sha256("".join(f"{key}\0" for key in keys).encode()).hexdigest()
+    assert receipt["set_aside"]["by_layout"].keys() == {"current", "hierarchical"}
+    assert ([key for key in world.every_key() if "p1" in key], world.counts()) == ([], {})
+    assert world.deletions.close_windows(out_of_time=never) == 0
+
+
+def test_an_erasure_at_once_has_no_window_and_ends_one_that_is_open(world: World) -> None:
+    stock(world)
+    hold(world)
+    deletion = world.deletions.request("p1", undo=False)
+    assert (deletion.status, deletion.document["round"]) == ("REMOVING", 1)
+    world.pump()
+    receipt = world.deletions.receipt(deletion.operation_id)
+    assert receipt is not None
+    assert receipt["status"] == "DELETED"
+    world.uploads.create_project("p1", {})
+    world.upload()
+    assert world.deletions.request("p1", undo=False).document["erases_at"] is None
+    world.pump()
+    assert world.bucket_keys() == set()
+
+
+def test_without_a_window_a_deletion_cannot_be_undone(world: World) -> None:
+    deletion_id = world.deletions.request("p1", undo=False).operation_id
+    with pytest.raises(Conflict, match="without an undo window"):
+        world.deletions.undo(deletion_id)
+    world.pump()
+    with pytest.raises(Conflict):
+        world.deletions.undo(deletion_id)
+
+
+def test_a_window_that_has_ended_is_not_undone_though_its_erasure_has_not_begun(world: World) -> None:
+    deletion_id = hold(world)
+    world.clock.advance(WINDOW)
+    with pytest.raises(Conflict, match="over"):
+        world.deletions.undo(deletion_id)
+    assert status(world, deletion_id) == "HELD"
+
+
+def test_a_deletion_by_the_ledger_alone_is_refused_where_it_would_set_aside(world: World) -> None:
+    with pytest.raises(InvalidRequest, match="undo false"):
+        world.deletions.request("p1", mode=DeletionMode.LEDGER)
+    assert world.ledger.project("p1").state is ProjectState.ACTIVE
+
+
+def test_a_dry_run_says_for_how_long_it_could_be_undone(world: World) -> None:
+    assert world.deletions.dry_run("p1", out_of_time=never)["undo_seconds"] == WINDOW // 1000
+    assert world.deletions.dry_run("p1", undo=False, out_of_time=never)["undo_seconds"] == 0
+
+
+def test_a_cdn_forgets_what_is_set_aside(deployment: Deployment) -> None:
+    world = replace(a_world(deployment), public_base_url="https://media.example")
+    uploaded = world.upload()
+    world.cdn.refusing = {f"https://media.example/{uploaded.key}"}
+    deletion_id = hold(world)
+    assert world.cdn.purged == []
+    world.cdn.refusing = set()
+    end_windows(world)
+    world.pump()
+    assert set(world.cdn.purged) == {f"https://media.example/{uploaded.key}"}
+    receipt = world.deletions.receipt(deletion_id)
+    assert receipt is not None
+    assert receipt["cdn"]["failed"] == 0
+
+
+# ---- what cannot be moved, and what comes late
+
+
+def test_what_a_store_cannot_copy_or_delete_stays_in_place_and_is_named(world: World) -> None:
+    uploaded, _ = stock(world)
+    other = world.upload(color=5)
+    world.store.fail("copy", key=uploaded.key, error=StorageError("one request copies at most 5 GiB"), times=9)
+    world.store.fail("delete", key=other.key, error=StorageDenied("the bucket's policy denies it"), times=9)
+    before = world.bucket_keys()
+    deletion_id = hold(world)
+    assert world.bucket_keys() == {uploaded.key, other.key}
+    aside = world.deletions.operation(deletion_id).document["set_aside"]
+    assert {left["key"]: left["why"] for left in aside["left"]} == {
+        uploaded.key: "one request copies at most 5 GiB",
+        other.key: "the bucket's policy denies it",
+    }
+    page = world.deletions.remaining(deletion_id, None)
+    assert (page["status"], {left["key"] for left in page["remaining"]}) == ("HELD", {uploaded.key, other.key})
+    undo(world, deletion_id)
+    assert world.bucket_keys() == before
+    assert world.counts()["STORED"][0] == 2
+
+
+def test_an_object_that_came_under_the_key_is_left_and_what_it_keeps_out_can_be_restored_later(world: World) -> None:
+    uploaded, _ = stock(world)
+    deletion_id = hold(world)
+    world.plant(uploaded.key, body=b"another")
+    undone = undo(world, deletion_id).document["undone"]
+    assert (undone["objects"], undone["not_restored_objects"]) == (1, 1)
+    assert [line["key"] for line in undone["not_restored"]] == [uploaded.key]
+    assert "another object" in undone["not_restored"][0]["why"]
+    assert world.deletions.remaining(deletion_id, None)["remaining"] == undone["not_restored"]
+    content = world.store.get(uploaded.key)
+    assert content is not None
+    assert content.body == b"another"
+    [entry] = world.quarantine.recent(10)
+    with pytest.raises(Conflict):
+        world.quarantine.restore(entry.operation_id)
+    world.store.remove(uploaded.key)
+    world.quarantine.restore(entry.operation_id)
+    assert world.bytes_of(uploaded) == an_image(1)
+
+
+def test_a_copy_that_is_gone_is_named_and_its_record_says_missing(world: World) -> None:
+    uploaded = world.upload()
+    deletion_id = hold(world)
+    world.store.remove(next(key for key in world.every_key() if "/quarantine/" in key))
+    undone = undo(world, deletion_id).document["undone"]
+    assert [line["key"] for line in undone["not_restored"]] == [uploaded.key]
+    assert world.counts() == {"MISSING": (1, uploaded.size)}
+
+
+def test_an_object_that_changes_while_it_is_set_aside_stays_and_the_one_that_was_seen_is_kept(world: World) -> None:
+    uploaded = world.upload(color=1)
+
+    def overwrite(operation: str, key: str | None) -> None:
+        if operation == "delete":
+            world.store.on_call = None
+            world.plant(uploaded.key, body=b"newer")
+
+    world.store.on_call = overwrite
+    deletion_id = hold(world)
+    aside = world.deletions.operation(deletion_id).document["set_aside"]
+    assert (world.bucket_keys(), [left["key"] for left in aside["left"]]) == ({uploaded.key}, [uploaded.key])
+    undo(world, deletion_id)
+    content = world.store.get(uploaded.key)
+    assert content is not None
+    assert content.body == b"newer"
+    [entry] = world.quarantine.recent(10)
+    assert entry.document["key"] == uploaded.key
+
+
+def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stays(world: World) -> None:
+    world.store.plant(OLD_KEY, b"older")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.store.fail("delete", key=OLD_KEY)
+    with pytest.raises(StorageUnavailable):
+        deliver_due(world)
+    world.store.plant(OLD_KEY, b"newer")
+    world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000000"})
+    content = world.store.get(OLD_KEY)
+    assert content is not None
+    assert (status(world, deletion_id), content.body) == ("HELD", b"newer")
+
+
+def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
+    world.plant(OLD_KEY)
+    world.clock.advance(2 * HOUR)
+    world.repair(world.reconcile())
+    world.plant(OLD_KEY, body=b"came back")
+    before = all_there_is(world)
+    deletion_id = hold(world)
+    [left] = world.deletions.remaining(deletion_id, None)["remaining"]
+    assert (left["key"], "quarantined" in left["why"], world.bucket_keys()) == (OLD_KEY, True, {OLD_KEY})
+    undo(world, deletion_id)
+    assert all_there_is(world) == before
+
+
+def test_an_upload_under_way_waits_takes_no_commit_and_can_be_completed_after_an_undo(world: World) -> None:
+    body = an_image(7)
+    announced = Announced("image/png", len(body), sha256=hashlib.sha256(body).hexdigest())
+    uploads = [world.presigned.begin("p1", announced, world.reserve()) for _ in range(2)]
+    for upload in uploads:
+        assert upload.request is not None
+        assert world.store.fetch(upload.request, body).status == 200
+    deletion_id = hold(world)
+    assert {left["key"] for left in world.deletions.remaining(deletion_id, None)["remaining"]} == {each.record.key for each in uploads}
+    with pytest.raises(ProjectClosed):
+        world.presigned.complete(uploads[0].record.object_id, (), out_of_time=never)
+    undo(world, deletion_id)
+    assert world.presigned.complete(uploads[1].record.object_id, (), out_of_time=never).state is State.STORED
+
+
+def test_late_bytes_of_a_url_given_out_before_are_neither_adopted_nor_mixed_up(world: World) -> None:
+    body = an_image(7)
+    announced = Announced("image/png", len(body), sha256=hashlib.sha256(body).hexdigest())
+    upload = world.presigned.begin("p1", announced, world.reserve())
+    assert upload.request is not None
+    world.store.fetch(upload.request, body)
+    record = world.presigned.complete(upload.record.object_id, (), out_of_time=never)
+    deletion_id = hold(world)
+    assert world.store.fetch(upload.request, body).status == 200
+    world.aligner().align(record.key)
+    assert world.counts() == {"QUARANTINED": (1, record.size)}
+    undone = undo(world, deletion_id).document["undone"]
+    assert (undone["objects"], undone["not_restored"]) == (1, [])  # the URL takes no other bytes than those that lay there
+    assert (world.bytes_of(record), world.counts()) == (body, {"STORED": (1, record.size)})
+
+
+def test_what_a_repair_had_set_aside_before_stays_and_can_be_restored_after_an_undo(world: World) -> None:
+    world.plant(OLD_KEY)
+    world.clock.advance(2 * HOUR)
+    world.repair(world.reconcile())
+    [entry] = world.quarantine.recent(10)
+    deletion_id = hold(world)
+    assert world.store.head(entry.document["quarantine_key"]) is not None
+    with pytest.raises(Conflict, match="deleted since"):
+        world.quarantine.restore(entry.operation_id)
+    undo(world, deletion_id)
+    assert world.counts() == {"QUARANTINED": (1, 8)}
+    world.quarantine.restore(entry.operation_id)
+    assert world.counts() == {"STORED": (1, 8)}
+
+
+def test_older_versions_stay_until_the_erasure(deployment: Deployment) -> None:
+    world = a_world(deployment, versioning=True)
+    world.store.plant(OLD_KEY, b"first")
+    world.store.plant(OLD_KEY, b"second")
+    deletion_id = hold(world)
+    assert len([version for version in world.store.list_versions(OLD_KEY) if not version.is_delete_marker]) == 2
+    undo(world, deletion_id)
+    content = world.store.get(OLD_KEY)
+    assert content is not None
+    assert (content.body, list(world.store.list_versions(".stocktake/quarantine/"))) == (b"second", [])
+    hold(world)
+    end_windows(world)
+    world.pump()
+    assert [version.key for version in world.store.list_versions() if "p1" in version.key] == []
+
+
+# ---- races, repetitions, crashes
+
+
+def test_every_message_delivered_twice_changes_nothing(world: World) -> None:
+    world.deliveries = 2
+    stock(world)
+    before = all_there_is(world)
+    deletion_id = hold(world)
+    assert world.deletions.operation(deletion_id).document["set_aside"]["objects"] == 2
+    assert undo(world, deletion_id).document["undone"]["objects"] == 2
+    assert all_there_is(world) == before
+
+
+def test_of_an_undo_and_an_erasure_at_one_moment_one_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(world)
+    deletion_id = hold(world)
+    update = world.operations.update
+
+    def overtaken(operation: Operation, **changes: Any) -> Operation:
+        monkeypatch.setattr(world.operations, "update", update)
+        world.deletions.request("p1", undo=False)
+        return update(operation, **changes)
+
+    monkeypatch.setattr(world.operations, "update", overtaken)
+    with pytest.raises(Conflict, match="erased"):
+        world.deletions.undo(deletion_id)
+    world.pump()
+    assert (status(world, deletion_id), world.bucket_keys()) == ("DELETED", set())
+
+
+def test_of_an_erasure_and_an_undo_at_one_moment_one_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(world)
+    before = world.bucket_keys()
+    deletion_id = hold(world)
+    update = world.operations.update
+
+    def overtaken(operation: Operation, **changes: Any) -> Operation:
+        monkeypatch.setattr(world.operations, "update", update)
+        world.deletions.undo(deletion_id)
+        return update(operation, **changes)
+
+    monkeypatch.setattr(world.operations, "update", overtaken)
+    assert world.deletions.request("p1", undo=False).status == "RESTORING"
+    with pytest.raises(Conflict, match="being undone"):
+        world.deletions.request("p1")
+    world.pump()
+    assert (status(world, deletion_id), world.bucket_keys()) == ("UNDONE", before)
+
+
+def test_nothing_is_moved_back_while_a_worker_may_still_be_setting_aside(world: World) -> None:
+    stock(world)
+    before = world.bucket_keys()
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    [batch] = [message for queue, message, _ in world.messages if queue == "batches"]
+
+    def undone_meanwhile(operation: str, key: str | None) -> None:
+        if operation == "copy":
+            world.store.on_call = None
+            world.deletions.undo(deletion_id)
+            world.deletions.restore(deletion_id, "", out_of_time=never)
+
+    world.store.on_call = undone_meanwhile
+    world.deliver("batches", batch)  # it began before the undo, and moves all of its batch
+    assert world.bucket_keys() == set()
+    assert not any(message.get("part", "").startswith("restore#") for _, message, _ in world.messages)
+    world.clock.advance(WORKER_MS)
+    world.pump()
+    world.deliver("batches", batch)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("UNDONE", before)
+
+
+def test_the_final_sweep_of_an_erasure_waits_for_workers_that_may_still_be_setting_aside(world: World) -> None:
+    stock(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    end_windows(world)
+    assert world.deletions.operation(deletion_id).document["sweep_at"] == world.clock() + WORKER_MS
+
+
+def test_what_has_been_held_for_longer_than_a_worker_lives_is_moved_back_at_once(world: World) -> None:
+    stock(world)
+    deletion_id = hold(world)
+    assert world.deletions.undo(deletion_id).document["restore_at"] == world.clock() + WORKER_MS
+    undo(world, deletion_id)
+    deletion_id = hold(world)
+    world.clock.advance(WORKER_MS)
+    assert world.deletions.undo(deletion_id).document["restore_at"] == world.clock()
+
+
+def test_an_undo_before_anything_was_set_aside_opens_the_project_again_and_late_batches_move_nothing(world: World) -> None:
+    stock(world)
+    before = all_there_is(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    late = list(world.messages)
+    world.messages.clear()
+    undo(world, deletion_id)
+    for queue, message, _ in late:
+        world.deliver(queue, message)
+    assert (all_there_is(world), status(world, deletion_id)) == (before, "UNDONE")
+
+
+def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    world.plant(OLD_KEY, "audio/proj_p1/s1/voice.mp3", "proj_p1_s1_media.mp4")
+    before = all_there_is(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    late = iter([True, False] * 40)
+
+    def sometimes_late() -> bool:
+        return next(late)
+
+    def pump_short_of_time() -> None:
+        while world.messages:
+            queue, message, visible_at = world.messages.popleft()
+            world.clock.at = max(world.clock.at, visible_at)
+            if queue == "batches":
+                world.deletions.work(deletion_id, message["part"], out_of_time=sometimes_late)
+            elif message["step"] == "undo":
+                world.deletions.restore(deletion_id, message["after"], out_of_time=sometimes_late)
+            else:
+                world.deletions.set_aside(deletion_id, out_of_time=sometimes_late)
+
+    pump_short_of_time()
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+    assert world.deletions.operation(deletion_id).document["planned"] == 3
+    world.deletions.undo(deletion_id)
+    pump_short_of_time()
+    assert (status(world, deletion_id), all_there_is(world)) == ("UNDONE", before)
+
+
+@pytest.mark.parametrize("call", range(2, 50, 4))
+def test_a_deletion_and_its_undo_killed_at_any_call_leave_everything_as_it_was(world: World, deployment: Deployment, call: int) -> None:
+    stock(world)
+    before = all_there_is(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    pump_with_one_death_a_message(world, deployment, call)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+    assert world.deletions.operation(deletion_id).document["set_aside"]["objects"] == 2
+    world.deletions.undo(deletion_id)
+    pump_with_one_death_a_message(world, deployment, call)
+    assert (status(world, deletion_id), all_there_is(world)) == ("UNDONE", before)
+
+
+def pump_with_one_death_a_message(world: World, deployment: Deployment, call: int) -> None:
+    """Delivers every message, each killed once before its call of this number, and delivered again."""
+    while world.messages:
+        queue, message, visible_at = world.messages.popleft()
+        world.clock.at = max(world.clock.at, visible_at)
+        with killed_at(world, deployment, call) as killing:
+            world.deliver(queue, message)
+        if killing.happened:
+            world.deliver(queue, message)
+
+
+def test_a_schedule_killed_before_it_announced_an_erasure_announces_it_the_next_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(world)
+    deletion_id = hold(world)
+
+    def killed(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(World, "_send", killed)
+        end_windows(world)
+    assert (status(world, deletion_id), list(world.messages)) == ("REMOVING", [])
+    world.deletions.close_windows(out_of_time=never)
+    world.pump()
+    assert status(world, deletion_id) == "DELETED"
+
+
+def test_a_request_killed_before_its_deletion_was_written_is_mended_by_asking_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_new = world.operations.put_new
+
+    def killed(operation_id: str, *args: Any, **kwargs: Any) -> bool:
+        if args[1] == "deletion":
+            raise Crash
+        return put_new(operation_id, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.operations, "put_new", killed)
+        world.deletions.request("p1")
+    assert end_windows(world) == 0
+    hold(world)
+    assert end_windows(world) == 1
+
+
+@pytest.mark.parametrize("way", ["request", "verify", "redrive"])
+def test_a_step_whose_message_was_lost_is_sent_again_by_whoever_asks(world: World, way: str) -> None:
+    stock(world)
+    deletion_id = world.deletions.request("p1").operation_id
+
+    def ask() -> None:
+        world.messages.clear()
+        if way == "request":
+            with contextlib.suppress(Conflict):
+                world.deletions.request("p1")
+            with contextlib.suppress(Conflict):
+                world.deletions.undo(deletion_id) if status(world, deletion_id) == "RESTORING" else None
+        elif way == "verify":
+            world.deletions.verify(deletion_id, out_of_time=never)
+        else:
+            world.deletions.resume(deletion_id)
+
+    ask()
+    deliver_due(world)
+    assert status(world, deletion_id) == "HELD"
+    world.deletions.undo(deletion_id)
+    ask()
+    world.pump()
+    assert status(world, deletion_id) == "UNDONE"
+
+
+def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
+    stock(world)
+    before = all_there_is(world)
+    deletion_id = world.deletions.request("p1").operation_id
+    for operation in ("head", "copy", "delete"):
+        world.store.fail(operation)
+    while world.messages:
+        sent = world.messages.popleft()
+        try:
+            world.deliver(*sent[:2])
+        except StorageUnavailable:
+            world.messages.append(sent)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+    undo(world, deletion_id)
+    assert all_there_is(world) == before
+
+
+def test_a_record_that_changes_at_the_moment_it_is_held_is_held_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = world.upload()
+    move, changed = world.ledger.move, iter([True])
+
+    def moved(before: Record | None, after: Any, **options: Any) -> Any:
+        if next(changed, False):
+            raise RecordChanged("it changed")
+        return move(before, after, **options)
+
+    monkeypatch.setattr(world.ledger, "move", moved)
+    hold(world)
+    assert world.counts() == {"QUARANTINED": (1, record.size)}
+
+
+def test_after_a_restore_of_the_tables_nothing_is_set_aside_undone_or_erased_before_the_replay(
+    world: World, deployment: Deployment
+) -> None:
+    stock(world)
+    world.uploads.create_project("p2", {})
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    backup = Backup(deployment)
+    sent = list(world.messages)
+    world.deletions.request("p2", undo=False)
+    world.pump()
+    backup.restore()
+    before = world.every_key()
+    for queue, message, _ in sent:
+        with pytest.raises(LedgerRestored):
+            world.deliver(queue, message)
+    with pytest.raises(LedgerRestored):
+        world.deletions.undo(deletion_id)
+    with pytest.raises(LedgerRestored):
+        world.deletions.restore(deletion_id, "", out_of_time=never)
+    with pytest.raises(LedgerRestored):
+        end_windows(world)
+    assert (world.every_key(), status(world, deletion_id)) == (before, "SETTING_ASIDE")
+    world.deletions.replay(out_of_time=never)
+    assert world.deletions.close_windows(out_of_time=never) == 1
+
+
+def test_a_replay_erases_what_was_erased_though_the_tables_still_hold_it_aside(world: World, deployment: Deployment) -> None:
+    stock(world)
+    deletion_id = hold(world)
+    world.deletions.undo(deletion_id)
+    backup = Backup(deployment)
+    world.pump()
+    world.messages.clear()
+    world.deletions.request("p1", undo=False)
+    world.pump()
+    backup.restore()
+    assert status(world, deletion_id) == "RESTORING"
+    world.deletions.replay(out_of_time=never)
+    world.pump()
+    assert (status(world, deletion_id), world.ledger.project("p1").state) == ("DELETED", ProjectState.DELETED)
