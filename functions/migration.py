@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import migration_answers as answers
 from stocktake.ids import now_ms
-from stocktake.migration_requests import NewExportBody, NewMigrationBody, ResultsQuery
+from stocktake.migration_requests import FindingsExportBody, NewExportBody, NewMigrationBody, ResultsQuery
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.requests import Body, NoBody, NoQuery, RecentQuery, read_body, read_id, read_query
 from stocktake.services import services
@@ -77,6 +77,13 @@ def create_export() -> Response[str]:
     body = asked(NewExportBody)
     operation = services.exports.request(body.project_id, contents=body.contents)
     return accepted(answers.export(services.exports, operation))
+
+
+@api.post("/reconciliations/<run_id>/export")
+def create_findings_export(run_id: str) -> Response[str]:
+    """Starts an export of a run's findings."""
+    body = asked(FindingsExportBody)
+    return accepted(answers.export(services.exports, services.exports.request_findings(read_id(run_id), body.format)))
 
 
 @api.get("/exports/<export_id>")

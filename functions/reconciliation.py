@@ -13,10 +13,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
-from stocktake.reconciliation import run_of_execution
+from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
 from stocktake.requests import (
+    ChangesQuery,
     ConformanceQuery,
     FindingsQuery,
+    ListQuery,
     NoBody,
     RecentQuery,
     RepairBody,
@@ -52,7 +54,7 @@ def get_run(run_id: str) -> dict[str, Any]:
     run_id = read_id(run_id)
     runs = services.reconciliations
     run = runs.run(run_id)
-    return answers.run(run, services.repairs.repair(run_id), runs.progress(run))
+    return answers.run(run, services.repairs.repair(run_id), runs.progress(run), services.changes.counts(run))
 
 
 @api.post("/reconciliations/<run_id>/stop")
@@ -67,8 +69,26 @@ def stop(run_id: str) -> dict[str, Any]:
 def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
     query = read_query(FindingsQuery, api.current_event.query_string_parameters)
-    page, following = services.reconciliations.findings(read_id(run_id), query.finding_class, query.limit, query.cursor)
+    page, following = services.reconciliations.findings(read_id(run_id), wanted(query), query.limit, query.cursor)
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
+
+
+@api.get("/reconciliations/<run_id>/changes")
+def get_changes(run_id: str) -> dict[str, Any]:
+    """Answers with one page of what is new, unchanged or gone since the run before."""
+    query = read_query(ChangesQuery, api.current_event.query_string_parameters)
+    run = services.reconciliations.run(read_id(run_id))
+    page, following = services.changes.page(run, query.kind, query.finding_class, query.limit, query.cursor)
+    return {"findings": [answers.finding(row) for row in page], "cursor": following}
+
+
+@api.get("/reconciliations/<run_id>/projects")
+def get_projects(run_id: str) -> dict[str, Any]:
+    """Answers with one page of a run's counts by project and class."""
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    run = services.reconciliations.run(read_id(run_id))
+    page, following = counts_by_project(services.operations, run, query.limit, query.cursor)
+    return {"projects": page, "cursor": following}
 
 
 @api.post("/reconciliations/<run_id>/apply")
@@ -116,6 +136,20 @@ def answered(document: dict[str, Any]) -> Response[str]:
     return Response(HTTPStatus.OK, content_types.APPLICATION_JSON, json.dumps(document))
 
 
+def wanted(query: FindingsQuery) -> Wanted:
+    """Reads the filters of a list of findings."""
+    after, before = query.first_seen_after, query.first_seen_before
+    return Wanted(
+        finding_class=query.finding_class,
+        kind=query.kind,
+        project=query.project,
+        layout=query.layout,
+        repair=query.repair,
+        first_seen_after=int(after.timestamp() * 1000) if after else None,
+        first_seen_before=int(before.timestamp() * 1000) if before else None,
+    )
+
+
 def accepted(document: dict[str, Any]) -> Response[str]:
     """Answers 202."""
     return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps(document))
@@ -140,6 +174,8 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         result = services.reconciliations.walk(run_id, event["number"], steps=event.get("steps", 0), out_of_time=late)
     elif step == "plan_again":
         result = services.reconciliations.plan_again(run_id, out_of_time=out_of_time(context, reserve_ms=120_000))
+    elif step == "compare_runs":
+        result = services.changes.step(run_id, out_of_time=late)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":

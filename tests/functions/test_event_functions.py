@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 import analytics
+import migration
 import project_deletion
 import reconciliation
 import upload
@@ -18,7 +19,7 @@ from stocktake.errors import ConfigurationError
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
 from stocktake.services import Services
-from tests.functions.conftest import BODY, DELETION_ID, EVENTS, KEY, REGION, RUN_ID, Scene, context, event
+from tests.functions.conftest import BODY, DELETION_ID, EVENTS, EXPORT_ID, KEY, REGION, RUN_ID, Scene, context, event
 from tests.unit.test_edges import ENVIRONMENT
 
 
@@ -58,6 +59,8 @@ def test_a_mistyped_dry_run_is_refused_and_deletes_nothing(scene: Scene, query: 
         (project_deletion.api_handler, "project_deletion/diagnose_discovery", {"queryStringParameters": {"limit": "0"}}),
         (reconciliation.api_handler, "reconciliation/start", {"body": '{"foo": 1}'}),
         (reconciliation.api_handler, "reconciliation/get_findings", {"queryStringParameters": {"class": "nope"}}),
+        (reconciliation.api_handler, "reconciliation/get_findings", {"queryStringParameters": {"first_seen_after": "yesterday"}}),
+        (reconciliation.api_handler, "reconciliation/get_changes", {"queryStringParameters": None}),
         (reconciliation.api_handler, "reconciliation/apply", {"body": "{}"}),
         (analytics.handler, "analytics/list_deletions", {"queryStringParameters": {"limit": "0"}}),
     ],
@@ -210,6 +213,7 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert scene.call(reconciliation.step_handler, "reconciliation/step_walk")["done"] is True
     again = reconciliation.step_handler({**event("reconciliation/step_plan"), "step": "plan_again", "run_id": RUN_ID}, context())
     assert (again["ranges"], again["walks"]) == ([], False)
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_compare_runs")["done"] is True
     assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["status"] == "COMPLETE"
     status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
     assert (run["status"], run["counts"]["missing"]["objects"], run["counts"]["orphan"]["objects"]) == ("COMPLETE", 1, 1)
@@ -218,6 +222,14 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert (counted["ledger_units"]["read"] > 0, counted["usd"] is not None) == (True, True)
     status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
     assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
+    assert (run["changes"]["since"], run["changes"]["new"]) == (None, {"missing": 1, "orphan": 1})
+    status, changes = scene.api(reconciliation.api_handler, "reconciliation/get_changes")
+    assert (status, len(changes["findings"])) == (200, 2)
+    status, counted = scene.api(reconciliation.api_handler, "reconciliation/get_projects")
+    assert (status, [line["project"] for line in counted["projects"]]) == (200, ["sunset"])
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: EXPORT_ID)
+    status, export = scene.api(migration.api_handler, "migration/create_findings_export")
+    assert (status, export["run_id"], export["format"]) == (202, RUN_ID, "csv")
     assert scene.api(reconciliation.api_handler, "reconciliation/apply")[0] == 202
     assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
     status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
@@ -380,6 +392,9 @@ def test_an_id_that_is_longer_than_any_is_refused_and_not_asked_of_the_ledger(sc
         (project_deletion.api_handler, "project_deletion/diagnose_discovery", f"/diagnostics/projects/{long}/discovery"),
         (reconciliation.api_handler, "reconciliation/get_run", f"/reconciliations/{long}"),
         (reconciliation.api_handler, "reconciliation/get_findings", f"/reconciliations/{long}/findings"),
+        (reconciliation.api_handler, "reconciliation/get_changes", f"/reconciliations/{long}/changes"),
+        (reconciliation.api_handler, "reconciliation/get_projects", f"/reconciliations/{long}/projects"),
+        (migration.api_handler, "migration/create_findings_export", f"/reconciliations/{long}/export"),
         (reconciliation.api_handler, "reconciliation/apply", f"/reconciliations/{long}/apply"),
         (reconciliation.api_handler, "reconciliation/restore", f"/quarantine/{long}/restore"),
     ):

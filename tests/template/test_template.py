@@ -83,6 +83,8 @@ PUBLIC_PATHS = {
         "GET /reconciliations",
         "GET /reconciliations/{run_id}",
         "GET /reconciliations/{run_id}/findings",
+        "GET /reconciliations/{run_id}/changes",
+        "GET /reconciliations/{run_id}/projects",
         "POST /reconciliations/{run_id}/apply",
         "POST /reconciliations/{run_id}/stop",
         "GET /diagnostics/identity",
@@ -101,6 +103,7 @@ PUBLIC_PATHS = {
         "POST /migrations/{migration_id}/stop",
         "GET /migrations/{migration_id}/results",
         "POST /exports",
+        "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
     },
     "AnalyticsFunction": {
@@ -959,7 +962,7 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "plan_again", "walk", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == {"plan", "plan_again", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
@@ -992,7 +995,7 @@ class TestStateMachine:
         walk = states["Walk ranges"]
         assert walk["MaxConcurrencyPath"] == "$.workers"
         assert (walk["Next"], states["Plan again"]["Next"]) == ("Plan again", "Anything left")
-        for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Summarise")):
+        for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Compare runs")):
             assert states[choice]["Choices"] == [{"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}]
             assert states[choice]["Default"] == otherwise
         assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody

@@ -18,6 +18,7 @@ from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
 from stocktake.cdn import PublicCopies, PurgeFailure
 from stocktake.checks import Rules
+from stocktake.finding_lines import lines
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.importing import Fetcher
@@ -36,6 +37,7 @@ from stocktake.presigned import PresignedUploads
 from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
+from stocktake.reconciliation.changes import Changes
 from stocktake.reconciliation.cost import Meter, Prices
 from stocktake.repair import Repairs
 from stocktake.sealing import KeyRing, Sealer
@@ -255,6 +257,10 @@ class World:
         )
 
     @cached_property
+    def changes(self) -> Changes:
+        return Changes(self.operations, now=self.clock)
+
+    @cached_property
     def quarantine(self) -> Quarantine:
         return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock)
 
@@ -323,6 +329,7 @@ class World:
             self.ledger,
             self.operations,
             self.layouts,
+            findings=lambda run_id, form, after: lines(self.operations, run_id, form, after),
             send=lambda message, delay: self._send("migrations", message, delay),
             seconds=900,
             lease_ms=300_000,
@@ -423,6 +430,7 @@ class World:
             if row.status == "OPEN":
                 while not self.runs.walk(run_id, int(row.part.split("#")[1]), out_of_time=never)["done"]:
                     pass
+        self.changes.step(run_id, out_of_time=never)
         self.runs.summarise(run_id)
         return run_id
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from stocktake.explanations import explained, notes
 from stocktake.ledger import Operation
 
 
@@ -50,15 +51,27 @@ _OWN = frozenset({"cuts", "project_rows", "fence", "spent", "walking_since", "ac
 """What a run keeps for itself."""
 
 
-def run(operation: Operation, repair: Mapping[str, Any] | None, progress: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Answers with a reconciliation, with how far it is while it walks, and with its repair if one was requested."""
+def run(
+    operation: Operation,
+    repair: Mapping[str, Any] | None,
+    progress: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Answers with a reconciliation: how far it is while it walks, what changed since the one before, and its repair if there is one."""
     shown = {name: value for name, value in operation.document.items() if name not in _OWN}
     answer = {"run_id": operation.operation_id, "status": operation.status, **shown}
     if progress is not None:
         answer["progress"] = progress
+    if changes is not None:
+        answer |= {"changes": changes, "notes": notes(operation.document["counts"])}
     if repair is not None:
         answer["repair"] = {name: value for name, value in repair.items() if name not in ("cursor", "fence")}
     return timed(answer)
+
+
+def finding(row: Operation) -> dict[str, Any]:
+    """Answers with a finding, what it means and what was done about it."""
+    return timed(explained({**row.document, "repair": row.status}))
 
 
 def quarantine_entry(entry: Operation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a reconciliation says of one key: the class, the kind, and a sentence that says what it means and what to do.
+"""What a reconciliation says of one key: the class and the kind; `explanations` says what they mean.
 
 The rules are pure: they get what both sides said and the time, and touch nothing.
 """
@@ -35,8 +35,7 @@ class Finding:
         return self.record.size if self.record is not None else 0
 
     def document(self) -> dict[str, Any]:
-        """Returns the finding as it is stored and answered."""
-        meaning, action = _SENTENCES[self.finding_class, self.kind]
+        """Returns the finding as it is stored; `explained` adds its sentences, which are the same for a million of a kind."""
         return {
             "key": self.key,
             "class": self.finding_class.value,
@@ -46,8 +45,6 @@ class Finding:
             "bytes": self.size,
             "object": None if self.stored is None else _seen_object(self.stored),
             "record": None if self.record is None else _seen_record(self.record),
-            "meaning": meaning,
-            "recommended": action,
         }
 
 
@@ -113,69 +110,3 @@ def sightings(document: Mapping[str, Any], earlier: Mapping[str, Any] | None, at
     if earlier is None or not same or "first_seen_at" not in earlier:
         return {"first_seen_at": at, "sightings": 1}
     return {"first_seen_at": earlier["first_seen_at"], "sightings": earlier["sightings"] + 1}
-
-
-_SENTENCES: dict[tuple[FindingClass, str], tuple[str, str]] = {
-    (FindingClass.ORPHAN, "active"): (
-        "The bucket holds an object of a live project that the ledger does not know: an upload that went around the API, or an event that "
-        "was lost.",
-        "Adopt it if it is wanted, else quarantine it.",
-    ),
-    (FindingClass.ORPHAN, "deleting"): (
-        "The bucket holds an object of a project that is being deleted: the deletion's own sweep will remove it.",
-        "Wait for the deletion's receipt.",
-    ),
-    (FindingClass.ORPHAN, "deleted"): (
-        "The bucket holds an object of a project that was deleted: something wrote it after the receipt.",
-        "Quarantine it, and find the writer.",
-    ),
-    (FindingClass.ORPHAN, "none"): (
-        "The bucket holds an object of a known layout whose project the ledger does not know, or cannot tell from others.",
-        "Create the project to adopt it, or quarantine it.",
-    ),
-    (FindingClass.MISSING, "gone"): (
-        "The record says the object is stored, and the bucket has nothing under its key: it was deleted by hand, or went to another bucket "
-        "or region.",
-        "Mark it missing so that no count includes it; upload it again if the bytes still exist.",
-    ),
-    (FindingClass.MISMATCH, "size"): (
-        "Object and record differ in size: the object was overwritten without going through the API.",
-        "Refresh the record from the bucket.",
-    ),
-    (FindingClass.MISMATCH, "etag"): (
-        "Object and record have the same size and another ETag: the object was overwritten without going through the API.",
-        "Refresh the record from the bucket.",
-    ),
-    (FindingClass.MISMATCH, "returned"): (
-        "The record says missing, and the object is there again.",
-        "Refresh the record from the bucket.",
-    ),
-    (FindingClass.MISMATCH, "reappeared"): (
-        "The record is quarantined, and another object lies under its key.",
-        "Look at both before restoring: the restore will refuse to overwrite it.",
-    ),
-    (FindingClass.MISMATCH, "not_as_announced"): (
-        "An upload was announced and never confirmed, and the object under its key is not the one announced.",
-        "Look at the object; nothing acts on it by itself.",
-    ),
-    (FindingClass.UNSTORED, "pending"): (
-        "An upload was announced and its bytes never arrived: the uploader stopped half-way.",
-        "Settle it: the intent is withdrawn once it has ended.",
-    ),
-    (FindingClass.UNSTORED, "uncommitted"): (
-        "The bytes of an announced upload arrived, and the commit did not: the uploader stopped in between.",
-        "Settle it: the upload is committed, if its bytes are of a type that is taken.",
-    ),
-    (FindingClass.UNSTORED, "inline"): (
-        "The bytes lie in the ledger and not in the bucket.",
-        "Migrate it into the bucket.",
-    ),
-    (FindingClass.UNSTORED, "external"): (
-        "The bytes lie at a foreign URL and not in the bucket.",
-        "Migrate it into the bucket before the URL expires.",
-    ),
-    (FindingClass.UNKNOWN, "no_layout"): (
-        "No layout explains the key, so nobody can say whose it is.",
-        "Add a layout for it if it is yours; it is never deleted.",
-    ),
-}

@@ -41,7 +41,7 @@ def export(flow: Exports, operation: Operation) -> dict[str, Any]:
     """Answers with an export, and with its files once it is whole."""
     document = operation.document
     files: Sequence[dict[str, Any]] = document["files"]
-    shown = {name: document[name] for name in ("project_id", "contents", "requested_at", "ended_at", "why")}
+    shown = {name: document[name] for name in ("project_id", "run_id", "format", "contents", "requested_at", "ended_at", "why")}
     return {
         **timed({"export_id": operation.operation_id, "status": operation.status, **shown}),
         "lines": sum(file["lines"] for file in files),

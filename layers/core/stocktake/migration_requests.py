@@ -56,6 +56,14 @@ class NewExportBody(Body):
     contents: bool = Field(default=False, description="Put the bytes that lie in the ledger into their lines.")
 
 
+class FindingsExportBody(Body):
+    """POST /reconciliations/{run_id}/export."""
+
+    format: Literal["jsonl", "csv"] = Field(
+        default="jsonl", description="jsonl loses nothing; csv opens in a spreadsheet, and no cell of it is taken for a formula."
+    )
+
+
 class ResultsQuery(ListQuery):
     """GET /migrations/{migration_id}/results."""
 

@@ -39,6 +39,7 @@ class FindingClass(enum.StrEnum):
     MISMATCH = "mismatch"  # both are there and differ
     UNSTORED = "unstored"  # record that has no object yet: pending, inline or external
     UNKNOWN = "unknown"  # object under a key that no layout explains
+    DUPLICATE_SPELLING = "duplicate_spelling"  # two keys that differ only in how Unicode spells a letter
 
 
 class DeletionMode(enum.StrEnum):

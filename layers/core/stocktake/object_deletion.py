@@ -228,6 +228,11 @@ def _held(record: Record) -> int:
     return record.size if record.state is State.INLINE else 0
 
 
+def is_deleted(operations: Operations, object_id: str) -> bool:
+    """Says whether an object was deleted, or is being deleted."""
+    return bool(operations.known([_tombstone_id(object_id)]))
+
+
 def _is_done(tombstone: Operation) -> bool:
     return tombstone.status == "DELETED" and (tombstone.document.get("cdn") or {"why": None})["why"] is None
 

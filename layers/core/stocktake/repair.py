@@ -32,6 +32,7 @@ from stocktake.errors import (
     StorageUnavailable,
     WrongRegion,
 )
+from stocktake.explanations import explained
 from stocktake.findings import unchanged
 from stocktake.ledger import Operation, Operations
 from stocktake.model import FindingClass, StoredObject
@@ -206,7 +207,9 @@ class Repairs:
 
     def _set_aside(self, finding: Operation, run_id: str, stored: StoredObject | None) -> Operation:
         document = finding.document
-        entry = self._quarantine.set_aside(document["key"], document["object"]["etag"], stored, run_id=run_id, why=document["meaning"])
+        entry = self._quarantine.set_aside(
+            document["key"], document["object"]["etag"], stored, run_id=run_id, why=explained(document)["meaning"]
+        )
         return self._operations.update(finding, document={**document, "entry_id": entry.operation_id}, status="QUARANTINE")
 
     def _skip(self, finding: Operation, why: str) -> Operation:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from stocktake.errors import InvalidRequest
 
@@ -122,10 +122,10 @@ class RecentQuery(Query):
     limit: int = Field(default=20, ge=1, le=100, description="How many of the newest, at most.")
 
 
-class FindingsQuery(ListQuery):
-    """GET /reconciliations/{run_id}/findings."""
+class OfClassQuery(ListQuery):
+    """Findings of one class or all. A page may have fewer than `limit`, and none, and still not be the last: only its cursor says that."""
 
-    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] | None = Field(
+    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling"] | None = Field(
         default=None, alias="class", description="Findings of this class only."
     )
 
@@ -134,6 +134,32 @@ class ConformanceQuery(Query):
     """GET /diagnostics/conformance."""
 
     fresh: bool = Field(default=False, description="Try the store anew, with some fifty requests, in place of saying what is known of it.")
+
+
+class FindingsQuery(OfClassQuery):
+    """GET /reconciliations/{run_id}/findings: what passes every filter that is given."""
+
+    kind: str | None = Field(default=None, min_length=1, max_length=40, description="Of this kind only.", examples=["etag"])
+    project: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=120,
+        description="Of this project only; (none) for those of no known one.",
+    )
+    layout: str | None = Field(
+        default=None, min_length=1, max_length=100, description="Whose key is of this layout only; unknown for those that none explains."
+    )
+    repair: str | None = Field(default=None, min_length=1, max_length=40, description="About which this was done only.", examples=["FOUND"])
+    first_seen_after: AwareDatetime | None = Field(default=None, description="First seen after this time only.")
+    first_seen_before: AwareDatetime | None = Field(default=None, description="First seen before this time only.")
+
+
+class ChangesQuery(OfClassQuery):
+    """GET /reconciliations/{run_id}/changes."""
+
+    kind: Literal["new", "gone", "unchanged"] = Field(
+        description="new: not found by the run before, or not like this. gone: found by the run before and not by this one."
+    )
 
 
 def read_id(text: str) -> str:

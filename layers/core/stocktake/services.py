@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from stocktake.quarantine import Quarantine
     from stocktake.r2_queue import R2Queue
     from stocktake.reconciliation import Reconciliations
+    from stocktake.reconciliation.changes import Changes
     from stocktake.reconciliation.cost import Meter
     from stocktake.repair import Repairs
     from stocktake.sealing import DataKeys, Sealer
@@ -346,6 +347,13 @@ class Services:
         )
 
     @cached_property
+    def changes(self) -> Changes:
+        """What moved from each run of reconciliation to the next."""
+        from stocktake.reconciliation.changes import Changes
+
+        return Changes(self.operations, now=now_ms)
+
+    @cached_property
     def quarantine(self) -> Quarantine:
         """The quarantine."""
         from stocktake.quarantine import Quarantine
@@ -411,6 +419,7 @@ class Services:
     @cached_property
     def exports(self) -> Exports:
         """The way of the ledger out."""
+        from stocktake.finding_lines import lines
         from stocktake.migration.exports import Exports
 
         return Exports(
@@ -418,6 +427,7 @@ class Services:
             self.ledger,
             self.operations,
             self.layouts,
+            findings=lambda run_id, form, after: lines(self.operations, run_id, form, after),
             send=self._send_step,
             seconds=self.settings.presigned_seconds,
             lease_ms=_STEP_MS,

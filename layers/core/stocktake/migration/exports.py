@@ -1,4 +1,4 @@
-"""The ledger out, as lines that can be imported again.
+"""The ledger out, as lines that can be imported again; and the findings of a reconciliation, as lines to look at.
 
 A line says what a record says of its object: its key where it is STORED, its URL where it is EXTERNAL, and its bytes where it is INLINE and
 they were asked for; without them such a line only tells that there is one. Intents are no objects yet and are left out. An export is files
@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from stocktake.errors import LedgerError, MessagingError, OperationNotFound, RecordChanged, StocktakeError, StorageUnavailable
+from stocktake.errors import (
+    LedgerError,
+    MessagingError,
+    OperationNotFound,
+    RecordChanged,
+    RunIncomplete,
+    StocktakeError,
+    StorageUnavailable,
+)
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.migration.steps import Send
@@ -24,6 +32,9 @@ from stocktake.model import Record, State
 from stocktake.storage import Store
 
 KIND = "export"
+_CONTENT_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+FindingLines = Callable[[str, str, str], Iterator[tuple[str, bytes]]]
+"""Yields (name, line) of a run's findings: its id, the form, and the name of the last one that was written."""
 FILE_BYTES = 32_000_000
 _RECORDS_AT_ONCE = 100
 
@@ -43,6 +54,7 @@ class Exports:
 
     Args:
         files: the stack's own bucket.
+        findings: writes the lines of a run's findings.
         seconds: life of the URLs of files.
         lease_ms: how long a step may take; no other begins meanwhile.
     """
@@ -54,6 +66,7 @@ class Exports:
         operations: Operations,
         layouts: Registry,
         *,
+        findings: FindingLines,
         send: Send,
         seconds: int,
         lease_ms: int,
@@ -64,6 +77,7 @@ class Exports:
         self._ledger = ledger
         self._operations = operations
         self._layouts = layouts
+        self._findings = findings
         self._send = send
         self._seconds = seconds
         self._lease_ms = lease_ms
@@ -81,11 +95,27 @@ class Exports:
         """
         if project_id is not None:
             self._ledger.project(project_id)
+        return self._begin({"project_id": project_id, "contents": contents, "run_id": None, "format": "jsonl"})
+
+    def request_findings(self, run_id: str, form: str) -> Operation:
+        """Starts an export of a run's findings as `jsonl` or `csv`.
+
+        Raises:
+            OperationNotFound: there is no such run.
+            RunIncomplete: it has not ended, so its findings are not all there.
+        """
+        run = self._operations.get(run_id) if run_id else None
+        if run is None or run.kind != "reconciliation":
+            raise OperationNotFound(f"there is no reconciliation {run_id!r}: GET /reconciliations lists the newest")
+        if run.status in ("REQUESTED", "RUNNING"):
+            raise RunIncomplete(f"reconciliation {run_id} is {run.status.lower()}: export its findings once it has ended")
+        return self._begin({"project_id": None, "contents": False, "run_id": run_id, "format": form})
+
+    def _begin(self, subject: Mapping[str, Any]) -> Operation:
         at = self._now()
         export_id = self._new_id(at)
         document: dict[str, Any] = {
-            "project_id": project_id,
-            "contents": contents,
+            **subject,
             "after": "",
             "files": [],
             "leased_until": 0,
@@ -101,7 +131,7 @@ class Exports:
         """Reads an export. Raises OperationNotFound."""
         operation = self._operations.get(export_id) if export_id else None
         if operation is None or operation.kind != KIND:
-            raise OperationNotFound(f"there is no export {export_id!r}: use the export_id that POST /exports answered with")
+            raise OperationNotFound(f"there is no export {export_id!r}: use the export_id that its request was answered with")
         return operation
 
     def files(self, operation: Operation) -> list[ExportedFile]:
@@ -110,8 +140,8 @@ class Exports:
             return []
         signed = []
         for number, row in enumerate(operation.document["files"]):
-            name = f"{operation.operation_id}-{number:05d}.jsonl"
-            url = self._files.presign_get(_file(operation.operation_id, number), seconds=self._seconds, file_name=name)
+            name = f"{operation.operation_id}-{number:05d}.{operation.document['format']}"
+            url = self._files.presign_get(_file(operation, number), seconds=self._seconds, file_name=name)
             signed.append(ExportedFile(url, row["lines"], row["bytes"], row["sha256"]))
         return signed
 
@@ -148,14 +178,18 @@ class Exports:
     def _write(self, operation: Operation, body: bytes, count: int, after: str) -> Operation:
         written = list(operation.document["files"])
         sha256 = hashlib.sha256(body).hexdigest()
-        self._files.put(_file(operation.operation_id, len(written)), body, content_type="application/x-ndjson", sha256=sha256)
+        content_type = _CONTENT_TYPES[operation.document["format"]]
+        self._files.put(_file(operation, len(written)), body, content_type=content_type, sha256=sha256)
         return self._update(operation, files=[*written, {"lines": count, "bytes": len(body), "sha256": sha256}], after=after)
 
     def _update(self, operation: Operation, *, status: str | None = None, **change: Any) -> Operation:
         return self._operations.update(operation, document={**operation.document, **change}, status=status)
 
     def _lines(self, document: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-        """Yields each record's key and line, in key order."""
+        """Yields each record's key and line, in key order; or each finding's name and line."""
+        if document["run_id"] is not None:
+            yield from self._findings(document["run_id"], document["format"], document["after"])
+            return
         project, after = document["project_id"], document["after"]
         entries = self._ledger.entries(after) if project is None else self._ledger.project_records(project, after=after)
         for some in batched((entry.key for entry in entries), _RECORDS_AT_ONCE, strict=False):
@@ -203,5 +237,5 @@ def _fill(lines: Iterator[tuple[str, bytes]], late: Callable[[], bool]) -> tuple
     return bytes(body), count, after, True
 
 
-def _file(export_id: str, number: int) -> str:
-    return f"exports/{export_id}/{number:05d}.jsonl"
+def _file(operation: Operation, number: int) -> str:
+    return f"exports/{operation.operation_id}/{number:05d}.{operation.document['format']}"

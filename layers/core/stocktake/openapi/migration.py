@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stocktake import errors
-from stocktake.migration_requests import NewExportBody, NewMigrationBody, ResultsQuery
+from stocktake.migration_requests import FindingsExportBody, NewExportBody, NewMigrationBody, ResultsQuery
 from stocktake.openapi.operation import LEFT_OUT, OBJECT_ID, OF_THE_BUCKET, SHA256, Answer, AnswerBody, Operation, Time
 from stocktake.openapi.upload import SignedRequest
 from stocktake.requests import NoBody, RecentQuery
@@ -121,11 +121,13 @@ class ExportedFile(AnswerBody):
 
 
 class Export(AnswerBody):
-    """An export of the ledger."""
+    """An export of the ledger, or of a reconciliation's findings."""
 
     export_id: str = Field(examples=[EXPORT_ID])
     status: Literal["RUNNING", "COMPLETE", "FAILED"] = Field(examples=["COMPLETE"])
     project_id: str | None = Field(description="null for all projects.", examples=[None])
+    run_id: str | None = Field(description="The reconciliation whose findings it holds; null where it holds the ledger.", examples=[None])
+    format: Literal["jsonl", "csv"] = Field(description="Of the files.", examples=["jsonl"])
     contents: bool = Field(description="Whether bytes that lie in the ledger are in the lines.", examples=[False])
     requested_at: Time
     ended_at: Time | None = Field(description="null while it runs.")
@@ -198,6 +200,17 @@ OPERATIONS: tuple[Operation, ...] = (
         {202: Answer("The export, RUNNING.", Export)},
         (errors.ProjectNotFound, errors.MessagingError),
         body=NewExportBody,
+    ),
+    Operation(
+        "POST /reconciliations/{run_id}/export",
+        "exportFindings",
+        "Write a run's findings into files",
+        "reconciliation",
+        {202: Answer("The export, RUNNING: GET /exports/{export_id} gives its files.", Export)},
+        (errors.OperationNotFound, errors.RunIncomplete, errors.MessagingError),
+        "Of any run that has ended. In CSV, text that a spreadsheet would take for a formula has an apostrophe before it, and so has text "
+        "that begins with one; control characters are written as in URLs; key_encoded is the key to the byte, encoded as in URLs.",
+        body=FindingsExportBody,
     ),
     Operation(
         "GET /exports/{export_id}",

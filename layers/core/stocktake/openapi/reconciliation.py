@@ -8,11 +8,12 @@ from pydantic import Field
 
 from stocktake import errors
 from stocktake.openapi.operation import ETAG, LEFT_OUT, OBJECT_ID, OF_THE_BUCKET, Answer, AnswerBody, Count, Operation, Tally, Time
-from stocktake.requests import ConformanceQuery, FindingsQuery, NoBody, RecentQuery, RepairBody, StartRunBody
+from stocktake.requests import ChangesQuery, ConformanceQuery, FindingsQuery, ListQuery, NoBody, RecentQuery, RepairBody, StartRunBody
 
 RUN_ID = "01KAHRECNC0000000000000000"
 _KEY = "images/s1/baby-boomer/1795239000000-a1b2c3.png"
 _DONE = "Findings by what was done about them."
+_CLASSES = {"matched": {"objects": 2, "bytes": 236}, "orphan": {"objects": 1, "bytes": 118}}
 _PLAN = {"missing": "mark_missing", "orphan": "quarantine"}
 
 
@@ -24,20 +25,48 @@ class RunCounts(AnswerBody):
     layout: dict[str, Tally] = Field(
         default=LEFT_OUT, description="Objects by layout.", examples=[{"current": {"objects": 2, "bytes": 236}}]
     )
+    by_layout: dict[str, dict[str, Tally]] = Field(
+        default=LEFT_OUT,
+        description="What is counted below, by layout; unknown for keys that none explains.",
+        examples=[{"current": _CLASSES}],
+    )
     matched: Tally = Field(default=LEFT_OUT, description="Both sides tell the same.")
     known: Tally = Field(
         default=LEFT_OUT, description="Records that say themselves that their object is missing or set aside.", examples=[]
     )
+    leaving: Tally = Field(
+        default=LEFT_OUT, description="Records whose object is gone, and whose own deletion has not come to them yet.", examples=[]
+    )
     young: Tally = Field(default=LEFT_OUT, description="Too young to be judged: left for the next run.", examples=[])
     settled: Tally = Field(default=LEFT_OUT, description="Differed at first, and no more when both sides were asked again.", examples=[])
     unlisted: Tally = Field(default=LEFT_OUT, description="Objects that the listing left out.", examples=[])
-    spelled_otherwise: Tally = Field(default=LEFT_OUT, description="Recorded under another Unicode spelling of the same key.", examples=[])
     system: Tally = Field(default=LEFT_OUT, description="Objects of Stocktake's own.", examples=[])
     orphan: Tally = Field(default=LEFT_OUT, description="Findings: objects without record.")
     missing: Tally = Field(default=LEFT_OUT, description="Findings: records whose object is gone.", examples=[])
     mismatch: Tally = Field(default=LEFT_OUT, description="Findings: object and record differ.", examples=[])
     unstored: Tally = Field(default=LEFT_OUT, description="Findings: records without object yet.", examples=[])
     unknown: Tally = Field(default=LEFT_OUT, description="Findings: keys no layout explains.", examples=[])
+    duplicate_spelling: Tally = Field(
+        default=LEFT_OUT, description="Findings: keys whose other side lies under another Unicode spelling.", examples=[]
+    )
+
+
+class ChangesCounts(AnswerBody):
+    """What moved since the run before: findings by class."""
+
+    since: str | None = Field(description="The run before; null for the first.", examples=[None])
+    new: dict[str, int] = Field(description="Not found by the run before, or not like this.", examples=[{"orphan": 1}])
+    unchanged: dict[str, int] = Field(description="Found by the run before, exactly like this.", examples=[{}])
+    gone: dict[str, int] = Field(description="Found by the run before and not by this one, with no repair between.", examples=[{}])
+    repaired: dict[str, int] = Field(description="Found by the run before, acted on by its repair, and not found any more.", examples=[{}])
+
+
+class Note(AnswerBody):
+    """What a count that is no finding means."""
+
+    meaning: str = Field(examples=["These differ and are younger than the grace window."])
+    likely_cause: str = Field(examples=["They are uploads and deletions under way."])
+    recommended: str = Field(examples=["Wait for the next run."])
 
 
 class Repair(AnswerBody):
@@ -144,6 +173,10 @@ class Run(ListedRun):
     """A comparison of bucket and ledger."""
 
     progress: Progress = Field(default=LEFT_OUT, description="While it walks.", examples=[])
+    changes: ChangesCounts = Field(default=LEFT_OUT, description="Of a run that is COMPLETE.")
+    notes: dict[str, Note] = Field(
+        default=LEFT_OUT, description="What the counts mean that are no findings, by their name, where there are any.", examples=[{}]
+    )
     repair: Repair = Field(default=LEFT_OUT, description="Where one was asked for.")
 
 
@@ -176,7 +209,7 @@ class Finding(AnswerBody):
     """One key on which bucket and ledger differ."""
 
     key: str = Field(examples=[_KEY])
-    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown"] = Field(alias="class")
+    finding_class: Literal["orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling"] = Field(alias="class")
     kind: str = Field(description="Which of the class's cases it is.", examples=["active"])
     layout: str | None = Field(description="The layout that explains the key.", examples=["session"])
     project: str | None = Field(description="Whose it is, without proj_; null where nobody can say.", examples=["sunset"])
@@ -184,7 +217,8 @@ class Finding(AnswerBody):
     object: SeenObject | None = Field(description="null where there is none.")
     record: SeenRecord | None = Field(description="null where there is none.", examples=[None])
     meaning: str = Field(examples=["The bucket holds an object of a live project that the ledger does not know."])
-    recommended: str = Field(examples=["Adopt it if it is wanted, else quarantine it."])
+    likely_cause: str = Field(examples=["It was uploaded around the API, by a script or a console."])
+    recommended: str = Field(examples=["Adopt it if the application uses it, else quarantine it."])
     first_seen_at: Time = Field(description="When a run first saw exactly this, and every complete run since has.")
     sightings: int = Field(description="In how many complete runs in a row exactly this was seen, this one included.", ge=1, examples=[2])
     repair: Literal["FOUND", "ACTING", "SKIPPED", "MARK_MISSING", "REFRESH", "SETTLE", "ADOPT", "QUARANTINE"] = Field(
@@ -199,6 +233,22 @@ class Findings(AnswerBody):
     """One page of a run's findings, in key order within a class."""
 
     findings: list[Finding]
+    cursor: str | None = Field(description="For the next page; null on the last one.", examples=[None])
+
+
+class ProjectCounts(AnswerBody):
+    """What a run counted for one project."""
+
+    project: str = Field(description="Without proj_; (none) for keys of no project the ledger knows.", examples=["sunset"])
+    bucket: Tally = Field(description="Objects in the bucket.")
+    ledger: Tally = Field(description="Records that say their object is stored.")
+    classes: dict[str, Tally] = Field(description="As the run's counts, for this project.", examples=[_CLASSES])
+
+
+class CountsByProject(AnswerBody):
+    """One page of counts."""
+
+    projects: list[ProjectCounts]
     cursor: str | None = Field(description="For the next page; null on the last one.", examples=[None])
 
 
@@ -304,7 +354,29 @@ OPERATIONS: tuple[Operation, ...] = (
         "reconciliation",
         {200: Answer("One page.", Findings)},
         (errors.OperationNotFound,),
+        "Filters may be mixed. A page reads at most 2,000 findings and hands back a cursor: with filters it may hold few or none and not "
+        "be the last.",
         query=FindingsQuery,
+    ),
+    Operation(
+        "GET /reconciliations/{run_id}/changes",
+        "listChanges",
+        "List what is new, gone or unchanged since the run before",
+        "reconciliation",
+        {200: Answer("One page. What is gone is shown as the run before found it, and with what its repair did.", Findings)},
+        (errors.OperationNotFound, errors.RunIncomplete),
+        "A page reads at most 2,000 findings and hands back a cursor: it may hold few or none and not be the last.",
+        query=ChangesQuery,
+    ),
+    Operation(
+        "GET /reconciliations/{run_id}/projects",
+        "listCountsByProject",
+        "List a run's counts by project and class",
+        "reconciliation",
+        {200: Answer("One page, which may hold few or none and not be the last.", CountsByProject)},
+        (errors.OperationNotFound,),
+        "There are none before the run has ended.",
+        query=ListQuery,
     ),
     Operation(
         "POST /reconciliations/{run_id}/apply",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -32,13 +32,15 @@ from stocktake.errors import (
     StorageDenied,
     WrongRegion,
 )
+from stocktake.explanations import explained
 from stocktake.identity import Identity
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.reconciliation.cost import Meter, Prices, bill, expected
 from stocktake.reconciliation.cutting import MAX_RANGES, PIECES, cut_again, cuts, ranges_of
 from stocktake.reconciliation.lease import Held, Lease, Work
-from stocktake.reconciliation.totals import PROJECTS_PER_PART, nested, project_row, projects_part
+from stocktake.reconciliation.selection import Wanted, selected
+from stocktake.reconciliation.totals import PROJECTS_PER_PART, added_up, nested, project_row, projects_part
 from stocktake.reconciliation.walking import PROGRESS, Walker, number_of, range_part
 from stocktake.storage import Store
 
@@ -138,12 +140,11 @@ class Reconciliations:
         """Reads the newest runs."""
         return self._operations.recent(KIND, limit)
 
-    def findings(self, run_id: str, finding_class: str | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Reads one page of a run's findings, of one class or all, in key order within a class. Raises OperationNotFound."""
+    def findings(self, run_id: str, wanted: Wanted | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Reads one page of a run's findings, all or those wanted; see `selected`. Raises OperationNotFound."""
         self.run(run_id)
-        prefix = f"finding#{finding_class}#" if finding_class else "finding#"
-        rows, following = self._operations.parts(run_id, prefix, limit, cursor)
-        return [{**row.document, "repair": row.status} for row in rows], following
+        rows, following = selected(self._operations, run_id, wanted or Wanted(), limit, cursor)
+        return [explained({**row.document, "repair": row.status}) for row in rows], following
 
     def to_act_on(self, run_id: str, *, first_run: bool) -> Operation:
         """Reads a run whose findings may be acted on: it saw everything, and its bucket is still the one the ledger describes.
@@ -352,20 +353,17 @@ class Reconciliations:
         self._meter.taken()
         run_id = run.operation_id
         self.lease.keep(run_id, run.document["fence"])
-        counts: Counter[str] = Counter()
-        projects: dict[str, list[int]] = {}
         spent: Counter[str] = Counter(run.document["spent"])
-        open_ranges = []
         is_sorted = set[bool]()
-        for row in self._operations.all_parts(run_id, "range#"):
-            if row.status == "OPEN":
-                open_ranges.append(row.part)
-            if row.status != "COUNTED":
-                is_sorted.add(row.document.get("sorted", False))
-            counts.update(row.document["counts"])
-            spent.update(row.document.get("spent", {}))
-            for project, tally in row.document["projects"].items():
-                projects[project] = [a + b for a, b in zip(projects.get(project, (0, 0, 0, 0)), tally, strict=True)]
+
+        def noted() -> Iterator[Operation]:
+            for row in self._operations.all_parts(run_id, "range#"):
+                if row.status != "COUNTED":
+                    is_sorted.add(row.document.get("sorted", False))
+                spent.update(row.document.get("spent", {}))
+                yield row
+
+        counts, projects, open_ranges = added_up(noted())
         doubt = f"{len(open_ranges)} ranges were not walked to their end" if open_ranges else None
         if doubt is None and len(is_sorted) == 2:
             doubt = "the store listed out of order in some ranges, so the others may lack keys: start a new run, which sorts the listing"

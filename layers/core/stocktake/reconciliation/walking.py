@@ -15,13 +15,14 @@ from typing import Any
 from stocktake.comparison import merge_join
 from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
 from stocktake.findings import Finding, classify, sightings
-from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
+from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
+from stocktake.model import FindingClass, LedgerEntry, ListedObject, ProjectState, Record, State, StoredObject
+from stocktake.object_deletion import is_deleted
 from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
 from stocktake.reconciliation.owners import NOBODY, Owners
-from stocktake.reconciliation.totals import PROJECTS_PER_PART, Totals
+from stocktake.reconciliation.totals import BUCKET, PROJECTS_PER_PART, STORED, Totals
 from stocktake.storage import Store
 from stocktake.storage.ordering import stream
 
@@ -29,6 +30,8 @@ CHECK_EVERY = 1000
 """Keys between two looks at the clock."""
 SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
+UNEXPLAINED = "unknown"
+"""Stands for the layout of a key that none explains."""
 
 
 PROGRESS = "progress"
@@ -96,13 +99,18 @@ class Walker:
         row = self._operations.update(row, document=document)
         of = _Step(run_id, run.document["previous"], run.document["grace_ms"], row, self._now())
         bounds = row.document
-        totals = Totals(Counter(bounds["counts"]), dict(bounds["projects"]), bounds["flushed"])
+        totals = Totals.of(bounds)
         owners = Owners(self._ledger, self._layouts)
         listed = stream(self._store, "", after=bounds["cursor"], until=bounds["until"], trust_order=not bounds.get("sorted"))
         entries = self._ledger.entries(after=bounds["cursor"], until=bounds["until"])
         since_save = 0
         for count, (found, entry) in enumerate(merge_join(listed, entries), 1):
-            looked_again = self._compare(of, found, entry, totals, owners)
+            if found is not None and entry is not None and _agree(found, entry):
+                layout = self._layouts.name_of(found.key) or UNEXPLAINED
+                totals.match(project_stem(entry.project_id), layout, found.size)
+                looked_again = False
+            else:
+                looked_again = self._compare(of, found, entry, totals, owners)
             since_save += 1
             # a pair that differs costs three requests: as long as a thousand that agree
             late = (looked_again or count % CHECK_EVERY == 0) and out_of_time()
@@ -126,28 +134,25 @@ class Walker:
         totals: Totals,
         owners: Owners,
     ) -> bool:
-        """Counts one key, and reads both sides again where they do not match; says whether it had to."""
+        """Counts a key that does not match, and reads both sides again unless that can wait; says whether it had to."""
         key = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
-        parsed = self._layouts.parse(key)
+        size = found.size if found is not None else 0
         if key.startswith(SYSTEM_PREFIX):
-            totals.add("system", found.size if found else 0)
+            totals.add(SYSTEM.name, None, SYSTEM.name, size)
             return False
+        parsed = self._layouts.parse(key)
+        layout, project = parsed.layout if parsed else UNEXPLAINED, owners.of(parsed, entry)
         if found is not None:
-            totals.add("bucket", found.size)
-            totals.add(f"layout.{parsed.layout if parsed else 'unknown'}", found.size)
-            totals.own(owners.of(parsed, entry), found.size, side=0)
-        if entry is not None:
-            totals.add(f"ledger.{entry.state.lower()}", entry.size)
-            if entry.state is State.STORED:
-                totals.own(project_stem(entry.project_id), entry.size, side=1)
-        if _agree(found, entry):
-            totals.add("matched", found.size if found else 0)
-            return False
+            totals.add(BUCKET, project, layout, size)
+        if entry is not None and entry.state is State.STORED:
+            totals.add(STORED, project, layout, entry.size)
+        elif entry is not None:
+            totals.record(entry.state.lower(), entry.size)
         if found is None and entry is not None and entry.state in (State.MISSING, State.QUARANTINED):
-            totals.add("known", entry.size)
+            totals.add("known", project, layout, entry.size)
             return False
         if self._is_young(of, found, entry):
-            totals.add("young", found.size if found else 0)
+            totals.add("young", project, layout, size)
             return False
         self._look_again(of, key, found, parsed, totals, owners)
         return True
@@ -162,25 +167,51 @@ class Walker:
         owners: Owners,
     ) -> None:
         record, stored = self._ledger.record(key), self._store.head(key)
-        if found is None and stored is not None:
+        layout, project = parsed.layout if parsed else UNEXPLAINED, owners.of(parsed, record)
+        if found is None and stored is not None and not any(map(self._lists, other_spellings(key))):
             # the listing dropped it: the store's fault, never a finding
-            totals.add("unlisted", stored.size)
-            totals.add("bucket", stored.size)
-            totals.own(owners.of(parsed, record), stored.size, side=0)
-        if record is None and any(self._ledger.record(other) is not None for other in other_spellings(key)):
-            totals.add("spelled_otherwise", stored.size if stored else 0)  # R2 lists the spelling that was last put
-            return
+            totals.add("unlisted", project, layout, stored.size)
+            totals.add(BUCKET, project, layout, stored.size)
         verdict = classify(stored, record, parsed, owners.state(parsed))
         if verdict is None or self._is_young(of, stored, record):
-            totals.add("settled", stored.size if stored else 0)
+            totals.add("settled", project, layout, stored.size if stored else 0)
             return
-        project = owners.of(parsed, record)
+        if verdict[0] is FindingClass.MISSING and record is not None and self._is_leaving(record):
+            totals.add("leaving", project, layout, record.size)
+            return
+        spelled = self._spelled_otherwise(key, stored, record)
+        if spelled is not None:
+            verdict = FindingClass.DUPLICATE_SPELLING, spelled
         finding = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, None if project == NOBODY else project)
-        totals.add(finding.finding_class, finding.size)
+        totals.add(finding.finding_class.value, project, layout, finding.size)
         part, at = finding_part(finding.finding_class, key), self._now()
         earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
         self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status="FOUND")
+
+    def _spelled_otherwise(self, key: str, stored: StoredObject | None, record: Record | None) -> str | None:
+        """Says in which way the other side of a key lies under another Unicode spelling of it, or None where it does not.
+
+        R2 takes both spellings for one object and lists the one that was last put; any other store takes them for two.
+        """
+        others = other_spellings(key)
+        if record is None and any(map(self._lists, others)):
+            return "two_objects"
+        if record is None and any(self._ledger.record(other) is not None for other in others):
+            return "recorded_otherwise"
+        is_lost = record is not None and record.state is State.STORED and stored is None
+        if is_lost and any(self._store.head(other) is not None and self._ledger.record(other) is None for other in others):
+            return "stored_otherwise"
+        return None
+
+    def _is_leaving(self, record: Record) -> bool:
+        """Says whether a record without its object is on its way out: a deletion removes the bytes first and the record after them."""
+        project = self._ledger.project(record.project_id)  # as it is now: a deletion may have begun since the range did
+        return project.state is not ProjectState.ACTIVE or is_deleted(self._operations, record.object_id)
+
+    def _lists(self, key: str) -> bool:
+        """Says whether the store lists an object under exactly this spelling; HEAD would not tell, where both are one object."""
+        return any(row.key == key for row in next(iter(self._store.list(key)), ()))
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = self._now() - of.grace_ms
@@ -203,7 +234,7 @@ class Walker:
             nothing: dict[str, Any] = {"counts": {}, "projects": {}}
             part = projects_of_range_part(row, flushed)
             self._operations.put_while(row, run_id, part, nothing, created_at=self._now(), status="COUNTED")
-        again = {**row.document, "cursor": row.document["after"], "counts": {}, "projects": {}, "flushed": 0, "sorted": True}
+        again = {**row.document, **Totals().document(), "cursor": row.document["after"], "sorted": True}
         self._operations.update(row, document=again)
         return {"run_id": run_id, "number": number, "done": False}
 
@@ -218,19 +249,15 @@ class Walker:
         spent.update({**self._meter.taken(), "ms": at - of.since})
         document = {
             **row.document,
+            **totals.document(),
             "spent": dict(spent),
             "cursor": row.document["cursor"] if cursor is None else cursor,
-            "counts": dict(totals.counts),
-            "projects": totals.projects,
-            "flushed": totals.flushed,
         }
         of.row, of.since = self._operations.update(row, document=document, status=status), at
 
 
-def _agree(found: ListedObject | None, entry: LedgerEntry | None) -> bool:
-    if found is None or entry is None:
-        return False
-    return entry.state is State.STORED and (entry.size, entry.etag) == (found.size, found.etag)
+def _agree(found: ListedObject, entry: LedgerEntry) -> bool:
+    return entry.state is State.STORED and entry.size == found.size and entry.etag == found.etag
 
 
 def range_part(number: int) -> str:
