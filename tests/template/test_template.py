@@ -1001,7 +1001,7 @@ class TestStateMachine:
         assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody
 
     def test_its_steps_may_make_what_they_write_depend_on_their_range(self) -> None:
-        operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s.get("Resource"))]
+        operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s)]
         assert any("dynamodb:ConditionCheckItem" in s["Action"] for s in operations)
 
     def test_its_role_knows_the_label_of_the_map(self) -> None:
