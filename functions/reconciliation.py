@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,19 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stocktake import answers
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
-from stocktake.requests import FindingsQuery, NoBody, RecentQuery, RepairBody, read_body, read_id, read_query
+from stocktake.repair.policies import POLICIES
+from stocktake.requests import (
+    ActionsQuery,
+    FindingsQuery,
+    ListQuery,
+    NoBody,
+    QuarantineQuery,
+    RecentQuery,
+    RepairBody,
+    read_body,
+    read_id,
+    read_query,
+)
 from stocktake.services import services
 
 logger = Logger()
@@ -49,17 +62,53 @@ def get_findings(run_id: str) -> dict[str, Any]:
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
 
 
+@api.post("/reconciliations/<run_id>/plan")
+def plan(run_id: str) -> dict[str, Any]:
+    """Says what an apply would do, and does nothing."""
+    body, late = read_body(RepairBody, text_body(api)), out_of_time(api.lambda_context, reserve_ms=15_000)
+    if body.chosen() == "plan_id":
+        return answers.timed(services.repairs.planned(read_id(run_id), str(body.plan_id), out_of_time=late))
+    return answers.timed(services.repairs.plan(read_id(run_id), policy_of(body), out_of_time=late))
+
+
 @api.post("/reconciliations/<run_id>/apply")
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
-    body = read_body(RepairBody, text_body(api))
-    return accepted(answers.timed(services.repairs.request(read_id(run_id), body.plan)))
+    body, late = read_body(RepairBody, text_body(api)), out_of_time(api.lambda_context, reserve_ms=15_000)
+    policy = None if body.chosen() == "plan_id" else policy_of(body)
+    return accepted(answers.timed(services.repairs.request(read_id(run_id), policy, plan_id=body.plan_id, out_of_time=late)))
+
+
+@api.get("/reconciliations/<run_id>/actions")
+def list_actions(run_id: str) -> dict[str, Any]:
+    """Answers with one page of what the newest repair did, put off and left out."""
+    query = read_query(ActionsQuery, api.current_event.query_string_parameters)
+    page, following = services.repairs.actions(read_id(run_id), query.result, query.limit, query.cursor)
+    return {"actions": page, "cursor": following}
+
+
+@api.get("/acknowledgements")
+def list_acknowledgements() -> dict[str, Any]:
+    """Answers with one page of the acknowledgements, newest first."""
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    page, following = services.acknowledgements.recent(query.limit, query.cursor)
+    return {"acknowledgements": [answers.acknowledgement(row) for row in page], "cursor": following}
+
+
+@api.delete("/acknowledgements/<acknowledgement_id>")
+def revoke(acknowledgement_id: str) -> dict[str, Any]:
+    """Ends an acknowledgement."""
+    read_body(NoBody, text_body(api))
+    return answers.acknowledgement(services.acknowledgements.revoke(read_id(acknowledgement_id)))
 
 
 @api.get("/quarantine")
 def list_quarantine() -> dict[str, Any]:
-    """Answers with the newest quarantine entries."""
-    return {"entries": [answers.quarantine_entry(entry) for entry in services.quarantine.recent(recent_limit())]}
+    """Answers with one page of quarantine entries, newest first."""
+    query = read_query(QuarantineQuery, api.current_event.query_string_parameters)
+    filters = {"project": query.project, "status": query.status, "run_id": query.run}
+    page, following = services.quarantine.recent(query.limit, query.cursor, **filters)
+    return {"entries": [answers.quarantine_entry(entry) for entry in page], "cursor": following}
 
 
 @api.post("/quarantine/<entry_id>/restore")
@@ -67,6 +116,11 @@ def restore(entry_id: str) -> dict[str, Any]:
     """Puts a quarantined object back."""
     read_body(NoBody, text_body(api))
     return answers.quarantine_entry(services.quarantine.restore(read_id(entry_id)))
+
+
+def policy_of(body: RepairBody) -> Mapping[str, str]:
+    """Returns the policy that a body names or spells out."""
+    return POLICIES[body.policy] if body.chosen() == "policy" and body.policy else body.plan or {}
 
 
 def recent_limit() -> int:

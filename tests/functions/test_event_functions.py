@@ -141,10 +141,14 @@ def test_a_message_of_a_deletion_nobody_asked_for_goes_back_to_the_queue(scene: 
 
 def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
-    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    hour = 3_600_000
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + hour)
     scene.an_object()
     remove()
     put("projects/proj_sunset/scenes/s/media/orphan.png")
+    earlier = scene.a_run("01KAHEAR1YER00000000000000")
+    assert scene.services.reconciliations.run(earlier).status == "COMPLETE"
+    hour *= 2
     status, run = scene.api(reconciliation.api_handler, "reconciliation/start")
     assert (status, run["run_id"], run["status"]) == (202, RUN_ID, "REQUESTED")
     assert scene.launched == [{"action": "compare", "run_id": RUN_ID}]
@@ -156,10 +160,15 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert (run["status"], run["counts"]["missing"]["objects"], run["counts"]["orphan"]["objects"]) == ("COMPLETE", 1, 1)
     status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
     assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
+    status, plan = scene.api(reconciliation.api_handler, "reconciliation/plan")
+    assert (status, [line["count"] for line in plan["actions"]]) == (200, [1, 1])
     assert scene.api(reconciliation.api_handler, "reconciliation/apply")[0] == 202
+    assert scene.launched[-1] == {"action": "apply", "run_id": RUN_ID, "turn": 1}
     assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
     status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
     assert run["repair"]["done"] == {"MARK_MISSING": 1, "QUARANTINE": 1}
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_actions")
+    assert [(line["class"], line["result"]) for line in page["actions"]] == [("missing", "done"), ("orphan", "done")]
     status, quarantine = scene.api(reconciliation.api_handler, "reconciliation/list_quarantine")
     [entry] = quarantine["entries"]
     asked = event("reconciliation/restore")
@@ -169,8 +178,37 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     status, runs = scene.api(reconciliation.api_handler, "reconciliation/list_runs")
     assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID]
     assert scene.call(reconciliation.step_handler, "reconciliation/step_fail_apply")["status"] == "FAILED"
-    status, problem = scene.api(reconciliation.api_handler, "reconciliation/apply")
-    assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+    asked = event("reconciliation/apply") | {"body": json.dumps({"plan_id": plan["plan_id"]})}
+    answer = reconciliation.api_handler(asked, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (409, "urn:stocktake:problem:conflict")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"plan": {"missing": "forget"}, "policy": "safe"}, {"policy": "bold"}, {"plan": {"unknown": "delete"}}]
+)
+def test_what_to_repair_is_said_in_one_way_and_in_words_that_are_known(scene: Scene, body: dict[str, Any]) -> None:
+    for case in ("plan", "apply"):
+        answer = reconciliation.api_handler(event(f"reconciliation/{case}") | {"body": json.dumps(body)}, context())
+        assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (400, "urn:stocktake:problem:invalid-request")
+
+
+def test_what_is_acknowledged_is_listed_and_reported_again_once_that_is_revoked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    put("backup.tar")
+    scene.a_run(RUN_ID)
+    asked = event("reconciliation/apply") | {"body": json.dumps({"plan": {"unknown": "acknowledge"}})}
+    assert reconciliation.api_handler(asked, context())["statusCode"] == 202
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
+    counts = scene.services.reconciliations.run(scene.a_run("01KAHLATER0000000000000000")).document["counts"]
+    assert (counts["acknowledged"]["objects"], "unknown" in counts) == (1, False)
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_acknowledgements")
+    assert (status, [row["key"] for row in page["acknowledgements"]]) == (200, ["backup.tar"])
+    asked = event("reconciliation/revoke_acknowledgement")
+    asked["rawPath"] = f"/acknowledgements/{page['acknowledgements'][0]['acknowledgement_id']}"
+    answer = reconciliation.api_handler(asked, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "REVOKED")
+    assert reconciliation.api_handler(asked, context())["statusCode"] == 404
+    assert scene.api(reconciliation.api_handler, "reconciliation/list_acknowledgements")[1]["acknowledgements"] == []
 
 
 def test_a_scheduled_run_comes_without_an_id_and_retried_keeps_the_one_it_got(scene: Scene) -> None:

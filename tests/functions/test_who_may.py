@@ -41,6 +41,7 @@ IDS = {
     "generation_id": GENERATION_ID,
     "deletion_id": DELETION_ID,
     "run_id": "01KAHRUN000000000000000000",
+    "acknowledgement_id": "acknowledged-0123456789abcdef0123456789abcdef",
     "entry_id": "01KAHENTRY0000000000000000",
     "migration_id": "01KAHMIGRAT10N000000000000",
     "export_id": "01KAHEXP0RT000000000000000",

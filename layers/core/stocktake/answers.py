@@ -52,6 +52,13 @@ def run(operation: Operation, repair: Mapping[str, Any] | None) -> dict[str, Any
     return timed(answer)
 
 
+def acknowledgement(row: Operation) -> dict[str, Any]:
+    """Answers with an acknowledgement."""
+    shown = {name: value for name, value in row.document.items() if name != "fingerprint"}
+    return timed({"acknowledgement_id": row.operation_id, "status": row.status, **shown})
+
+
 def quarantine_entry(entry: Operation) -> dict[str, Any]:
     """Answers with a quarantine entry."""
-    return timed({"entry_id": entry.operation_id, "status": entry.status, **entry.document})
+    shown = {name: value for name, value in entry.document.items() if name != "copy_etag"}
+    return timed({"entry_id": entry.operation_id, "status": entry.status, **shown})

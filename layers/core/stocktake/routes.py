@@ -93,6 +93,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/reconciliations/{run_id}", _OPERATE, Owner.ALL),
     Route("GET", "/reconciliations/{run_id}/findings", _OPERATE, Owner.ALL),
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
+    Route("POST", "/reconciliations/{run_id}/plan", _OPERATE, Owner.ALL),
+    Route("GET", "/reconciliations/{run_id}/actions", _OPERATE, Owner.ALL),
+    Route("GET", "/acknowledgements", _OPERATE, Owner.ALL),
+    Route("DELETE", "/acknowledgements/{acknowledgement_id}", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
     # migration

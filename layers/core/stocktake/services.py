@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import boto3
 
     from stocktake.access import Access
+    from stocktake.acknowledgements import Acknowledgements
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
     from stocktake.cdn import Cdn
@@ -336,18 +337,38 @@ class Services:
         return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=self.settings.quarantine_days, now=now_ms)
 
     @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        """The findings that shall be quiet until they change."""
+        from stocktake.acknowledgements import Acknowledgements
+
+        return Acknowledgements(self.operations, now=now_ms)
+
+    @cached_property
     def repairs(self) -> Repairs:
         """The repair step of reconciliation."""
-        from stocktake.repair import Repairs
+        from stocktake.repair import Actor, Breaker, Plans, Repairs
 
-        return Repairs(
-            self.reconciliations,
+        settings = self.settings
+        grace_ms = settings.grace_seconds * 1000
+        breaker = Breaker(settings.breaker_max_actions, settings.breaker_max_percent, settings.breaker_max_per_project)
+        actor = Actor(
             self._aligner("reconciliation"),
             self.quarantine,
+            self.acknowledgements,
+            self._storing,
+            self.operations,
+            grace_ms=grace_ms,
+            now=now_ms,
+        )
+        return Repairs(
+            self.reconciliations,
+            self._identity,
+            actor,
+            Plans(self.operations, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
+            breaker,
             self.operations,
             self._tombstones,
-            max_actions=self.settings.breaker_max_actions,
-            max_percent=self.settings.breaker_max_percent,
+            grace_ms=grace_ms,
             launch=self._state_machine.launch,
             now=now_ms,
         )

@@ -77,6 +77,7 @@ class Settings:
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
+    breaker_max_per_project: int
     token_issuer: str
     token_audience: str
     token_jwks_url: str
@@ -200,8 +201,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         longest_put_seconds=reader.number("LONGEST_PUT_SECONDS", 60, 86_400),
         early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
-        breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
-        breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),
+        breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 0, 100_000),
+        breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 0, 100),
+        breaker_max_per_project=reader.number("BREAKER_MAX_PER_PROJECT", 0, 100_000),
         token_issuer=reader.text("TOKEN_ISSUER"),
         token_audience=reader.text("TOKEN_AUDIENCE"),
         token_jwks_url=reader.optional("TOKEN_JWKS_URL"),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.comparison import merge_join
 from stocktake.errors import OperationNotFound
 from stocktake.findings import Finding, classify, sightings
@@ -44,6 +45,7 @@ class Walker:
         self._layouts = layouts
         self._grace_ms = grace_ms
         self._now = now
+        self._acknowledgements = Acknowledgements(operations, now=now)
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Compares one range from its saved cursor on, until its end or until time is short.
@@ -139,11 +141,12 @@ class Walker:
             return
         project = owners.of(parsed, record)
         finding = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, None if project == NOBODY else project)
-        totals.add(finding.finding_class, finding.size)
         part, at = finding_part(finding.finding_class, key), self._now()
         earlier = self._operations.get(previous, part) if previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
-        self._operations.put(run_id, part, None, document, created_at=at, status="FOUND")
+        is_known = self._acknowledgements.covers(document)
+        totals.add("acknowledged" if is_known else finding.finding_class, finding.size)
+        self._operations.put(run_id, part, None, document, created_at=at, status=ACKNOWLEDGED if is_known else "FOUND")
 
     def _is_young(self, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = self._now() - self._grace_ms

@@ -1,0 +1,15 @@
+"""The repair step of reconciliation.
+
+`policies` says what may be done about what, `breaker` how much at once, `plans` works it out beforehand, `acting` does one finding, `steps`
+takes the requests and the steps of the state machine.
+"""
+
+from __future__ import annotations
+
+from stocktake.repair.acting import Actor
+from stocktake.repair.breaker import Breaker
+from stocktake.repair.plans import Plans
+from stocktake.repair.policies import POLICIES
+from stocktake.repair.steps import Repairs
+
+__all__ = ["POLICIES", "Actor", "Breaker", "Plans", "Repairs"]
