@@ -13,6 +13,8 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
+from stocktake.errors import ConfirmationFailed
+from stocktake.ids import now_ms
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import run_of_execution
 from stocktake.repair.policies import POLICIES
@@ -49,9 +51,11 @@ def list_runs() -> dict[str, Any]:
 
 @api.get("/reconciliations/<run_id>")
 def get_run(run_id: str) -> dict[str, Any]:
-    """Answers with a run and its repair."""
+    """Answers with a run, its repair and what takes that back."""
     run_id = read_id(run_id)
-    return answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
+    run = answers.run(services.reconciliations.run(run_id), services.repairs.repair(run_id))
+    restoration = services.restorations.restoration(run_id)
+    return run if restoration is None else {**run, "restoration": answers.timed(restoration)}
 
 
 @api.get("/reconciliations/<run_id>/findings")
@@ -87,6 +91,13 @@ def list_actions(run_id: str) -> dict[str, Any]:
     return {"actions": page, "cursor": following}
 
 
+@api.post("/reconciliations/<run_id>/restore")
+def restore_run(run_id: str) -> Response[str]:
+    """Starts taking back what a run set aside."""
+    read_body(NoBody, text_body(api))
+    return accepted(answers.timed(services.restorations.request(read_id(run_id))))
+
+
 @api.get("/acknowledgements")
 def list_acknowledgements() -> dict[str, Any]:
     """Answers with one page of the acknowledgements, newest first."""
@@ -118,6 +129,19 @@ def restore(entry_id: str) -> dict[str, Any]:
     return answers.quarantine_entry(services.quarantine.restore(read_id(entry_id)))
 
 
+@api.post("/quarantine/drill")
+def drill() -> dict[str, Any]:
+    """Runs a drill of the quarantine."""
+    read_body(NoBody, text_body(api))
+    return answers.drill(services.drills.run())
+
+
+@api.get("/quarantine/drills")
+def list_drills() -> dict[str, Any]:
+    """Answers with the newest drills."""
+    return answers.drills(services.drills.recent(recent_limit()), now_ms())
+
+
 def policy_of(body: RepairBody) -> Mapping[str, str]:
     """Returns the policy that a body names or spells out."""
     return POLICIES[body.policy] if body.chosen() == "policy" and body.policy else body.plan or {}
@@ -141,7 +165,9 @@ def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
 
 @logger.inject_lambda_context(clear_state=True)
 def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Takes one step of the state machine."""
+    """Takes one step of the state machine, or what a schedule asks for."""
+    if event["step"] in ("purge", "drill"):
+        return scheduled(event["step"], context)
     step, run_id = event["step"], event.get("run_id") or run_of_execution(event["execution"])
     logger.append_keys(run_id=run_id, step=step)
     late = out_of_time(context, reserve_ms=15_000)
@@ -152,10 +178,25 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":
-        result = services.repairs.step(run_id, out_of_time=late)
+        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
+        result = flow.step(run_id, out_of_time=late)
     elif step == "fail_apply":
-        result = services.repairs.fail(run_id, json.dumps(event["error"]))
+        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
+        result = flow.fail(run_id, json.dumps(event["error"]))
     else:
         result = services.reconciliations.fail(run_id, json.dumps(event["error"]))
     logger.info("reconciliation step", extra={"done": result.get("done"), "status": result.get("status")})
     return result
+
+
+def scheduled(step: str, context: LambdaContext) -> dict[str, Any]:
+    """Purges what has expired, or runs a drill; one that failed is raised, so that the alarm on this function's errors tells of it."""
+    if step == "purge":
+        result = services.expiry.purge(out_of_time=out_of_time(context, reserve_ms=15_000))
+        logger.info("quarantine purged", extra=result)
+        return result
+    ended = services.drills.run()
+    logger.info("quarantine drill", extra={"drill_id": ended.operation_id, "status": ended.status})
+    if ended.status != "PASSED":
+        raise ConfirmationFailed(f"{ended.operation_id} failed: {ended.document['why'] or ', '.join(ended.document['differences'])}")
+    return {"drill_id": ended.operation_id, "status": ended.status}

@@ -12,7 +12,7 @@ import pytest
 import analytics
 import project_deletion
 import reconciliation
-from stocktake.errors import ConfigurationError
+from stocktake.errors import ConfigurationError, ConfirmationFailed
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
 from stocktake.services import Services
@@ -176,7 +176,7 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     answer = reconciliation.api_handler(asked, context())
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "RESTORED")
     status, runs = scene.api(reconciliation.api_handler, "reconciliation/list_runs")
-    assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID]
+    assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID, earlier]
     assert scene.call(reconciliation.step_handler, "reconciliation/step_fail_apply")["status"] == "FAILED"
     asked = event("reconciliation/apply") | {"body": json.dumps({"plan_id": plan["plan_id"]})}
     answer = reconciliation.api_handler(asked, context())
@@ -209,6 +209,44 @@ def test_what_is_acknowledged_is_listed_and_reported_again_once_that_is_revoked(
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "REVOKED")
     assert reconciliation.api_handler(asked, context())["statusCode"] == 404
     assert scene.api(reconciliation.api_handler, "reconciliation/list_acknowledgements")[1]["acknowledgements"] == []
+
+
+def test_what_a_run_set_aside_is_taken_back_by_one_request(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    put("projects/proj_sunset/scenes/s/media/orphan.png")
+    scene.a_run(RUN_ID)
+    store = scene.services.store
+    [key] = [row.key for page in store.list("projects/") for row in page]
+    stored = store.head(key)
+    assert stored is not None
+    scene.services.quarantine.set_aside(key, stored.etag, stored, run_id=RUN_ID, why="a test")
+    status, restoration = scene.api(reconciliation.api_handler, "reconciliation/restore_run")
+    assert (status, restoration["status"]) == (202, "RUNNING")
+    assert scene.launched == [{"action": "apply", "run_id": RUN_ID, "turn": "restore-1"}]
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
+    assert (run["restoration"]["restored"], run["restoration"]["failed"]) == (1, 0)
+    asked = event("reconciliation/list_quarantine") | {"queryStringParameters": {"run": RUN_ID, "status": "RESTORED", "project": "sunset"}}
+    answer = reconciliation.api_handler(asked, context())
+    assert [entry["key"] for entry in json.loads(answer["body"])["entries"]] == [key]
+
+
+def test_a_drill_is_run_by_request_and_by_its_schedule_and_its_failure_is_an_error(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, drill = scene.api(reconciliation.api_handler, "reconciliation/drill")
+    assert (status, drill["status"], drill["differences"]) == (200, "PASSED", [])
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_drill")["status"] == "PASSED"
+    monkeypatch.setattr(type(scene.services.store), "copy", lambda *_, **__: None)
+    with pytest.raises(ConfirmationFailed, match="gone from the bucket"):
+        scene.call(reconciliation.step_handler, "reconciliation/step_drill")
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_drills")
+    assert [row["status"] for row in page["drills"]] == ["FAILED", "PASSED", "PASSED"]
+    assert 0 <= page["age_seconds"] < 60
+
+
+def test_the_schedule_purges_only_after_a_whole_run(scene: Scene) -> None:
+    assert "nothing is purged" in scene.call(reconciliation.step_handler, "reconciliation/step_purge")["why"]
+    scene.a_run(RUN_ID)
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_purge") == {"purged": 0, "kept": 0}
 
 
 def test_a_scheduled_run_comes_without_an_id_and_retried_keeps_the_one_it_got(scene: Scene) -> None:

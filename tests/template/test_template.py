@@ -84,10 +84,13 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/apply",
         "POST /reconciliations/{run_id}/plan",
         "GET /reconciliations/{run_id}/actions",
+        "POST /reconciliations/{run_id}/restore",
         "GET /acknowledgements",
         "DELETE /acknowledgements/{acknowledgement_id}",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
+        "POST /quarantine/drill",
+        "GET /quarantine/drills",
     },
     "ObjectEventsWebhookFunction": {
         "POST /events/r2",

@@ -18,6 +18,7 @@ from stocktake.errors import (
     RunIncomplete,
     StorageError,
 )
+from stocktake.identity import IDENTITY_KEY
 from stocktake.model import FindingClass, State
 from stocktake.reconciliation.walking import finding_part
 from stocktake.repair.breaker import Breaker, Oldest, Planned
@@ -391,6 +392,18 @@ def test_what_is_set_aside_is_deleted_with_its_project_and_counted(world: World)
     world.uploads.create_project("p1", {})
     with pytest.raises(Conflict, match="was deleted since"):
         world.quarantine.restore(entry_id)
+
+
+def test_a_deployment_that_looks_at_another_bucket_by_then_does_nothing(world: World) -> None:
+    record = world.upload()
+    world.store.remove(record.key)
+    world.upload(color=1)
+    run_id = aged(world).reconcile()
+    world.repairs().request(run_id, {"missing": "mark_missing"}, out_of_time=never)
+    world.store.remove(IDENTITY_KEY)
+    with pytest.raises(RunIncomplete, match="not the bucket"):
+        world.repairs().step(run_id, out_of_time=never)
+    assert "MISSING" not in world.counts()
 
 
 def test_a_launch_that_failed_is_mended_by_asking_again(world: World) -> None:

@@ -19,6 +19,7 @@ from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
 from stocktake.cdn import PurgeFailure
 from stocktake.checks import Rules
+from stocktake.drills import Drills
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.importing import Fetcher
@@ -37,7 +38,7 @@ from stocktake.presigned import PresignedUploads
 from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
-from stocktake.repair import Actor, Breaker, Plans, Repairs
+from stocktake.repair import Actor, Breaker, Expiry, Plans, Repairs, Restorations
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
@@ -277,6 +278,21 @@ class World:
             launch=lambda payload: self.launched.append(dict(payload)),
             now=self.clock,
         )
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        launch = self.launched.append
+        return Restorations(
+            self.runs, self.quarantine, self.operations, self.tombstones, launch=lambda it: launch(dict(it)), now=self.clock
+        )
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        return Expiry(self.runs, self.quarantine, self.tombstones)
+
+    @cached_property
+    def drills(self) -> Drills:
+        return Drills(self.store, self.ledger, self.operations, self.quarantine, now=self.clock, new_id=self.new_id)
 
     @cached_property
     def files(self) -> MemoryStore:

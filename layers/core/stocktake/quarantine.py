@@ -202,6 +202,17 @@ class Quarantine:
                     tally["purged" if self._purge(current) else "kept"] += 1
         return tally
 
+    def note(self, entry_id: str, why: str) -> None:
+        """Writes down why an entry could not be restored."""
+        entry = self.entry(entry_id)
+        self._operations.update(entry, document={**entry.document, "not_restored": why[:2000]})
+
+    def discard(self, entry: Operation) -> None:
+        """Removes what was planted to be set aside, wherever it is on its way; for what is anybody's, there is `purge`."""
+        self._store.delete(entry.document["quarantine_key"])
+        self._let_go_of_key(entry)
+        self._operations.update(entry, status="CANCELLED", expires_at=self._now() + _KEEP_MS)
+
     def _purge(self, entry: Operation) -> bool:
         aside = entry.document["quarantine_key"]
         copy = self._store.head(aside)

@@ -95,10 +95,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/reconciliations/{run_id}/apply", _OPERATE, Owner.ALL),
     Route("POST", "/reconciliations/{run_id}/plan", _OPERATE, Owner.ALL),
     Route("GET", "/reconciliations/{run_id}/actions", _OPERATE, Owner.ALL),
+    Route("POST", "/reconciliations/{run_id}/restore", _OPERATE, Owner.ALL),
     Route("GET", "/acknowledgements", _OPERATE, Owner.ALL),
     Route("DELETE", "/acknowledgements/{acknowledgement_id}", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
+    Route("POST", "/quarantine/drill", _OPERATE, Owner.ALL),
+    Route("GET", "/quarantine/drills", _OPERATE, Owner.ALL),
     # migration
     Route("POST", "/migrations", _OPERATE, Owner.ALL),
     Route("GET", "/migrations", _OPERATE, Owner.ALL),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from stocktake.analytics import Analytics
     from stocktake.cdn import Cdn
     from stocktake.checks import Rules
+    from stocktake.drills import Drills
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from stocktake.quarantine import Quarantine
     from stocktake.r2_queue import R2Queue
     from stocktake.reconciliation import Reconciliations
-    from stocktake.repair import Repairs
+    from stocktake.repair import Expiry, Repairs, Restorations
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
     from stocktake.tombstones import Tombstones
@@ -372,6 +373,28 @@ class Services:
             launch=self._state_machine.launch,
             now=now_ms,
         )
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        """What takes a run's quarantine back."""
+        from stocktake.repair import Restorations
+
+        launch = self._state_machine.launch
+        return Restorations(self.reconciliations, self.quarantine, self.operations, self._tombstones, launch=launch, now=now_ms)
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """The end of what was set aside."""
+        from stocktake.repair import Expiry
+
+        return Expiry(self.reconciliations, self.quarantine, self._tombstones)
+
+    @cached_property
+    def drills(self) -> Drills:
+        """The drills of the quarantine."""
+        from stocktake.drills import Drills
+
+        return Drills(self.store, self.ledger, self.operations, self.quarantine, now=now_ms, new_id=new_id)
 
     @cached_property
     def migrations(self) -> Migrations:

@@ -109,6 +109,19 @@ class RequestedRepair(Repair):
     planned: Planned
 
 
+class Restoration(AnswerBody):
+    """How far it is to take back what a run set aside."""
+
+    run_id: str = Field(examples=[RUN_ID])
+    status: Literal["RUNNING", "DONE", "FAILED"]
+    turn: int = Field(description="The how-manieth of the run.", ge=1, examples=[1])
+    started_at: Time
+    finished_at: Time = Field(default=LEFT_OUT, description="Once it is DONE.", examples=[])
+    restored: Count
+    failed: Count = Field(description="Entries that could not be restored; each says why.")
+    why: str = Field(default=LEFT_OUT, description="Why it broke off.", examples=[])
+
+
 class ListedRun(AnswerBody):
     """A comparison of bucket and ledger, without its repair."""
 
@@ -129,6 +142,7 @@ class Run(ListedRun):
     """A comparison of bucket and ledger."""
 
     repair: Repair = Field(default=LEFT_OUT, description="Where one was asked for.")
+    restoration: Restoration = Field(default=LEFT_OUT, description="Where one was asked for.", examples=[])
 
 
 class Runs(AnswerBody):
@@ -289,7 +303,27 @@ class QuarantineEntry(AnswerBody):
     expires_at: Time
     restored_at: Time = Field(default=LEFT_OUT, description="Once it is RESTORED.", examples=[])
     purged_at: Time = Field(default=LEFT_OUT, description="Once it is PURGED.", examples=[])
+    not_restored: str = Field(default=LEFT_OUT, description="Why it was not restored with its run.", examples=[])
     kept: str = Field(default=LEFT_OUT, description="Why it was not purged when its time had come.", examples=[])
+
+
+class Drill(AnswerBody):
+    """An object of Stocktake's own that was set aside and restored, and held against what it was."""
+
+    drill_id: str = Field(examples=[f"drill-{RUN_ID}"])
+    status: Literal["RUNNING", "PASSED", "FAILED"] = Field(examples=["PASSED"])
+    started_at: Time
+    finished_at: Time = Field(default=LEFT_OUT, description="Once it has ended.")
+    differences: list[str] = Field(default=LEFT_OUT, description="What was not as it had been.", examples=[[]])
+    why: str | None = Field(default=LEFT_OUT, description="What stopped it.", examples=[None])
+
+
+class DrillList(AnswerBody):
+    """The newest drills."""
+
+    drills: list[Drill]
+    last_passed_at: Time | None = Field(description="null where none of these passed.")
+    age_seconds: int | None = Field(description="Seconds since then.", ge=0, examples=[3600])
 
 
 class QuarantineEntries(AnswerBody):
@@ -366,6 +400,16 @@ OPERATIONS: tuple[Operation, ...] = (
         query=ActionsQuery,
     ),
     Operation(
+        "POST /reconciliations/{run_id}/restore",
+        "restoreRun",
+        "Put back all that a run set aside",
+        "reconciliation",
+        {202: Answer("How far it is.", Restoration)},
+        (errors.OperationNotFound, errors.Conflict, errors.RecordChanged, errors.LedgerRestored, errors.MessagingError),
+        "Each object on its own: one that cannot be restored does not stop the others.",
+        body=NoBody,
+    ),
+    Operation(
         "GET /acknowledgements",
         "listAcknowledgements",
         "List the findings that are quiet",
@@ -408,5 +452,23 @@ OPERATIONS: tuple[Operation, ...] = (
             *OF_THE_BUCKET,
         ),
         body=NoBody,
+    ),
+    Operation(
+        "POST /quarantine/drill",
+        "drillQuarantine",
+        "Prove that quarantine restores",
+        "reconciliation",
+        {200: Answer("What came of it, passed or not.", Drill)},
+        (errors.Conflict, errors.RecordChanged, *OF_THE_BUCKET),
+        "Plants an object of Stocktake's own, sets it aside, restores it, compares it and takes it away again.",
+        body=NoBody,
+    ),
+    Operation(
+        "GET /quarantine/drills",
+        "listDrills",
+        "List the newest drills",
+        "reconciliation",
+        {200: Answer("Newest first.", DrillList)},
+        query=RecentQuery,
     ),
 )

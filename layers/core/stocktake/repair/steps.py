@@ -33,6 +33,7 @@ from stocktake.repair.acting import ACTING, FOUND, SKIPPED, Actor
 from stocktake.repair.breaker import Breaker
 from stocktake.repair.plans import APPLIED, PLANNING, Plans, answer, check_usable, deferred_by, plan_id_of
 from stocktake.repair.policies import checked, name_of, reason_against
+from stocktake.repair.restoring import PART
 from stocktake.tombstones import Tombstones
 
 FINDINGS_AT_ONCE = 25
@@ -107,6 +108,9 @@ class Repairs:
         self._tombstones.check()
         run = self._actionable(run_id)
         self._check_breaker()
+        restoration = self._operations.get(run_id, PART)
+        if restoration is not None and restoration.status == "RUNNING":
+            raise Conflict(f"what reconciliation {run_id} set aside is being restored: wait until that has ended")
         row = self._operations.get(run_id, "repair")
         if row is not None and row.status == "RUNNING":
             # the same request again, as after a launch that failed; launching twice starts one
