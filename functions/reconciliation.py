@@ -71,7 +71,7 @@ def plan(run_id: str) -> dict[str, Any]:
     """Says what an apply would do, and does nothing."""
     body, late = read_body(RepairBody, text_body(api)), out_of_time(api.lambda_context, reserve_ms=15_000)
     if body.chosen() == "plan_id":
-        return answers.timed(services.repairs.planned(read_id(run_id), str(body.plan_id), out_of_time=late))
+        return answers.timed(services.repairs.planned(read_id(run_id), body.plan_id, out_of_time=late))
     return answers.timed(services.repairs.plan(read_id(run_id), policy_of(body), out_of_time=late))
 
 
@@ -144,7 +144,7 @@ def list_drills() -> dict[str, Any]:
 
 def policy_of(body: RepairBody) -> Mapping[str, str]:
     """Returns the policy that a body names or spells out."""
-    return POLICIES[body.policy] if body.chosen() == "policy" and body.policy else body.plan or {}
+    return POLICIES[body.policy] if body.chosen() == "policy" else body.plan
 
 
 def recent_limit() -> int:

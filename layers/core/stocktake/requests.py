@@ -44,6 +44,8 @@ class NoBody(Body):
     """A request that takes no body."""
 
 
+_ABSENT: Any = None
+"""The default of a field that may be left out, and may not be null."""
 _ACTIONS: dict[str, Any] = {
     "missing": {"enum": ["mark_missing", "forget", "refetch", "acknowledge"]},
     "mismatch": {"enum": ["refresh", "acknowledge"]},
@@ -58,8 +60,10 @@ _ACTIONS: dict[str, Any] = {
 class RepairBody(Body):
     """What to do about a run's findings: an action for each class, a policy by its name, or a plan that was made before. One of them."""
 
-    plan: dict[str, str] | None = Field(
-        default=None,
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    plan: dict[str, str] = Field(
+        default=_ABSENT,
         min_length=1,
         description=(
             "An action by class of finding. missing: mark_missing, forget or refetch; mismatch: refresh; unstored: settle or refetch; "
@@ -68,13 +72,13 @@ class RepairBody(Body):
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
         json_schema_extra={"properties": _ACTIONS, "additionalProperties": False},
     )
-    policy: Literal["safe"] | None = Field(
-        default=None,
+    policy: Literal["safe"] = Field(
+        default=_ABSENT,
         description="safe: mark_missing, refresh and settle, which lose nothing.",
         examples=[],
     )
-    plan_id: str | None = Field(
-        default=None, min_length=1, max_length=MAX_ID, description="Of a plan: to go on with it, or to apply it.", examples=[]
+    plan_id: str = Field(
+        default=_ABSENT, min_length=1, max_length=MAX_ID, description="Of a plan: to go on with it, or to apply it.", examples=[]
     )
 
     def chosen(self) -> str:
