@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,14 +13,19 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
+from stocktake.errors import ConfirmationFailed
+from stocktake.ids import now_ms
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
+from stocktake.repair.policies import POLICIES
 from stocktake.requests import (
+    ActionsQuery,
     ChangesQuery,
     ConformanceQuery,
     FindingsQuery,
     ListQuery,
     NoBody,
+    QuarantineQuery,
     RecentQuery,
     RepairBody,
     StartRunBody,
@@ -50,11 +56,13 @@ def list_runs() -> dict[str, Any]:
 
 @api.get("/reconciliations/<run_id>")
 def get_run(run_id: str) -> dict[str, Any]:
-    """Answers with a run and its repair."""
+    """Answers with a run, its repair and what takes that back."""
     run_id = read_id(run_id)
     runs = services.reconciliations
     run = runs.run(run_id)
-    return answers.run(run, services.repairs.repair(run_id), runs.progress(run), services.changes.counts(run))
+    answer = answers.run(run, services.repairs.repair(run_id), runs.progress(run), services.changes.counts(run))
+    restoration = services.restorations.restoration(run_id)
+    return answer if restoration is None else {**answer, "restoration": answers.timed(restoration)}
 
 
 @api.post("/reconciliations/<run_id>/stop")
@@ -91,11 +99,21 @@ def get_projects(run_id: str) -> dict[str, Any]:
     return {"projects": page, "cursor": following}
 
 
+@api.post("/reconciliations/<run_id>/plan")
+def plan(run_id: str) -> dict[str, Any]:
+    """Says what an apply would do, and does nothing."""
+    body, late = read_body(RepairBody, text_body(api)), out_of_time(api.lambda_context, reserve_ms=15_000)
+    if body.chosen() == "plan_id":
+        return answers.timed(services.repairs.planned(read_id(run_id), body.plan_id, out_of_time=late))
+    return answers.timed(services.repairs.plan(read_id(run_id), policy_of(body), out_of_time=late))
+
+
 @api.post("/reconciliations/<run_id>/apply")
 def apply(run_id: str) -> Response[str]:
     """Starts the repair of a run's findings."""
-    body = read_body(RepairBody, text_body(api))
-    requested = services.repairs.request(read_id(run_id), body.plan, first_run=body.first_run)
+    body, late = read_body(RepairBody, text_body(api)), out_of_time(api.lambda_context, reserve_ms=15_000)
+    policy = None if body.chosen() == "plan_id" else policy_of(body)
+    requested = services.repairs.request(read_id(run_id), policy, plan_id=body.plan_id, first_run=body.first_run, out_of_time=late)
     return accepted(answers.timed({name: value for name, value in requested.items() if name != "fence"}))
 
 
@@ -105,10 +123,43 @@ def get_identity() -> dict[str, Any]:
     return services.identity.diagnose()
 
 
+@api.get("/reconciliations/<run_id>/actions")
+def list_actions(run_id: str) -> dict[str, Any]:
+    """Answers with one page of what the newest repair did, put off and left out."""
+    query = read_query(ActionsQuery, api.current_event.query_string_parameters)
+    page, following = services.repairs.actions(read_id(run_id), query.result, query.limit, query.cursor)
+    return {"actions": page, "cursor": following}
+
+
+@api.post("/reconciliations/<run_id>/restore")
+def restore_run(run_id: str) -> Response[str]:
+    """Starts taking back what a run set aside."""
+    read_body(NoBody, text_body(api))
+    return accepted(answers.timed(services.restorations.request(read_id(run_id))))
+
+
+@api.get("/acknowledgements")
+def list_acknowledgements() -> dict[str, Any]:
+    """Answers with one page of the acknowledgements, newest first."""
+    query = read_query(ListQuery, api.current_event.query_string_parameters)
+    page, following = services.acknowledgements.recent(query.limit, query.cursor)
+    return {"acknowledgements": [answers.acknowledgement(row) for row in page], "cursor": following}
+
+
+@api.delete("/acknowledgements/<acknowledgement_id>")
+def revoke(acknowledgement_id: str) -> dict[str, Any]:
+    """Ends an acknowledgement."""
+    read_body(NoBody, text_body(api))
+    return answers.acknowledgement(services.acknowledgements.revoke(read_id(acknowledgement_id)))
+
+
 @api.get("/quarantine")
 def list_quarantine() -> dict[str, Any]:
-    """Answers with the newest quarantine entries."""
-    return {"entries": [answers.quarantine_entry(entry) for entry in services.quarantine.recent(recent_limit())]}
+    """Answers with one page of quarantine entries, newest first."""
+    query = read_query(QuarantineQuery, api.current_event.query_string_parameters)
+    filters = {"project": query.project, "status": query.status, "run_id": query.run}
+    page, following = services.quarantine.recent(query.limit, query.cursor, **filters)
+    return {"entries": [answers.quarantine_entry(entry) for entry in page], "cursor": following}
 
 
 @api.post("/quarantine/<entry_id>/restore")
@@ -124,6 +175,24 @@ def get_conformance() -> dict[str, Any]:
     query = read_query(ConformanceQuery, api.current_event.query_string_parameters)
     store = services.store
     return answers.timed(services.conformance.answer(store.probe() if query.fresh else store.profile()))
+
+
+@api.post("/quarantine/drill")
+def drill() -> dict[str, Any]:
+    """Runs a drill of the quarantine."""
+    read_body(NoBody, text_body(api))
+    return answers.drill(services.drills.run())
+
+
+@api.get("/quarantine/drills")
+def list_drills() -> dict[str, Any]:
+    """Answers with the newest drills."""
+    return answers.drills(services.drills.recent(recent_limit()), now_ms())
+
+
+def policy_of(body: RepairBody) -> Mapping[str, str]:
+    """Returns the policy that a body names or spells out."""
+    return POLICIES[body.policy] if body.chosen() == "policy" else body.plan
 
 
 def recent_limit() -> int:
@@ -163,7 +232,9 @@ def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
 
 @logger.inject_lambda_context(clear_state=True)
 def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Takes one step of the state machine."""
+    """Takes one step of the state machine, or what a schedule asks for."""
+    if event["step"] in ("purge", "drill"):
+        return scheduled(event["step"], context)
     step, run_id = event["step"], event.get("run_id") or run_of_execution(event["execution"])
     logger.append_keys(run_id=run_id, step=step)
     late = out_of_time(context, reserve_ms=15_000)
@@ -179,10 +250,25 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
     elif step == "apply":
-        result = services.repairs.step(run_id, out_of_time=late)
+        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
+        result = flow.step(run_id, out_of_time=late)
     elif step == "fail_apply":
-        result = services.repairs.fail(run_id, json.dumps(event["error"]))
+        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
+        result = flow.fail(run_id, json.dumps(event["error"]))
     else:
         result = services.reconciliations.fail(run_id, json.dumps(event["error"]))
     logger.info("reconciliation step", extra={"done": result.get("done"), "status": result.get("status")})
     return result
+
+
+def scheduled(step: str, context: LambdaContext) -> dict[str, Any]:
+    """Purges what has expired, or runs a drill; one that failed is raised, so that the alarm on this function's errors tells of it."""
+    if step == "purge":
+        result = services.expiry.purge(out_of_time=out_of_time(context, reserve_ms=15_000))
+        logger.info("quarantine purged", extra=result)
+        return result
+    ended = services.drills.run()
+    logger.info("quarantine drill", extra={"drill_id": ended.operation_id, "status": ended.status})
+    if ended.status != "PASSED":
+        raise ConfirmationFailed(f"{ended.operation_id} failed: {ended.document['why'] or ', '.join(ended.document['differences'])}")
+    return {"drill_id": ended.operation_id, "status": ended.status}

@@ -142,6 +142,15 @@ class Scene:
         body = NewGenerationBody.model_validate_json(event("upload/create_generation")["body"])
         return self.services.generations.create("proj_sunset", body.metadata, (), body.outputs, Reserved(GENERATION_ID, now_ms()))
 
+    def a_run(self, run_id: str) -> str:
+        """Takes a whole reconciliation to its end."""
+        runs = self.services.reconciliations
+        for piece in runs.plan(run_id)["ranges"]:
+            while not runs.walk(run_id, piece["number"], out_of_time=lambda: False)["done"]:
+                pass
+        runs.summarise(run_id)
+        return run_id
+
     def queued(self, url_setting: str) -> list[dict[str, Any]]:
         """Takes the messages of a queue."""
         return [json.loads(body) for body in self.queued_texts(url_setting)]

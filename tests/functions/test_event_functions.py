@@ -15,7 +15,7 @@ import migration
 import project_deletion
 import reconciliation
 import upload
-from stocktake.errors import ConfigurationError
+from stocktake.errors import ConfigurationError, ConfirmationFailed
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
 from stocktake.services import Services
@@ -195,10 +195,14 @@ def test_a_message_of_a_deletion_nobody_asked_for_goes_back_to_the_queue(scene: 
 def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [RUN_ID]
     monkeypatch.setattr("stocktake.services.new_id", lambda at: ids[0])
-    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    hour = 3_600_000
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + hour)
     scene.an_object()
     remove()
     put("projects/proj_sunset/scenes/s/media/orphan.png")
+    earlier = scene.a_run("01KAHEAR1YER00000000000000")
+    assert scene.services.reconciliations.run(earlier).status == "COMPLETE"
+    hour *= 2
     status, run = scene.api(reconciliation.api_handler, "reconciliation/start")
     assert (status, run["run_id"], run["status"]) == (202, RUN_ID, "REQUESTED")
     assert scene.launched == [{"action": "compare", "run_id": RUN_ID}]
@@ -222,18 +226,23 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert (counted["ledger_units"]["read"] > 0, counted["usd"] is not None) == (True, True)
     status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
     assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
-    assert (run["changes"]["since"], run["changes"]["new"]) == (None, {"missing": 1, "orphan": 1})
+    assert (run["changes"]["since"], run["changes"]["unchanged"]) == (earlier, {"missing": 1, "orphan": 1})
     status, changes = scene.api(reconciliation.api_handler, "reconciliation/get_changes")
-    assert (status, len(changes["findings"])) == (200, 2)
+    assert (status, changes["findings"]) == (200, [])
     status, counted = scene.api(reconciliation.api_handler, "reconciliation/get_projects")
     assert (status, [line["project"] for line in counted["projects"]]) == (200, ["sunset"])
     monkeypatch.setattr("stocktake.services.new_id", lambda at: EXPORT_ID)
     status, export = scene.api(migration.api_handler, "migration/create_findings_export")
     assert (status, export["run_id"], export["format"]) == (202, RUN_ID, "csv")
+    status, plan = scene.api(reconciliation.api_handler, "reconciliation/plan")
+    assert (status, [line["count"] for line in plan["actions"]]) == (200, [1, 1])
     assert scene.api(reconciliation.api_handler, "reconciliation/apply")[0] == 202
+    assert scene.launched[-1] == {"action": "apply", "run_id": RUN_ID, "turn": 1}
     assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
     status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
     assert run["repair"]["done"] == {"MARK_MISSING": 1, "QUARANTINE": 1}
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_actions")
+    assert [(line["class"], line["result"]) for line in page["actions"]] == [("missing", "done"), ("orphan", "done")]
     status, quarantine = scene.api(reconciliation.api_handler, "reconciliation/list_quarantine")
     [entry] = quarantine["entries"]
     asked = event("reconciliation/restore")
@@ -241,10 +250,11 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     answer = reconciliation.api_handler(asked, context())
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "RESTORED")
     status, runs = scene.api(reconciliation.api_handler, "reconciliation/list_runs")
-    assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID]
+    assert [line["run_id"] for line in runs["reconciliations"]] == [RUN_ID, earlier]
     assert scene.call(reconciliation.step_handler, "reconciliation/step_fail_apply")["status"] == "FAILED"
-    status, problem = scene.api(reconciliation.api_handler, "reconciliation/apply")
-    assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
+    asked = event("reconciliation/apply") | {"body": json.dumps({"plan_id": plan["plan_id"]})}
+    answer = reconciliation.api_handler(asked, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (409, "urn:stocktake:problem:conflict")
     status, problem = scene.api(reconciliation.api_handler, "reconciliation/stop")
     assert (status, problem["type"]) == (409, "urn:stocktake:problem:conflict")
 
@@ -268,6 +278,72 @@ def test_a_dry_run_says_what_a_run_would_cost_and_starts_none(scene: Scene) -> N
 def test_a_bucket_says_whether_it_is_the_ledgers(scene: Scene) -> None:
     status, seen = scene.api(reconciliation.api_handler, "reconciliation/get_identity")
     assert (status, seen["status"], seen["bucket_id"]) == (200, "ok", seen["known_bucket_id"])
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"plan": {"missing": "forget"}, "policy": "safe"}, {"policy": "bold"}, {"plan": {"unknown": "delete"}}]
+)
+def test_what_to_repair_is_said_in_one_way_and_in_words_that_are_known(scene: Scene, body: dict[str, Any]) -> None:
+    for case in ("plan", "apply"):
+        answer = reconciliation.api_handler(event(f"reconciliation/{case}") | {"body": json.dumps(body)}, context())
+        assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (400, "urn:stocktake:problem:invalid-request")
+
+
+def test_what_is_acknowledged_is_listed_and_reported_again_once_that_is_revoked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    put("backup.tar")
+    scene.a_run(RUN_ID)
+    asked = event("reconciliation/apply") | {"body": json.dumps({"plan": {"unknown": "acknowledge"}, "first_run": True})}
+    assert reconciliation.api_handler(asked, context())["statusCode"] == 202
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
+    counts = scene.services.reconciliations.run(scene.a_run("01KAHLATER0000000000000000")).document["counts"]
+    assert (counts["acknowledged"]["objects"], "unknown" in counts) == (1, False)
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_acknowledgements")
+    assert (status, [row["key"] for row in page["acknowledgements"]]) == (200, ["backup.tar"])
+    asked = event("reconciliation/revoke_acknowledgement")
+    asked["rawPath"] = f"/acknowledgements/{page['acknowledgements'][0]['acknowledgement_id']}"
+    answer = reconciliation.api_handler(asked, context())
+    assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "REVOKED")
+    assert reconciliation.api_handler(asked, context())["statusCode"] == 404
+    assert scene.api(reconciliation.api_handler, "reconciliation/list_acknowledgements")[1]["acknowledgements"] == []
+
+
+def test_what_a_run_set_aside_is_taken_back_by_one_request(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    put("projects/proj_sunset/scenes/s/media/orphan.png")
+    scene.a_run(RUN_ID)
+    store = scene.services.store
+    [key] = [row.key for page in store.list("projects/") for row in page]
+    stored = store.head(key)
+    assert stored is not None
+    scene.services.quarantine.set_aside(key, stored.etag, stored, run_id=RUN_ID, why="a test")
+    status, restoration = scene.api(reconciliation.api_handler, "reconciliation/restore_run")
+    assert (status, restoration["status"]) == (202, "RUNNING")
+    assert scene.launched == [{"action": "apply", "run_id": RUN_ID, "turn": "restore-1"}]
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_apply")["done"] is True
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/get_run")
+    assert (run["restoration"]["restored"], run["restoration"]["failed"]) == (1, 0)
+    asked = event("reconciliation/list_quarantine") | {"queryStringParameters": {"run": RUN_ID, "status": "RESTORED", "project": "sunset"}}
+    answer = reconciliation.api_handler(asked, context())
+    assert [entry["key"] for entry in json.loads(answer["body"])["entries"]] == [key]
+
+
+def test_a_drill_is_run_by_request_and_by_its_schedule_and_its_failure_is_an_error(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, drill = scene.api(reconciliation.api_handler, "reconciliation/drill")
+    assert (status, drill["status"], drill["differences"]) == (200, "PASSED", [])
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_drill")["status"] == "PASSED"
+    monkeypatch.setattr(type(scene.services.store), "copy", lambda *_, **__: None)
+    with pytest.raises(ConfirmationFailed, match="gone from the bucket"):
+        scene.call(reconciliation.step_handler, "reconciliation/step_drill")
+    status, page = scene.api(reconciliation.api_handler, "reconciliation/list_drills")
+    assert [row["status"] for row in page["drills"]] == ["FAILED", "PASSED", "PASSED"]
+    assert 0 <= page["age_seconds"] < 60
+
+
+def test_the_schedule_purges_only_after_a_whole_run(scene: Scene) -> None:
+    assert "nothing is purged" in scene.call(reconciliation.step_handler, "reconciliation/step_purge")["why"]
+    scene.a_run(RUN_ID)
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_purge") == {"purged": 0, "kept": 0}
 
 
 def test_a_scheduled_run_comes_without_an_id_and_retried_keeps_the_one_it_got(scene: Scene) -> None:

@@ -20,7 +20,7 @@ import requests
 import upload
 from stocktake import errors
 from stocktake.access import Access
-from stocktake.errors import LedgerError, RangeNotSatisfiable, StocktakeError, StorageUnavailable
+from stocktake.errors import LedgerError, StocktakeError, StorageUnavailable
 from stocktake.ids import now_ms
 from stocktake.model import State
 from stocktake.services import Services
@@ -703,7 +703,10 @@ def test_an_error_is_answered_as_the_tree_of_errors_says(
     issuing: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: type[StocktakeError]
 ) -> None:
     def broken(project_id: str) -> None:
-        raise kind("what happened: what to do", size=7) if issubclass(kind, RangeNotSatisfiable) else kind("what happened: what to do")
+        more: dict[str, Any] = {"RangeNotSatisfiable": {"size": 7}, "RunInProgress": {"run_id": "01KAHRECNC0000000000000000"}}.get(
+            kind.__name__, {}
+        )
+        raise kind("what happened: what to do", **more)
 
     access = Services({**ENVIRONMENT, **issuing}).access
     monkeypatch.setattr(upload, "services", SimpleNamespace(access=access, serving=SimpleNamespace(project=broken)))

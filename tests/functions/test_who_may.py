@@ -41,6 +41,7 @@ IDS = {
     "generation_id": GENERATION_ID,
     "deletion_id": DELETION_ID,
     "run_id": "01KAHRUN000000000000000000",
+    "acknowledgement_id": "acknowledged-0123456789abcdef0123456789abcdef",
     "entry_id": "01KAHENTRY0000000000000000",
     "migration_id": "01KAHMIGRAT10N000000000000",
     "export_id": "01KAHEXP0RT000000000000000",
@@ -124,9 +125,12 @@ def test_what_another_project_has_looks_as_if_it_were_not_there(scene: Scene, mo
     scene.an_upload("begin_upload", UPLOAD_ID)
     scene.a_generation()
     mine, theirs = (bearer(a_token(*EVERY_SCOPE, projects=(project,))) for project in ("sunset", "other"))
-    scene.services.project_deletions.request("proj_sunset", reason=None)
-    for route in BY_TOKEN:
-        if route.owner in (Owner.OBJECT, Owner.UPLOAD, Owner.GENERATION, Owner.DELETION):
+    of_what_is_there = [route for route in BY_TOKEN if route.owner in (Owner.OBJECT, Owner.UPLOAD, Owner.GENERATION)]
+    of_deletions = [route for route in BY_TOKEN if route.owner is Owner.DELETION]
+    for routes in (of_what_is_there, of_deletions):
+        if routes is of_deletions:  # of a project that is being deleted, nothing is shown
+            scene.services.project_deletions.request("proj_sunset", reason=None)
+        for route in routes:
             (name,) = route.names
             nobodys = f"{IDS[name][:-1]}X"
             hidden, absent = asked(route, theirs), asked(route, theirs, **{name: nobodys})

@@ -41,6 +41,7 @@ def ids(stack: Stack) -> dict[str, str]:
         "generation_id": call(stack, "POST", f"/projects/{project}/generations", 201, json={"outputs": 1})["generation_id"],
         "deletion_id": deletion["deletion_id"],
         "run_id": "01KAHRUN000000000000000000",
+        "acknowledgement_id": "acknowledged-0123456789abcdef0123456789abcdef",
         "entry_id": "01KAHENTRY0000000000000000",
         "migration_id": "01KAHMIGRAT10N000000000000",
         "export_id": "01KAHEXP0RT000000000000000",

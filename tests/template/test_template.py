@@ -88,8 +88,15 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/apply",
         "POST /reconciliations/{run_id}/stop",
         "GET /diagnostics/identity",
+        "POST /reconciliations/{run_id}/plan",
+        "GET /reconciliations/{run_id}/actions",
+        "POST /reconciliations/{run_id}/restore",
+        "GET /acknowledgements",
+        "DELETE /acknowledgements/{acknowledgement_id}",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
+        "POST /quarantine/drill",
+        "GET /quarantine/drills",
         "GET /diagnostics/conformance",
     },
     "ObjectEventsWebhookFunction": {
@@ -639,12 +646,27 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer")
+        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer", "QuarantinePurgeTimer", "QuarantineDrillTimer")
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3
         for target in targets:
             assert named(target["DeadLetterConfig"]["Arn"]) in DEAD_ENDS
+
+    @pytest.mark.parametrize("step", ["purge", "drill"])
+    def test_the_quarantine_is_purged_and_drilled_by_schedules_of_the_step_function(self, step: str) -> None:
+        target = of(f"Quarantine{step.capitalize()}Timer")["Target"]
+        assert (named(target["Arn"]), json.loads(target["Input"])) == ("ReconciliationStepFunction", {"step": step})
+        (statement,) = of("QuarantineTimerRole")["Policies"][0]["PolicyDocument"]["Statement"]
+        assert (statement["Action"], named(statement["Resource"])) == ("lambda:InvokeFunction", "ReconciliationStepFunction")
+
+    @pytest.mark.parametrize("role", ["ReconciliationApiRole", "ReconciliationStepRole"])
+    def test_only_the_project_of_drills_may_be_opened_by_a_reconciliation(self, role: str) -> None:
+        statements = of(role)["Policies"][0]["PolicyDocument"]["Statement"]
+        opening = [row for row in statements if row["Action"] == "dynamodb:PutItem"]
+        assert [(named(row["Resource"]), row["Condition"]) for row in opening] == [
+            ("ProjectsTable", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["stocktake-drill"]}})
+        ]
 
 
 class TestEvents:

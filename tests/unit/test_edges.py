@@ -82,6 +82,7 @@ ENVIRONMENT = {
     "QUARANTINE_DAYS": "30",
     "BREAKER_MAX_ACTIONS": "1000",
     "BREAKER_MAX_PERCENT": "5",
+    "BREAKER_MAX_PER_PROJECT": "500",
     "TOKEN_ISSUER": "https://issuer.example/",
     "TOKEN_AUDIENCE": "stocktake",
     "TOKEN_JWKS_URL": "",

@@ -73,6 +73,7 @@ def test_findings_pass_every_filter_that_is_given(world: World) -> None:
     assert keys(world, run_id, finding_class="orphan", kind="deleted") == []
     assert len(keys(world, run_id, first_seen_after=began - 1, first_seen_before=began + 1)) == 8
     assert keys(world, run_id, first_seen_after=began) == keys(world, run_id, first_seen_before=began) == []
+    run_id = world.seen_twice()
     world.repair(run_id)
     assert keys(world, run_id, repair="FOUND") == ["a.tar", "b.tar", "c.tar"]
     assert keys(world, run_id, repair="QUARANTINE", layout="content") == ["audio/proj_p2/s/a.mp3"]

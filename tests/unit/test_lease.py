@@ -123,7 +123,7 @@ def test_a_summary_of_a_replaced_run_writes_nothing_at_all(world: World) -> None
 def test_no_run_begins_beside_a_repair_nor_a_repair_beside_a_run(world: World) -> None:
     run_id = an_orphan(world).reconcile()
     repairs = world.repairs()
-    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True)
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     with pytest.raises(RunInProgress, match="apply"):
         world.runs.request()
     assert repairs.step(run_id, out_of_time=never)["done"]
@@ -131,15 +131,21 @@ def test_no_run_begins_beside_a_repair_nor_a_repair_beside_a_run(world: World) -
     newer = world.reconcile()
     alive = world.runs.request().operation_id
     with pytest.raises(RunInProgress, match=alive):
-        repairs.request(newer, {"orphan": "quarantine"})
+        repairs.request(newer, {"orphan": "quarantine"}, out_of_time=never)
     assert repairs.repair(newer) is None
 
 
-def test_a_repair_that_slept_past_its_end_acts_on_nothing(world: World) -> None:
+def test_a_repair_that_slept_past_its_end_acts_on_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = an_orphan(world).reconcile()
     repairs = world.repairs()
-    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True)
-    asleep_before(world, "parts", lambda: replaced(world))
+    repairs.request(run_id, {"orphan": "adopt"}, first_run=True, out_of_time=never)
+    held = repairs._plans.some
+
+    def late(*asked: Any) -> Any:
+        replaced(world)
+        return held(*asked)
+
+    monkeypatch.setattr(repairs._plans, "some", late)
     assert repairs.step(run_id, out_of_time=never)["done"]
     assert ORPHAN in world.bucket_keys()
     assert {finding["repair"] for finding in world.runs.findings(run_id, None, 10, None)[0]} == {"FOUND"}
@@ -160,14 +166,14 @@ def test_a_stopped_run_keeps_its_findings_lets_the_next_begin_and_is_never_acted
     assert world.runs.summarise(run_id)["status"] == world.runs.fail(run_id, "its map was lost")["status"] == "STOPPED"
     assert world.found(run_id) == found
     with pytest.raises(RunIncomplete, match="stopped"):
-        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True)
+        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     world.runs.request()
 
 
 def test_a_stop_ends_a_repair_too(world: World) -> None:
     run_id = an_orphan(world).reconcile()
     repairs = world.repairs()
-    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True)
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     world.runs.stop(run_id)
     assert repairs.step(run_id, out_of_time=never)["done"]
     assert ORPHAN in world.bucket_keys()
@@ -197,7 +203,7 @@ def test_a_run_that_has_ended_is_followed_at_once_though_it_died_before_it_gave_
         patched.setattr(world.runs.lease, "free", lambda owner, work: None)
         assert world.runs.summarise(run_id)["status"] == "COMPLETE"
     repairs = world.repairs()
-    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True)
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     with monkeypatch.context() as patched:
         patched.setattr(world.runs.lease, "free", lambda owner, work: None)
         assert repairs.step(run_id, out_of_time=never)["done"]

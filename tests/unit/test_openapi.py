@@ -15,13 +15,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import stocktake
 from stocktake.errors import InvalidRequest, StocktakeError
-from stocktake.model import FindingClass
 from stocktake.openapi import document as module
 from stocktake.openapi import served
 from stocktake.openapi.operation import Answer, Operation
 from stocktake.openapi.page import page
 from stocktake.openapi.problem import every_error
-from stocktake.repair import ACTIONS, ORPHAN_OF_NONE
+from stocktake.repair.policies import ACTIONS
 from stocktake.routes import ROUTES
 from tools.openapi import COPY, text
 
@@ -151,7 +150,7 @@ def test_a_field_that_may_be_left_out_is_not_null_for_it() -> None:
 def test_a_plan_may_say_what_a_repair_does_and_nothing_else() -> None:
     plan = DOCUMENT["components"]["schemas"]["RepairBody"]["properties"]["plan"]
     said = {name: set(action["enum"]) for name, action in plan["properties"].items()}
-    assert said == {**{name.value: set(actions) for name, actions in ACTIONS.items()}, ORPHAN_OF_NONE: set(ACTIONS[FindingClass.ORPHAN])}
+    assert said == {name: set(actions) for name, actions in ACTIONS.items()}
     assert plan["additionalProperties"] is False
 
 

@@ -32,7 +32,7 @@ def ended(world: World, error: type[StocktakeError]) -> Any:
     run = world.runs.recent(1)[0]
     assert list(world.operations.all_parts(run.operation_id, "range#")) == []
     with pytest.raises(RunIncomplete):
-        world.repairs().request(run.operation_id, {"orphan": "quarantine"}, first_run=True)
+        world.repairs().request(run.operation_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     return run
 
 
@@ -132,7 +132,7 @@ def test_a_bucket_that_is_exchanged_after_a_run_is_not_acted_on(world: World) ->
     run_id = world.reconcile()
     world.store.plant(IDENTITY_KEY, b'{"bucket_id": "another"}')
     with pytest.raises(RunIncomplete, match="another bucket"):
-        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True)
+        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
 
 
 def test_the_first_run_only_reports_unless_someone_says_they_have_read_it(world: World) -> None:
@@ -142,11 +142,11 @@ def test_the_first_run_only_reports_unless_someone_says_they_have_read_it(world:
     first = world.reconcile()
     repairs = world.repairs()
     with pytest.raises(RunIncomplete, match="first_run"):
-        repairs.request(first, {"orphan": "quarantine"})
+        repairs.request(first, {"orphan": "quarantine"}, out_of_time=never)
     assert repairs.repair(first) is None
     world.clock.advance(HOUR)
     second = world.reconcile()
-    assert repairs.request(second, {"orphan": "quarantine"})["status"] == "RUNNING"
+    assert repairs.request(second, {"orphan": "quarantine"}, out_of_time=never)["status"] == "RUNNING"
 
 
 @pytest.fixture
@@ -201,6 +201,6 @@ def test_a_run_of_which_a_request_failed_for_good_is_never_acted_on(world: World
         world.runs.walk(run_id, 0, out_of_time=never)
     world.runs.fail(run_id, "a page failed")
     with pytest.raises(RunIncomplete, match="failed"):
-        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True)
+        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
     assert world.found(run_id) == set()

@@ -86,7 +86,7 @@ def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_
     with pytest.raises(LedgerRestored, match="knows 0 erasures and the operations bucket 2"):
         world.deletions.request("p2")
     with pytest.raises(LedgerRestored):
-        world.repairs().request(run_id, {"missing": "mark_missing"}, first_run=True)
+        world.repairs().request(run_id, {"missing": "mark_missing"}, out_of_time=never)
     assert (world.every_key(), world.ledger.project("p2").state) == (before, ProjectState.ACTIVE)
 
     answer = world.deletions.replay(out_of_time=never)

@@ -289,7 +289,7 @@ def test_an_object_that_came_under_the_key_is_left_and_what_it_keeps_out_can_be_
     content = world.store.get(uploaded.key)
     assert content is not None
     assert content.body == b"another"
-    [entry] = world.quarantine.recent(10)
+    [entry], _ = world.quarantine.recent(10)
     with pytest.raises(Conflict):
         world.quarantine.restore(entry.operation_id)
     world.store.remove(uploaded.key)
@@ -322,7 +322,7 @@ def test_an_object_that_changes_while_it_is_set_aside_stays_and_the_one_that_was
     content = world.store.get(uploaded.key)
     assert content is not None
     assert content.body == b"newer"
-    [entry] = world.quarantine.recent(10)
+    [entry], _ = world.quarantine.recent(10)
     assert entry.document["key"] == uploaded.key
 
 
@@ -341,8 +341,7 @@ def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stay
 
 def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
     world.plant(OLD_KEY)
-    world.clock.advance(2 * HOUR)
-    world.repair(world.reconcile())
+    world.repair(world.seen_twice())
     world.plant(OLD_KEY, body=b"came back")
     before = all_there_is(world)
     deletion_id = hold(world)
@@ -385,9 +384,8 @@ def test_late_bytes_of_a_url_given_out_before_are_neither_adopted_nor_mixed_up(w
 
 def test_what_a_repair_had_set_aside_before_stays_and_can_be_restored_after_an_undo(world: World) -> None:
     world.plant(OLD_KEY)
-    world.clock.advance(2 * HOUR)
-    world.repair(world.reconcile())
-    [entry] = world.quarantine.recent(10)
+    world.repair(world.seen_twice())
+    [entry], _ = world.quarantine.recent(10)
     deletion_id = hold(world)
     assert world.store.head(entry.document["quarantine_key"]) is not None
     with pytest.raises(Conflict, match="deleted since"):

@@ -14,10 +14,12 @@ from typing import Any
 
 from PIL import Image
 
+from stocktake.acknowledgements import Acknowledgements
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
 from stocktake.cdn import PublicCopies, PurgeFailure
 from stocktake.checks import Rules
+from stocktake.drills import Drills
 from stocktake.finding_lines import lines
 from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
@@ -39,7 +41,7 @@ from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.reconciliation.changes import Changes
 from stocktake.reconciliation.cost import Meter, Prices
-from stocktake.repair import Repairs
+from stocktake.repair import Actor, Breaker, Expiry, Plans, Repairs, Restorations
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
@@ -264,18 +266,51 @@ class World:
     def quarantine(self) -> Quarantine:
         return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock)
 
-    def repairs(self, *, max_actions: int = 1000, max_percent: int = 100) -> Repairs:
-        return Repairs(
-            self.runs,
+    @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        return Acknowledgements(self.operations, now=self.clock)
+
+    @cached_property
+    def actor(self) -> Actor:
+        return Actor(
             self.aligner("reconciliation"),
             self.quarantine,
+            self.acknowledgements,
+            self.storing,
+            self.operations,
+            grace_ms=self.grace_ms,
+            now=self.clock,
+        )
+
+    def repairs(self, *, max_actions: int = 1000, max_percent: int = 100, max_per_project: int = 1000) -> Repairs:
+        breaker = Breaker(max_actions, max_percent, max_per_project)
+        return Repairs(
+            self.runs,
+            self.identity,
+            self.actor,
+            Plans(self.operations, breaker, grace_ms=self.grace_ms, now=self.clock, new_id=self.new_id),
+            breaker,
             self.operations,
             self.tombstones,
-            max_actions=max_actions,
-            max_percent=max_percent,
+            grace_ms=self.grace_ms,
             launch=lambda payload: self.launched.append(dict(payload)),
             now=self.clock,
         )
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        launch = self.launched.append
+        return Restorations(
+            self.runs, self.quarantine, self.operations, self.tombstones, launch=lambda it: launch(dict(it)), now=self.clock
+        )
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        return Expiry(self.runs, self.quarantine, self.tombstones)
+
+    @cached_property
+    def drills(self) -> Drills:
+        return Drills(self.store, self.ledger, self.operations, self.quarantine, now=self.clock, new_id=self.new_id)
 
     @cached_property
     def files(self) -> MemoryStore:
@@ -434,6 +469,18 @@ class World:
         self.runs.summarise(run_id)
         return run_id
 
+    def seen_twice(self) -> str:
+        """Runs two whole reconciliations, each a grace window after what was before it, and returns the id of the second."""
+        for _ in range(2):
+            self.clock.advance(self.grace_ms + 1)
+            self.reconcile()
+        return str(self.runs.recent(1)[0].operation_id)
+
+    def finding(self, run_id: str, key: str) -> dict[str, Any]:
+        """Returns what a run says of a key."""
+        page, _ = self.runs.findings(run_id, None, 500, None)
+        return next(finding for finding in page if finding["key"] == key)
+
     def found(self, run_id: str) -> set[tuple[str, str, str]]:
         """Returns (class, kind, key) of every finding of a run."""
         page, cursor = self.runs.findings(run_id, None, 500, None)
@@ -443,7 +490,11 @@ class World:
     def repair(self, run_id: str, plan: Mapping[str, str] = OBVIOUS) -> dict[str, Any]:
         """Repairs a run, also the first one, to its end and returns what the repair says of itself."""
         repairs = self.repairs()
-        repairs.request(run_id, plan, first_run=True)
+        repairs.request(run_id, plan, first_run=True, out_of_time=never)
+        return self.ended(repairs, run_id)
+
+    def ended(self, repairs: Repairs, run_id: str) -> dict[str, Any]:
+        """Takes a repair that was begun to its end and returns what it says of itself."""
         while not repairs.step(run_id, out_of_time=never)["done"]:
             pass
         repair = repairs.repair(run_id)

@@ -29,7 +29,7 @@ from stocktake.errors import (
     RecordChanged,
     UploadIncomplete,
 )
-from stocktake.ids import new_id
+from stocktake.ids import new_id, time_of_id
 from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
@@ -38,6 +38,8 @@ from stocktake.storage import Store
 from stocktake.storage.rules import INTENT
 
 _ATTEMPTS = 5
+_OURS = frozenset({INTENT, "sha256"})
+"""Headers that uploads of ours put on an object, and no caller."""
 
 
 class Outcome(enum.StrEnum):
@@ -121,7 +123,8 @@ class Aligner:
             return Alignment(Outcome.SPELLED_OTHERWISE, None, None)
         if parsed is None:
             return Alignment(Outcome.UNKNOWN_KEY, None, None)
-        if parsed.object_id is not None and self.deletions.why_deleted(parsed.object_id) is not None:
+        known = parsed.object_id or _intent(stored)
+        if known is not None and self.deletions.why_deleted(known) is not None:
             return Alignment(Outcome.DELETED, None, None)
         if self.source == "event" and INTENT in stored.metadata:
             return Alignment(Outcome.LATE, None, None)
@@ -136,17 +139,17 @@ class Aligner:
             return Alignment(Outcome.PROJECT_CLOSED, None, None)
         at = self.now()
         record = record_of_object(
-            stored, parsed, project, state=State.STORED, object_id=self._identity(parsed, at), at=at, source=self.source
+            stored, parsed, project, state=State.STORED, object_id=self._identity(known, at), at=at, source=self.source
         )
         return self._moved(Outcome.ADOPTED, None, record)
 
-    def _identity(self, parsed: ParsedKey, at: int) -> str:
+    def _identity(self, known: str | None, at: int) -> str:
         # an object we once stored keeps the id callers know, unless a copy of it already bears that id
-        if parsed.object_id is not None:
+        if known is not None:
             try:
-                self.ledger.by_object_id(parsed.object_id)
+                self.ledger.by_object_id(known)
             except ObjectNotFound:
-                return parsed.object_id
+                return known
         return new_id(at)
 
     def _without_object(self, record: Record) -> Alignment:
@@ -219,12 +222,24 @@ def record_of_object(
         updated_at=at,
         layout=parsed.layout,
         etag=stored.etag,
-        sha256=stored.sha256,
+        sha256=stored.sha256 or _uploaded_sha256(stored),
         content_type=stored.content_type,
         cache_control=stored.cache_control,
         file_name=parsed.file_name,
+        metadata={name: value for name, value in stored.metadata.items() if name not in _OURS},
         source=source,
     )
+
+
+def _intent(stored: StoredObject) -> str | None:
+    """Returns the id under which an upload of ours wrote the object, where its headers say so."""
+    intent = stored.metadata.get(INTENT)
+    return intent if intent is not None and time_of_id(intent) is not None else None
+
+
+def _uploaded_sha256(stored: StoredObject) -> str | None:
+    """Returns the SHA-256 an upload of ours put on the object: the store held the bytes against it when they came in."""
+    return stored.metadata.get("sha256") if _intent(stored) is not None else None
 
 
 def same_bytes(record: Record, stored: StoredObject) -> bool:

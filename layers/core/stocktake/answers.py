@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,6 +74,26 @@ def finding(row: Operation) -> dict[str, Any]:
     return timed(explained({**row.document, "repair": row.status}))
 
 
+def acknowledgement(row: Operation) -> dict[str, Any]:
+    """Answers with an acknowledgement."""
+    shown = {name: value for name, value in row.document.items() if name != "fingerprint"}
+    return timed({"acknowledgement_id": row.operation_id, "status": row.status, **shown})
+
+
+def drill(row: Operation) -> dict[str, Any]:
+    """Answers with a drill."""
+    shown = {name: value for name, value in row.document.items() if name != "etag"}
+    return timed({"drill_id": row.operation_id, "status": row.status, **shown})
+
+
+def drills(rows: Sequence[Operation], now: int) -> dict[str, Any]:
+    """Answers with drills, newest first, and with how long ago the newest of them that passed was."""
+    passed_at = next((row.document["finished_at"] for row in rows if row.status == "PASSED"), None)
+    age = None if passed_at is None else (now - passed_at) // 1000
+    return {"drills": [drill(row) for row in rows], "last_passed_at": time(passed_at), "age_seconds": age}
+
+
 def quarantine_entry(entry: Operation) -> dict[str, Any]:
     """Answers with a quarantine entry."""
-    return timed({"entry_id": entry.operation_id, "status": entry.status, **entry.document})
+    shown = {name: value for name, value in entry.document.items() if name != "copy_etag"}
+    return timed({"entry_id": entry.operation_id, "status": entry.status, **shown})

@@ -124,8 +124,8 @@ class StateMachine:
     arn: str
 
     def launch(self, payload: Mapping[str, Any]) -> None:
-        """Starts an execution; named by action and run, so that asking twice starts one. Raises MessagingError."""
-        name = f"{payload['action']}-{payload['run_id']}"
+        """Starts an execution; named by action, run and turn, so that asking twice starts one. Raises MessagingError."""
+        name = "-".join(str(payload[part]) for part in ("action", "run_id", "turn") if part in payload)
         with _named(f"the state machine did not start {name}"):
             try:
                 self.client.start_execution(stateMachineArn=self.arn, name=name, input=json.dumps(payload))

@@ -10,6 +10,14 @@ The order of steps makes every crash harmless, because the entry comes first and
 
 Started again after a crash, the steps find what they had done. An object that changed on the way stays where it is; the copy goes only
 while the object it was made of is still there. What is set aside still is its project's: deleting the project removes it too.
+
+```
+MOVING ─▶ HELD ─▶ RESTORING ─▶ RESTORED
+   │        └───▶ PURGING ───▶ PURGED
+   └─▶ CANCELLED
+```
+
+Both ways out begin by compare-and-set, so that what is being restored is never purged.
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from stocktake.alignment import record_of_object
 from stocktake.errors import (
@@ -31,6 +40,7 @@ from stocktake.errors import (
     StorageDenied,
     StorageError,
     StorageUnavailable,
+    TooLarge,
     WrongRegion,
 )
 from stocktake.layouts import QUARANTINE_PREFIX, Registry, other_spellings, project_stem
@@ -40,6 +50,12 @@ from stocktake.storage import Store
 
 KIND = "quarantine"
 DAY_MS = 86_400_000
+MAX_BYTES = 5 * 2**30
+"""What one CopyObject takes."""
+_KEEP_MS = 90 * DAY_MS
+"""For which an entry is shown whose object is back, or gone."""
+_PAGES = 5
+"""Of entries, read for one page of them at most."""
 NOBODY = "-"
 """Holds what belongs to no project; no project id begins with it."""
 
@@ -75,11 +91,14 @@ class Quarantine:
         Raises:
             ObjectChanged: the object is no longer the one that was seen; it stays where it is.
             RecordChanged: the key has a record by now; the object stays where it is.
+            TooLarge: it is larger than one request can copy; it stays where it is.
         """
         entry = self.begun(run_id, key, etag)
         if entry is None:
             if stored is None or stored.etag != etag:
                 raise ObjectChanged(f"{key!r} is no longer the object that was seen")
+            if stored.size > MAX_BYTES:
+                raise TooLarge(f"{key!r} has {stored.size} bytes, and one request copies at most {MAX_BYTES}: it cannot be set aside")
             entry = self._enter(stored, run_id, why)
         if entry.status == "HELD":
             return entry
@@ -87,18 +106,19 @@ class Quarantine:
             raise ObjectChanged(f"setting {key!r} aside was given up before: the object had changed")
         try:
             if stored is None:  # an earlier attempt stopped after deleting the original
-                if self._store.head(entry.document["quarantine_key"]) is None:
+                copy = self._store.head(entry.document["quarantine_key"])
+                if copy is None:
                     raise ObjectChanged(f"{key!r} is gone from the bucket")
             else:
                 self._hold_key(entry, stored)
-                self._copy(stored, entry.document["quarantine_key"])
+                copy = self._copy(stored, entry.document["quarantine_key"])
                 self._store.delete(key, if_etag=etag)
         except (StorageUnavailable, StorageDenied, BucketNotFound, WrongRegion):
             raise  # nothing is known: the next attempt goes on
         except (ObjectChanged, RecordChanged, StorageError):
             self._release(entry)
             raise
-        return self._operations.update(entry, status="HELD")
+        return self._hold(entry, copy)
 
     def begun(self, run_id: str, key: str, etag: str) -> Operation | None:
         """Returns the entry under which a run began to set this object aside, or None."""
@@ -111,9 +131,31 @@ class Quarantine:
             raise OperationNotFound(f"there is no quarantine entry {entry_id!r}: GET /quarantine lists them")
         return entry
 
-    def recent(self, limit: int) -> list[Operation]:
-        """Reads the newest entries."""
-        return self._operations.recent(KIND, limit)
+    def recent(
+        self,
+        limit: int,
+        cursor: str | None = None,
+        *,
+        project: str | None = None,
+        status: str | None = None,
+        run_id: str | None = None,
+    ) -> tuple[list[Operation], str | None]:
+        """Reads one page of the entries, newest first, and the cursor of the next or None.
+
+        With filters a page may be short, or empty, while there are more: it looks at so many entries and no more.
+        """
+        stem = None if project is None else project_stem(project)
+        found: list[Operation] = []
+        for _ in range(_PAGES):
+            page, cursor = self._operations.recent_page(KIND, limit - len(found), cursor)
+            for entry in page:
+                owner = entry.document["project_id"]
+                fits = stem is None or (owner is not None and project_stem(owner) == stem)
+                if fits and status in (None, entry.status) and run_id in (None, entry.document["run_id"]):
+                    found.append(entry)
+            if cursor is None or len(found) >= limit:
+                break
+        return found, cursor
 
     def restore(self, entry_id: str) -> Operation:
         """Puts the bytes back under their key and makes the record say so; restoring twice restores once.
@@ -128,8 +170,70 @@ class Quarantine:
         entry = self.entry(entry_id)
         if entry.status == "RESTORED":
             return entry
-        if entry.status != "HELD":
+        if entry.status not in ("HELD", "RESTORING"):
             raise Conflict(f"quarantine entry {entry_id} is {entry.status.lower()}: only what is held can be restored")
+        if entry.status == "HELD":
+            entry = self._operations.update(entry, status="RESTORING")
+        try:
+            self._put_back(entry)
+        except (Conflict, ProjectNotFound):
+            self._operations.update(entry, status="HELD")  # it stays where it is, and can be restored another time
+            raise
+        return self._end(entry, "RESTORED", "restored_at")
+
+    def purge(self, *, out_of_time: Callable[[], bool]) -> dict[str, int]:
+        """Removes for good what was kept for its days, until all is done or time is short; one that was killed on its way is ended.
+
+        A copy goes only while it is the one that was made; else it stays, and its entry says so. The record of the key goes with it.
+
+        Returns:
+            How many entries were `purged`, and how many `kept` because something else lies in the copy's place.
+
+        Raises:
+            StorageError, LedgerError: the next time goes on.
+        """
+        tally = {"purged": 0, "kept": 0}
+        for entry in self._operations.of_kind(KIND):
+            if out_of_time():
+                break
+            if entry.status == "PURGING" or (entry.status == "HELD" and entry.document["expires_at"] <= self._now()):
+                current = self.entry(entry.operation_id)  # the list lags behind, and what is restored by now must stay
+                if current.status in ("HELD", "PURGING"):
+                    tally["purged" if self._purge(current) else "kept"] += 1
+        return tally
+
+    def note(self, entry_id: str, why: str) -> None:
+        """Writes down why an entry could not be restored."""
+        entry = self.entry(entry_id)
+        self._operations.update(entry, document={**entry.document, "not_restored": why[:2000]})
+
+    def discard(self, entry: Operation) -> None:
+        """Removes what was planted to be set aside, wherever it is on its way; for what is anybody's, there is `purge`."""
+        self._store.delete(entry.document["quarantine_key"])
+        self._let_go_of_key(entry)
+        self._operations.update(entry, status="CANCELLED", expires_at=self._now() + _KEEP_MS)
+
+    def _purge(self, entry: Operation) -> bool:
+        aside = entry.document["quarantine_key"]
+        copy = self._store.head(aside)
+        if copy is not None and not _is_copy(entry, copy):
+            document = {**entry.document, "kept": f"{aside!r} does not hold what was set aside: look at it"}
+            if entry.document.get("kept") is None:
+                self._operations.update(entry, document=document, status="HELD")
+            return False
+        if entry.status == "HELD":
+            entry = self._operations.update(entry, status="PURGING")
+        if copy is not None:
+            self._store.delete(aside, if_etag=copy.etag)
+        self._let_go_of_key(entry)
+        self._end(entry, "PURGED", "purged_at")
+        return True
+
+    def _end(self, entry: Operation, status: str, when: str) -> Operation:
+        at = self._now()
+        return self._operations.update(entry, document={**entry.document, when: at}, status=status, expires_at=at + _KEEP_MS)
+
+    def _put_back(self, entry: Operation) -> None:
         self._check_project(entry)
         key, aside = entry.document["key"], entry.document["quarantine_key"]
         try:
@@ -140,11 +244,15 @@ class Quarantine:
                 raise
         if restored is None:
             restored = self._store.head(key)  # an attempt before may have stopped between removing the copy and saying so
-            if restored is None or (restored.size, restored.etag) != (entry.document["size"], entry.document["etag"]):
-                raise Conflict(f"the copy of quarantine entry {entry_id} is gone from the bucket: nothing can be restored")
+            etags = (entry.document["etag"], entry.document.get("copy_etag"))
+            if restored is None or restored.size != entry.document["size"] or restored.etag not in etags:
+                raise Conflict(f"the copy of quarantine entry {entry.operation_id} is gone from the bucket: nothing can be restored")
         self._record_restored(key, restored)
         self._store.delete(aside)
-        return self._operations.update(entry, document={**entry.document, "restored_at": self._now()}, status="RESTORED")
+
+    def _hold(self, entry: Operation, copy: StoredObject) -> Operation:
+        # a copy of what was uploaded in parts has another ETag than its source
+        return self._operations.update(entry, document={**entry.document, "copy_etag": copy.etag}, status="HELD")
 
     def _enter(self, seen: StoredObject, run_id: str, why: str) -> Operation:
         entry_id = _entry_id(run_id, seen.key, seen.etag)
@@ -186,7 +294,7 @@ class Quarantine:
         except ProjectClosed as closed:
             raise RecordChanged(f"the project of {seen.key!r} is being deleted: its deletion removes the object") from closed
 
-    def _copy(self, seen: StoredObject, aside: str) -> None:
+    def _copy(self, seen: StoredObject, aside: str) -> StoredObject:
         try:
             copied = self._store.copy(seen.key, aside, if_etag=seen.etag, only_if_absent=True)
         except ObjectExists:
@@ -195,20 +303,24 @@ class Quarantine:
             raise ObjectChanged(f"{seen.key!r} is gone from the bucket")
         if copied.size != seen.size:
             raise ObjectChanged(f"the copy of {seen.key!r} has {copied.size} bytes and the object {seen.size}")
+        return copied
 
     def _release(self, entry: Operation) -> None:
         """Gives up a move. A copy goes only while the very object it was made of still lies under its key; else it is held."""
         key, aside = entry.document["key"], entry.document["quarantine_key"]
-        record = self._ledger.record(key)
-        if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
-            self._ledger.move(record, None, gated=False)
+        self._let_go_of_key(entry)
         found, copy = self._store.head(key), self._store.head(aside)
         if copy is not None and (found is None or found.etag != entry.document["etag"]):
             # it may be the only one left: an attempt before may have deleted the original
-            self._operations.update(entry, status="HELD")
+            self._hold(entry, copy)
             return
         self._store.delete(aside)
-        self._operations.update(entry, status="CANCELLED")
+        self._operations.update(entry, status="CANCELLED", expires_at=self._now() + _KEEP_MS)
+
+    def _let_go_of_key(self, entry: Operation) -> None:
+        record = self._ledger.record(entry.document["key"])
+        if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
+            self._ledger.move(record, None, gated=False)
 
     def _project_of(self, key: str) -> Project | None:
         parsed = self._layouts.parse(key)
@@ -260,6 +372,11 @@ def enter_copy(
         "expires_at": expires_at,
     }
     operations.put_new(entry_id, "", KIND, document, created_at=at, status="HELD")
+
+
+def _is_copy(entry: Operation, found: StoredObject) -> bool:
+    document: Any = entry.document
+    return bool(found.size == document["size"] and found.etag == document.get("copy_etag", found.etag))
 
 
 def _entry_id(run_id: str, key: str, etag: str) -> str:

@@ -48,32 +48,55 @@ class NoBody(Body):
     """A request that takes no body."""
 
 
+_ABSENT: Any = None
+"""The default of a field that may be left out, and may not be null."""
 _ACTIONS: dict[str, Any] = {
-    "missing": {"enum": ["mark_missing"]},
-    "mismatch": {"enum": ["refresh"]},
-    "unstored": {"enum": ["settle"]},
-    "orphan": {"enum": ["quarantine", "adopt"]},
-    "orphan.none": {"enum": ["quarantine", "adopt"]},
+    "missing": {"enum": ["mark_missing", "forget", "refetch", "acknowledge"]},
+    "mismatch": {"enum": ["refresh", "acknowledge"]},
+    "unstored": {"enum": ["settle", "refetch", "acknowledge"]},
+    "orphan": {"enum": ["quarantine", "adopt", "delete", "acknowledge"]},
+    "orphan.none": {"enum": ["quarantine", "adopt", "acknowledge"]},
+    "unknown": {"enum": ["acknowledge"]},
+    "duplicate_spelling": {"enum": ["acknowledge"]},
 }
 """For the document alone: `repair` decides, and says more of what is wrong."""
 
 
 class RepairBody(Body):
-    """POST /reconciliations/{run_id}/apply: what to do for each class of finding."""
+    """What to do about a run's findings: an action for each class, a policy by its name, or a plan that was made before. One of them."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     plan: dict[str, str] = Field(
+        default=_ABSENT,
         min_length=1,
         description=(
-            "An action by class of finding: missing: mark_missing; mismatch: refresh; unstored: settle; orphan and orphan.none: "
-            "adopt or quarantine. A class that is not named is left alone."
+            "An action by class of finding. missing: mark_missing, forget or refetch; mismatch: refresh; unstored: settle or refetch; "
+            "orphan: quarantine, adopt or delete; orphan.none: quarantine or adopt; any: acknowledge. What is not named is left alone."
         ),
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
         json_schema_extra={"properties": _ACTIONS, "additionalProperties": False},
     )
+    policy: Literal["safe"] = Field(
+        default=_ABSENT,
+        description="safe: mark_missing, refresh and settle, which lose nothing.",
+        examples=[],
+    )
+    plan_id: str = Field(
+        default=_ABSENT, min_length=1, max_length=MAX_ID, description="Of a plan: to go on with it, or to apply it.", examples=[]
+    )
+
     first_run: bool = Field(
         default=False,
         description="The run is the first complete one of this ledger, and its findings have been read: without, that one only reports.",
     )
+
+    def chosen(self) -> str:
+        """Returns the name of the one field that is given. Raises InvalidRequest where none or several are."""
+        given = [name for name in ("plan", "policy", "plan_id") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InvalidRequest(f"the body has {' and '.join(given) or 'none of them'}: give one of plan, policy and plan_id")
+        return given[0]
 
 
 class StartRunBody(Body):
@@ -120,6 +143,24 @@ class RecentQuery(Query):
     """The newest of something."""
 
     limit: int = Field(default=20, ge=1, le=100, description="How many of the newest, at most.")
+
+
+class QuarantineQuery(Query):
+    """GET /quarantine."""
+
+    limit: int = Field(default=20, ge=1, le=100, description="The most entries of the page.")
+    cursor: str | None = Field(default=None, min_length=1, description="From the page before; without, the list begins.")
+    project: str | None = Field(default=None, min_length=1, max_length=MAX_ID, description="Entries of this project only.")
+    status: Literal["MOVING", "HELD", "CANCELLED", "RESTORING", "RESTORED", "PURGING", "PURGED"] | None = Field(
+        default=None, description="Entries of this status only."
+    )
+    run: str | None = Field(default=None, min_length=1, max_length=MAX_ID, description="Entries of this run only.")
+
+
+class ActionsQuery(ListQuery):
+    """GET /reconciliations/{run_id}/actions."""
+
+    result: Literal["waiting", "done", "skipped", "deferred"] | None = Field(default=None, description="Actions of this result only.")
 
 
 class OfClassQuery(ListQuery):

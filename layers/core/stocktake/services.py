@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     import boto3
 
     from stocktake.access import Access
+    from stocktake.acknowledgements import Acknowledgements
     from stocktake.alignment import Aligner
     from stocktake.analytics import Analytics
     from stocktake.cdn import PublicCopies
     from stocktake.checks import Rules
     from stocktake.conformance import Conformance
+    from stocktake.drills import Drills
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from stocktake.reconciliation import Reconciliations
     from stocktake.reconciliation.changes import Changes
     from stocktake.reconciliation.cost import Meter
-    from stocktake.repair import Repairs
+    from stocktake.repair import Expiry, Repairs, Restorations
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
     from stocktake.tombstones import Tombstones
@@ -361,21 +363,63 @@ class Services:
         return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=self.settings.quarantine_days, now=now_ms)
 
     @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        """The findings that shall be quiet until they change."""
+        from stocktake.acknowledgements import Acknowledgements
+
+        return Acknowledgements(self.operations, now=now_ms)
+
+    @cached_property
     def repairs(self) -> Repairs:
         """The repair step of reconciliation."""
-        from stocktake.repair import Repairs
+        from stocktake.repair import Actor, Breaker, Plans, Repairs
 
-        return Repairs(
-            self.reconciliations,
+        settings = self.settings
+        grace_ms = settings.grace_seconds * 1000
+        breaker = Breaker(settings.breaker_max_actions, settings.breaker_max_percent, settings.breaker_max_per_project)
+        actor = Actor(
             self._aligner("reconciliation"),
             self.quarantine,
+            self.acknowledgements,
+            self._storing,
+            self.operations,
+            grace_ms=grace_ms,
+            now=now_ms,
+        )
+        return Repairs(
+            self.reconciliations,
+            self.identity,
+            actor,
+            Plans(self.operations, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
+            breaker,
             self.operations,
             self._tombstones,
-            max_actions=self.settings.breaker_max_actions,
-            max_percent=self.settings.breaker_max_percent,
+            grace_ms=grace_ms,
             launch=self._state_machine.launch,
             now=now_ms,
         )
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        """What takes a run's quarantine back."""
+        from stocktake.repair import Restorations
+
+        launch = self._state_machine.launch
+        return Restorations(self.reconciliations, self.quarantine, self.operations, self._tombstones, launch=launch, now=now_ms)
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """The end of what was set aside."""
+        from stocktake.repair import Expiry
+
+        return Expiry(self.reconciliations, self.quarantine, self._tombstones)
+
+    @cached_property
+    def drills(self) -> Drills:
+        """The drills of the quarantine."""
+        from stocktake.drills import Drills
+
+        return Drills(self.store, self.ledger, self.operations, self.quarantine, now=now_ms, new_id=new_id)
 
     @cached_property
     def migrations(self) -> Migrations:

@@ -82,6 +82,7 @@ class Settings:
     quarantine_days: int
     breaker_max_actions: int
     breaker_max_percent: int
+    breaker_max_per_project: int
     token_issuer: str
     token_audience: str
     token_jwks_url: str
@@ -215,8 +216,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         early_sweep_seconds=reader.number("EARLY_SWEEP_SECONDS", 0, 86_400),
         undo_days=reader.number("UNDO_DAYS", 0, 90, absent="0"),
         quarantine_days=reader.number("QUARANTINE_DAYS", 1, 365),
-        breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 1, 1_000_000),
-        breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 1, 100),
+        breaker_max_actions=reader.number("BREAKER_MAX_ACTIONS", 0, 100_000),
+        breaker_max_percent=reader.number("BREAKER_MAX_PERCENT", 0, 100),
+        breaker_max_per_project=reader.number("BREAKER_MAX_PER_PROJECT", 0, 100_000),
         token_issuer=reader.text("TOKEN_ISSUER"),
         token_audience=reader.text("TOKEN_AUDIENCE"),
         token_jwks_url=reader.optional("TOKEN_JWKS_URL"),

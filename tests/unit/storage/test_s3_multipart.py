@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -57,7 +58,7 @@ def complete(store: S3Store, **options: Any) -> StoredObject:
 @pytest.fixture
 def plain(client: S3Client, seconds: Clock) -> S3Store:
     """A store that honours no condition and keeps no checksum."""
-    return a_store(client, seconds, UNABLE)
+    return a_store(client, seconds, replace(UNABLE, lists_uploads=True))
 
 
 # what is signed

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stocktake import checks
-from stocktake.errors import ConfirmationFailed, InvalidRequest, ObjectNotFound, ProjectClosed, RecordChanged
+from stocktake.errors import ConfirmationFailed, ImportRefused, InvalidRequest, ObjectNotFound, ProjectClosed, RecordChanged
 from stocktake.importing import Fetcher
 from stocktake.intents import Intents
 from stocktake.ledger import Ledger
@@ -105,6 +105,22 @@ class Storing:
             if content is None or content.object.etag != stored.etag or _sha256(content.body) != record.sha256:
                 raise ConfirmationFailed(f"the bytes under {record.key!r} are not those that were put there: start the migration again")
         return stored
+
+    def refetch(self, record: Record) -> Record:
+        """Puts the bytes of a record whose object is gone back from the URL they came from, and returns the record, STORED.
+
+        Raises:
+            ImportRefused: no URL or no SHA-256 is recorded, or the URL gives other bytes than were; nothing was written.
+            ObjectExists, ProjectClosed, RecordChanged, ImportDisabled, TooLarge, StorageError: as `store`.
+        """
+        if record.original_url is None or record.sha256 is None or record.content_type is None:
+            raise ImportRefused(
+                f"object {record.object_id} has no URL, SHA-256 and type on record, by which its bytes could be had back and known"
+            )
+        body = self._fetcher.fetch(record.original_url).body
+        if (len(body), _sha256(body)) != (record.size, record.sha256):
+            raise ImportRefused(f"the URL of {record.object_id} gives other bytes than those that were recorded")
+        return self._stored(self._touched(record), body)
 
     def _inline(self, record: Record) -> Record:
         body = self._ledger.content(record)

@@ -57,6 +57,8 @@ SAMPLED_KEYS = 100_000
 """Of one shard, for an estimate before the first run: as many as an API call has time to read."""
 
 _ALIVE = ("REQUESTED", "RUNNING")
+_ROWS: Mapping[Work, tuple[str, ...]] = {"compare": ("",), "apply": ("repair", "restoration")}
+"""Which rows of a run say that it is at work."""
 _OF_THE_BUCKET = (RunIncomplete, WrongRegion, BucketNotFound, StorageDenied)
 """What a plan meets when the bucket is not the one it should be: said on the run, and not tried again."""
 
@@ -178,8 +180,8 @@ class Reconciliations:
             Conflict: it has ended, and so has its repair.
         """
         run = self.run(run_id)
-        repair = self._operations.get(run_id, "repair")
-        if repair is not None and repair.status == "RUNNING":
+        acting = [self._operations.get(run_id, part) for part in _ROWS["apply"]]
+        if any(row is not None and row.status == "RUNNING" for row in acting):
             self._close(run_id, "apply", "STOPPED", "it was stopped by request")
             self.lease.free(run_id, "apply")
         elif run.status in _ALIVE or run.status == "STOPPED":
@@ -451,13 +453,14 @@ class Reconciliations:
 
     def _close(self, run_id: str, work: Work, status: str, why: str) -> Operation | None:
         """Ends a run, or its repair, and closes what its steps write into, so that none of them writes again."""
-        part = "" if work == "compare" else "repair"
-        while (row := self._operations.get(run_id, part)) is not None and row.status in _ALIVE:
-            try:
-                document = {**row.document, "finished_at": self._now(), "why": why[:2000]}
-                self._operations.update(row, document=document, status=status)
-            except RecordChanged:
-                continue
+        row = None
+        for part in _ROWS[work]:
+            while (row := self._operations.get(run_id, part)) is not None and row.status in _ALIVE:
+                try:
+                    document = {**row.document, "finished_at": self._now(), "why": why[:2000]}
+                    self._operations.update(row, document=document, status=status)
+                except RecordChanged:
+                    continue
         if work == "compare":
             self._close_ranges(run_id)
         return row

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.comparison import merge_join
 from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
 from stocktake.findings import Finding, classify, sightings
@@ -62,6 +63,7 @@ class Walker:
         self._lease = lease
         self._meter = meter
         self._now = now
+        self._acknowledgements = Acknowledgements(operations, now=now)
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Compares one range from its saved cursor on, until its end or until time is short.
@@ -183,11 +185,13 @@ class Walker:
         if spelled is not None:
             verdict = FindingClass.DUPLICATE_SPELLING, spelled
         finding = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, None if project == NOBODY else project)
-        totals.add(finding.finding_class.value, project, layout, finding.size)
         part, at = finding_part(finding.finding_class, key), self._now()
         earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
-        self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status="FOUND")
+        is_known = self._acknowledgements.covers(document)
+        totals.add("acknowledged" if is_known else finding.finding_class.value, project, layout, finding.size)
+        status = ACKNOWLEDGED if is_known else "FOUND"
+        self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status=status)
 
     def _spelled_otherwise(self, key: str, stored: StoredObject | None, record: Record | None) -> str | None:
         """Says in which way the other side of a key lies under another Unicode spelling of it, or None where it does not.

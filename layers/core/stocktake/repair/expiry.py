@@ -1,0 +1,38 @@
+"""What was set aside is removed for good once its days are over, and never on doubt.
+
+Nothing is purged while the tables are older than the newest erasure, nor unless the newest run ended COMPLETE: a deployment that does not
+see its bucket whole removes nothing from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stocktake.errors import RunIncomplete
+from stocktake.quarantine import Quarantine
+from stocktake.reconciliation import Reconciliations
+from stocktake.tombstones import Tombstones
+
+
+class Expiry:
+    """The end of the quarantine's entries."""
+
+    def __init__(self, runs: Reconciliations, quarantine: Quarantine, tombstones: Tombstones) -> None:
+        self._runs = runs
+        self._quarantine = quarantine
+        self._tombstones = tombstones
+
+    def purge(self, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Removes what has expired, and returns how many were `purged` and `kept`; or `why` nothing was looked at.
+
+        Raises:
+            LedgerRestored: the tables are older than the newest erasure; nothing was removed.
+            StorageError, LedgerError: the next time goes on.
+        """
+        self._tombstones.check()
+        newest = self._runs.recent(1)
+        if not newest or newest[0].status != "COMPLETE":
+            status = newest[0].status.lower() if newest else "not there"
+            return {"purged": 0, "kept": 0, "why": str(RunIncomplete(f"the newest reconciliation is {status}: nothing is purged"))}
+        return dict(self._quarantine.purge(out_of_time=out_of_time))

@@ -1,0 +1,139 @@
+"""A whole run taken back: every object that a run's repairs set aside is restored, in steps, each on its own.
+
+It goes through the list of the quarantine, newest first, as far back as the run began; what cannot be restored keeps its reason on its
+entry and does not stop the others. The steps are those of the state machine's apply, of which there is one at a time for a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stocktake.errors import Conflict, LeaseLost, LedgerError, RecordChanged, StocktakeError
+from stocktake.ledger import Operation, Operations
+from stocktake.quarantine import KIND, Quarantine
+from stocktake.reconciliation import Reconciliations
+from stocktake.repair.acting import OF_THE_STORE
+from stocktake.tombstones import Tombstones
+
+PART = "restoration"
+_ENTRIES_AT_ONCE = 25
+
+
+class Restorations:
+    """Args: launch: starts the state machine for `{"action", "run_id", "turn"}`."""
+
+    def __init__(
+        self,
+        runs: Reconciliations,
+        quarantine: Quarantine,
+        operations: Operations,
+        tombstones: Tombstones,
+        *,
+        launch: Callable[[Mapping[str, Any]], None],
+        now: Callable[[], int],
+    ) -> None:
+        self._runs = runs
+        self._quarantine = quarantine
+        self._operations = operations
+        self._tombstones = tombstones
+        self._launch = launch
+        self._now = now
+
+    def request(self, run_id: str) -> dict[str, Any]:
+        """Starts restoring what was set aside by a run; asked again while it runs, it is the same.
+
+        Raises:
+            OperationNotFound: there is no such run.
+            Conflict: the run is being repaired.
+            RunInProgress: another run or repair is alive.
+            LedgerRestored: the tables are older than the newest erasure.
+        """
+        self._tombstones.check()
+        run = self._runs.run(run_id)
+        repair = self._operations.get(run_id, "repair")
+        if repair is not None and repair.status == "RUNNING":
+            raise Conflict(f"reconciliation {run_id} is being repaired: wait until that has ended, then take it back")
+        row, fence = self._operations.get(run_id, PART), self._runs.take(run_id, "apply").fence
+        if row is not None and row.status == "RUNNING":
+            row = self._operations.update(row, document={**row.document, "fence": fence})
+        else:
+            turn = 1 if row is None else row.document["turn"] + 1
+            document = {"turn": turn, "fence": fence, "since": run.created_at, "started_at": self._now()}
+            document |= {"cursor": None, "restored": 0, "failed": 0}
+            if row is None:
+                row = self._operations.put(run_id, PART, None, document, created_at=self._now(), status="RUNNING", if_absent=True)
+            else:
+                row = self._operations.update(row, document=document, status="RUNNING")
+        self._launch({"action": "apply", "run_id": run_id, "turn": f"restore-{row.document['turn']}"})
+        return _answer(row)
+
+    def restoration(self, run_id: str) -> dict[str, Any] | None:
+        """Reads how far the newest of a run is; None if none was requested."""
+        row = self._operations.get(run_id, PART)
+        return None if row is None else _answer(row)
+
+    def is_running(self, run_id: str) -> bool:
+        """Says whether a step of this run's is one of these."""
+        row = self._operations.get(run_id, PART)
+        return row is not None and row.status == "RUNNING"
+
+    def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Restores the next entries until all are done or time is short. Returns `{"run_id", "cursor", "done"}`.
+
+        Raises:
+            LedgerRestored: the tables are older than the newest erasure.
+            LeaseLost, RecordChanged: another step of this restoration is at work.
+        """
+        try:
+            return self._step(run_id, out_of_time)
+        except (LeaseLost, RecordChanged):
+            if self.is_running(run_id):
+                raise
+            return {"run_id": run_id, "cursor": None, "done": True}  # it was ended meanwhile
+
+    def _step(self, run_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        row = self._operations.get(run_id, PART)
+        if row is None or row.status != "RUNNING":
+            return {"run_id": run_id, "cursor": None, "done": True}
+        self._tombstones.check()
+        while True:
+            document = {**row.document}
+            self._runs.lease.keep(run_id, document["fence"])
+            page, cursor = self._operations.recent_page(KIND, _ENTRIES_AT_ONCE, document["cursor"])
+            for listed in page:
+                if listed.document["run_id"] == run_id and listed.status in ("HELD", "RESTORING"):
+                    document["restored" if self._restore(listed.operation_id) else "failed"] += 1
+            if page and page[-1].created_at < document["since"]:
+                cursor = None
+            document["cursor"] = cursor
+            if cursor is None:
+                document["finished_at"] = self._now()
+            row = self._operations.update(row, document=document, status="RUNNING" if cursor else "DONE")
+            if cursor is None:
+                self._runs.lease.free(run_id, "apply")
+            if cursor is None or out_of_time():
+                return {"run_id": run_id, "cursor": cursor, "done": cursor is None}
+
+    def fail(self, run_id: str, error: str) -> dict[str, Any]:
+        """Notes that it broke off; what is restored stays so."""
+        row = self._operations.get(run_id, PART)
+        if row is not None and row.status not in ("STOPPED", "FAILED"):
+            self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+        self._runs.lease.free(run_id, "apply")
+        return {"run_id": run_id, "status": "FAILED"}
+
+    def _restore(self, entry_id: str) -> bool:
+        try:
+            self._quarantine.restore(entry_id)
+        except (*OF_THE_STORE, LedgerError):
+            raise
+        except StocktakeError as error:
+            self._quarantine.note(entry_id, str(error))
+            return False
+        return True
+
+
+def _answer(row: Operation) -> dict[str, Any]:
+    shown = {name: value for name, value in row.document.items() if name not in ("cursor", "since", "fence")}
+    return {"run_id": row.operation_id, "status": row.status, **shown}

@@ -1,0 +1,325 @@
+"""What is in quarantine: listed, restored to the field, alone or by run, purged, and drilled."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from stocktake.drills import KEY as DRILLED
+from stocktake.errors import Conflict, LedgerRestored, OperationNotFound, StorageError, TooLarge
+from stocktake.ledger import Operation
+from stocktake.model import State, StoredObject
+from stocktake.quarantine import DAY_MS, MAX_BYTES
+from tests.unit.killing import killed_at
+from tests.unit.ledger.builders import Deployment
+from tests.unit.test_reconciliation import ORPHAN, aged
+from tests.unit.world import World, never
+
+HEADERS: dict[str, Any] = {
+    "content_type": "image/png",
+    "cache_control": "no-store",
+    "content_disposition": 'attachment; filename="a.png"',
+    "metadata": {"author": "someone", "note": "smörgåsbord"},
+}
+
+
+def aside(world: World, key: str = ORPHAN, run_id: str = "r", body: bytes = b"precious") -> Operation:
+    """Puts an object with every header and sets it aside."""
+    world.store.put(key, body, sha256=hashlib.sha256(body).hexdigest(), **HEADERS)
+    stored = world.store.head(key)
+    assert stored is not None
+    return world.quarantine.set_aside(key, stored.etag, stored, run_id=run_id, why="a test")
+
+
+def expired(world: World) -> World:
+    """Lets everything in quarantine be over its days, after a run that saw it all."""
+    world.clock.advance(30 * DAY_MS)
+    world.reconcile()
+    return world
+
+
+def purged(world: World) -> dict[str, Any]:
+    return world.expiry.purge(out_of_time=never)
+
+
+def statuses(world: World) -> list[str]:
+    return [entry.status for entry in world.quarantine.recent(100)[0]]
+
+
+def test_what_is_restored_is_as_it_was_in_every_header_and_every_field(world: World) -> None:
+    entry = aside(world)
+    held = world.ledger.record(ORPHAN)
+    world.clock.advance(DAY_MS)
+    world.quarantine.restore(entry.operation_id)
+    content, record = world.store.get(ORPHAN), world.ledger.record(ORPHAN)
+    assert content is not None and record is not None and held is not None
+    assert content.body == b"precious"
+    assert {name: getattr(content.object, name) for name in HEADERS} == HEADERS
+    moved = {"state", "updated_at", "version"}
+    assert {name: value for name, value in asdict(record).items() if name not in moved} == {
+        name: value for name, value in asdict(held).items() if name not in moved
+    }
+    assert (record.state, record.metadata, record.content_type) == (State.STORED, HEADERS["metadata"], "image/png")
+
+
+def test_what_one_request_cannot_copy_is_not_set_aside_and_says_so(world: World) -> None:
+    large = StoredObject(ORPHAN, MAX_BYTES + 1, "etag", 0)
+    with pytest.raises(TooLarge, match="one request copies at most"):
+        world.quarantine.set_aside(ORPHAN, "etag", large, run_id="r", why="")
+    assert statuses(world) == []
+
+
+def test_entries_are_paged_and_filtered_by_project_status_and_run(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    for number, (project, run_id) in enumerate([("p1", "r1"), ("p2", "r1"), ("p1", "r2"), ("p1", "r1")]):
+        world.clock.advance(1)
+        aside(world, f"projects/{project}/scenes/s{number}/media/a.png", run_id)
+    entries, _ = world.quarantine.recent(10, project="proj_p1", run_id="r1")
+    assert [entry.document["key"].split("/")[3] for entry in entries] == ["s3", "s0"]
+    world.quarantine.restore(entries[0].operation_id)
+    assert [entry.operation_id for entry in world.quarantine.recent(10, status="RESTORED")[0]] == [entries[0].operation_id]
+    first, cursor = world.quarantine.recent(3)
+    assert (len(first), len(world.quarantine.recent(3, cursor)[0]), world.quarantine.recent(3, cursor)[1]) == (3, 1, None)
+
+
+def test_what_is_over_its_days_is_purged_with_its_record_and_nothing_before(world: World) -> None:
+    aside(world)
+    world.clock.advance(30 * DAY_MS - 1)
+    world.reconcile()
+    assert purged(world) == {"purged": 0, "kept": 0}
+    world.clock.advance(1)
+    assert purged(world) == {"purged": 1, "kept": 0}
+    assert (statuses(world), world.counts(), world.ledger.record(ORPHAN)) == (["PURGED"], {}, None)
+    assert not [key for key in world.every_key() if "quarantine" in key]
+    with pytest.raises(Conflict, match="purged"):
+        world.quarantine.restore(world.quarantine.recent(1)[0][0].operation_id)
+
+
+@pytest.mark.parametrize("status", ["REQUESTED", "RUNNING", "INCOMPLETE", "FAILED"])
+def test_nothing_is_purged_unless_the_newest_run_saw_everything(world: World, status: str) -> None:
+    aside(world)
+    newest = expired(world).runs.recent(1)[0]
+    world.operations.update(newest, status=status)
+    assert (purged(world)["purged"], statuses(world)) == (0, ["HELD"])
+
+
+def test_nothing_is_purged_where_no_run_ever_was_or_the_ledger_was_restored(world: World) -> None:
+    aside(world)
+    world.clock.advance(31 * DAY_MS)
+    assert purged(world)["purged"] == 0
+    world.reconcile()
+    world.tombstones.check = lambda: (_ for _ in ()).throw(LedgerRestored("older"))  # type: ignore[method-assign]  # as after a restore
+    with pytest.raises(LedgerRestored):
+        purged(world)
+    assert statuses(world) == ["HELD"]
+
+
+@pytest.mark.parametrize("body", [b"stranger", b"another length"])
+def test_a_copy_that_is_another_by_now_is_not_purged(world: World, body: bytes) -> None:
+    entry = aside(world)
+    world.plant(entry.document["quarantine_key"], body=body)
+    for _ in range(2):
+        assert purged(expired(world)) == {"purged": 0, "kept": 1}
+    kept = world.quarantine.entry(entry.operation_id)
+    assert (kept.status, "look at it" in kept.document["kept"]) == ("HELD", True)
+    assert world.counts() == {"QUARANTINED": (1, 8)}
+
+
+def test_what_is_being_restored_is_not_purged_and_what_is_being_purged_is_not_restored(world: World) -> None:
+    entry = aside(world)
+    restoring = world.operations.update(entry, status="RESTORING")
+    assert purged(expired(world)) == {"purged": 0, "kept": 0}
+    world.operations.update(restoring, status="PURGING")
+    with pytest.raises(Conflict, match="purging"):
+        world.quarantine.restore(entry.operation_id)
+    assert purged(world) == {"purged": 1, "kept": 0}
+
+
+def test_a_record_that_is_no_longer_the_entry_s_is_left_by_its_purge(world: World) -> None:
+    aside(world)
+    record = world.ledger.record(ORPHAN)
+    assert record is not None
+    world.ledger.move(record, replace(record, state=State.STORED), gated=True)
+    world.plant(ORPHAN)
+    assert purged(expired(world)) == {"purged": 1, "kept": 0}
+    assert world.counts() == {"STORED": (1, 8)}
+
+
+def test_a_purge_short_of_time_leaves_the_rest_for_the_next(world: World) -> None:
+    for number in range(2):
+        aside(world, f"projects/p1/scenes/s{number}/media/a.png")
+    late = iter([False, True])
+    assert expired(world).expiry.purge(out_of_time=lambda: next(late))["purged"] == 1
+    assert purged(world)["purged"] == 1
+
+
+@pytest.mark.parametrize("what", ["purge", "restore"])
+def test_a_way_out_of_quarantine_killed_before_any_call_is_ended_by_the_next(world: World, deployment: Deployment, what: str) -> None:
+    world.reconcile()
+    for call in itertools.count():
+        key = f"projects/p1/scenes/s{call}/media/a.png"
+        entry = aside(world, key)
+        if what == "purge":
+            world.clock.advance(30 * DAY_MS)
+
+        def leave(entry_id: str = entry.operation_id) -> None:
+            if what == "purge":
+                world.quarantine.purge(out_of_time=never)
+            else:
+                world.quarantine.restore(entry_id)
+
+        with killed_at(world, deployment, call) as killing:
+            leave()
+        leave()
+        record, stored = world.ledger.record(key), world.store.head(key)
+        assert world.store.head(entry.document["quarantine_key"]) is None, call
+        assert (record is None, stored is None) == (what == "purge", what == "purge"), call
+        if record is not None:
+            assert record.state is State.STORED, call
+            world.store.remove(key)
+            world.ledger.move(record, None, gated=False)
+        assert world.counts() == {}, call
+        # what is done is forgotten, so that the next round's list has one entry
+        world.operations.remove(entry.operation_id)
+        if not killing.happened:
+            return
+
+
+def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World) -> None:
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
+    world.plant(*keys)
+    run_id = world.seen_twice()
+    world.repair(run_id, {"orphan": "quarantine"})
+    other = aside(world)
+    world.plant(keys[1], body=b"a stranger")
+    assert world.restorations.request(run_id) == world.restorations.request(run_id)
+    assert world.launched[-1] == {"action": "apply", "run_id": run_id, "turn": "restore-1"}
+    with pytest.raises(Conflict, match="being restored"):
+        world.repairs().request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
+    assert world.restorations.step(run_id, out_of_time=never)["done"]
+    restoration = world.restorations.restoration(run_id)
+    assert restoration is not None
+    assert (restoration["status"], restoration["restored"], restoration["failed"]) == ("DONE", 2, 1)
+    assert world.bucket_keys() == set(keys)
+    [held] = world.quarantine.recent(10, run_id=run_id, status="HELD")[0]
+    assert "already holds another object" in held.document["not_restored"]
+    assert world.quarantine.entry(other.operation_id).status == "HELD"
+    world.store.remove(keys[1])
+    assert world.restorations.request(run_id)["turn"] == 2
+    world.restorations.step(run_id, out_of_time=never)
+    assert world.quarantine.recent(10, run_id=run_id, status="HELD")[0] == []
+    assert world.restorations.step(run_id, out_of_time=never)["done"]
+
+
+def test_a_run_that_is_being_repaired_is_not_taken_back_and_one_that_broke_off_says_why(world: World) -> None:
+    run_id = aged(world).reconcile()
+    with pytest.raises(OperationNotFound):
+        world.restorations.request("nothing")
+    world.repairs().request(run_id, {"orphan": "adopt"}, first_run=True, out_of_time=never)
+    with pytest.raises(Conflict, match="being repaired"):
+        world.restorations.request(run_id)
+    world.ended(world.repairs(), run_id)
+    world.restorations.request(run_id)
+    assert world.restorations.is_running(run_id)
+    world.restorations.fail(run_id, "the store did not answer")
+    failed = world.restorations.restoration(run_id)
+    assert failed is not None
+    assert (failed["status"], failed["why"]) == ("FAILED", "the store did not answer")
+
+
+# the drill
+
+
+def left(world: World) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """What a drill left behind in the bucket and in the counts of its project."""
+    return [key for key in world.every_key() if "drill" in key], world.counts("stocktake-drill")
+
+
+def test_a_drill_passes_and_leaves_nothing(world: World) -> None:
+    drill = world.drills.run()
+    assert (drill.status, drill.document["differences"], drill.document["why"]) == ("PASSED", [], None)
+    assert left(world) == ([], {})
+    assert world.drills.run().status == "PASSED"
+    assert [row.status for row in world.drills.recent(5)] == ["PASSED", "PASSED"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"content_type": "text/html"}, "header content_type"),
+        ({"cache_control": "no-store"}, "header cache_control"),
+        ({"metadata": {"stocktake-drill": "planted"}}, "header metadata"),
+        ({}, "the bytes are others"),
+    ],
+)
+def test_a_drill_names_what_is_not_as_it_was(world: World, damage: dict[str, Any], said: str) -> None:
+    restore = world.quarantine.restore
+
+    def damaged(entry_id: str) -> Operation:
+        restored, content = restore(entry_id), world.store.get(DRILLED)
+        assert content is not None
+        body = content.body if damage else b"x" * len(content.body)
+        kept = {name: getattr(content.object, name) for name in HEADERS} | damage
+        world.store.put(DRILLED, body, sha256=hashlib.sha256(body).hexdigest(), **kept)
+        return restored
+
+    world.quarantine.restore = damaged  # type: ignore[method-assign]  # a store that keeps not all
+    drill = world.drills.run()
+    assert drill.status == "FAILED"
+    assert said in drill.document["differences"]
+    assert left(world) == ([], {})
+
+
+def test_a_drill_that_the_store_refuses_fails_and_the_next_cleans_up(world: World) -> None:
+    world.store.fail("copy", error=StorageError("no copies today"))
+    drill = world.drills.run()
+    assert (drill.status, "no copies today" in drill.document["why"]) == ("FAILED", True)
+    assert left(world) == ([], {})
+
+
+def test_a_drill_touches_nothing_that_it_has_not_planted(world: World) -> None:
+    world.uploads.create_project("stocktake-drill", {})
+    world.plant(DRILLED, body=b"somebody's")
+    world.aligner().align(DRILLED)
+    assert world.drills.run().status == "FAILED"
+    assert world.counts("stocktake-drill") == {"STORED": (1, 10)}
+    assert DRILLED in world.every_key()
+
+
+def test_no_event_makes_a_record_of_what_a_drill_planted(world: World) -> None:
+    def event(operation: str, key: str | None) -> None:
+        if operation == "copy":
+            world.store.on_call = None
+            world.aligner().align(DRILLED)
+
+    world.store.on_call = event
+    assert world.drills.run().status == "PASSED"
+
+
+def test_two_drills_do_not_meet(world: World) -> None:
+    row = world.operations.put("drill-x", "", "drill", {"started_at": world.clock(), "etag": None}, created_at=1, status="RUNNING")
+    with pytest.raises(Conflict, match="is running"):
+        world.drills.run()
+    world.clock.advance(600_000)
+    assert world.drills.run().status == "PASSED"
+    killed = world.operations.get(row.operation_id)
+    assert killed is not None
+    assert (killed.status, killed.document["why"]) == ("FAILED", "it was killed")
+
+
+def test_a_drill_killed_before_any_call_is_cleaned_up_by_the_next(world: World, deployment: Deployment) -> None:
+    world.drills.run()
+    for call in itertools.count():
+        with killed_at(world, deployment, call) as killing:
+            world.drills.run()
+        world.clock.advance(600_000)
+        if not killing.happened:
+            break
+        if call % 4 == 3:  # it meets what four that were killed have left
+            assert world.drills.run().status == "PASSED", call
+            assert left(world) == ([], {}), call
+    assert not {"MOVING", "HELD", "RESTORING"} & set(statuses(world))
