@@ -698,3 +698,12 @@ def test_a_replay_erases_what_was_erased_though_the_tables_still_hold_it_aside(w
     world.deletions.replay(out_of_time=never)
     world.pump()
     assert (status(world, deletion_id), world.ledger.project("p1").state) == ("DELETED", ProjectState.DELETED)
+
+
+def test_what_names_keys_outlives_the_longest_window_and_expires(world: World) -> None:
+    world.upload()
+    deletion_id = hold(world)
+    undo(world, deletion_id)
+    rows = [row for row in world.operations.all_parts(deletion_id) if row.part.partition("#")[0] in ("aside", "seen", "moved", "restored")]
+    assert {row.part.partition("#")[0] for row in rows} == {"aside", "seen", "moved", "restored"}
+    assert all(row.expires_at is not None and row.expires_at > world.clock.at + 90 * DAY for row in rows)

@@ -32,7 +32,7 @@ from stocktake.discovery import Discovered
 from stocktake.errors import Conflict, OperationNotFound, RecordChanged
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import Tally
-from stocktake.project_deletion.batches import batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import Totals
 from stocktake.project_deletion.set_aside import ASIDE_KEYS, Moves, NotRestored, Seen, entry_id, line
@@ -126,7 +126,7 @@ class UndoWindow:
         cursor = max(cursor, operation.document.get("planned_to", ""))
         for items in batches(found(cursor), out_of_time, most=ASIDE_KEYS):
             part = f"aside#{number:08d}"
-            if not self._operations.put_new(deletion_id, part, None, {"items": items}, created_at=self._now(), status="PLANNED"):
+            if not self._write_row(deletion_id, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send(deletion_id, part)
             number += 1
@@ -161,7 +161,8 @@ class UndoWindow:
             if result is None:
                 self._send(deletion_id, part)
                 return dict(_NOTHING)
-            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, created_at=self._now())
+            at = self._now()
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, created_at=at, expires_at=at + KEEP_MS)
         else:
             result = dict(done.document)
         after(deletion_id)
@@ -176,7 +177,7 @@ class UndoWindow:
         seen = self._seen(deletion_id, number)
         if seen is None:
             looked = {"objects": [astuple(each) for each in moves.look([item.key for item in items])]}
-            self._operations.put_new(deletion_id, f"seen#{number}", None, looked, created_at=self._now(), status="SEEN")
+            self._write_row(deletion_id, f"seen#{number}", looked, "SEEN")
             seen = self._seen(deletion_id, number) or []  # by this delivery or by another
         result = moves.set_aside(items, seen, out_of_time)
         if result is not None:
@@ -347,6 +348,11 @@ class UndoWindow:
         if operation is None:
             raise OperationNotFound.of_deletion(deletion_id)
         return operation
+
+    def _write_row(self, deletion_id: str, part: str, document: Mapping[str, Any], status: str) -> bool:
+        """Writes a row that names keys, and so outlives the longest window and does not stay for ever; False where it is there already."""
+        at = self._now()
+        return self._operations.put_new(deletion_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)
 
     def _transition(self, deletion_id: str, before: tuple[str, ...], after: str, change: Mapping[str, Any]) -> Operation | None:
         """Takes the deletion's row from one of these states of round 0 to the next; None if someone else took it elsewhere first."""
