@@ -13,22 +13,22 @@ SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadscope
 
 # Compiled files go to one place, not between the sources: a build is made again when its sources change, not when a test has run.
 export PYTHONPYCACHEPREFIX = $(CURDIR)/build/pycache
-export PYTHONPATH = $(CURDIR)/layers/core:$(CURDIR)
+export PYTHONPATH = $(CURDIR)/layers/core:$(CURDIR)/cli:$(CURDIR)
 export SAM_CLI_TELEMETRY = 0
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status token test test-fast check bench build openapi format lock clean dev-environment stack-environment
+.PHONY: help demo up down status token test test-fast check bench build openapi command-line format lock clean dev-environment stack-environment
 .NOTPARALLEL:
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: dev-environment stack-environment  ## the whole story on the local stack: some hundred images, what goes wrong in life, the stocktake
 	@$(STACK_PYTHON) -m tools.stack up
 	@$(PYTHON) -m tools.demo
 
-up: stack-environment  ## start the local stack, build and deploy what has changed; prints the API's address and a token
+up: dev-environment stack-environment  ## start the local stack, build and deploy what has changed; prints the API's address and a token
 	@$(STACK_PYTHON) -m tools.stack up
 
 down: stack-environment  ## stop the local stack; what it stored is kept under .local/
@@ -50,7 +50,7 @@ test-fast: dev-environment stack-environment  ## every test but those of the dep
 check: dev-environment stack-environment  ## formatting, lint, types, the direction of imports, the template
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy layers/core/stocktake functions tools tests $(if $(wildcard benchmarks/*.py),benchmarks)
+	@.venv/bin/mypy layers/core/stocktake cli/stocktake_cli functions tools tests $(if $(wildcard benchmarks/*.py),benchmarks)
 	@.venv/bin/lint-imports --no-cache
 	@.venv-stack/bin/cfn-lint --non-zero-exit-code informational template.yaml
 	@AWS_DEFAULT_REGION=us-east-1 .venv-stack/bin/sam validate --lint --template-file template.yaml
@@ -64,6 +64,9 @@ build: stack-environment  ## the artefacts that `sam deploy` sends, in .aws-sam/
 
 openapi: dev-environment  ## write docs/openapi.json, the contract, as the code has it
 	@$(PYTHON) -m tools.openapi
+
+command-line: dev-environment  ## write docs/command-line.md, the page of the command line, as the code has it
+	@$(PYTHON) -m stocktake_cli.page
 
 format: dev-environment  ## put every file into the one format
 	@.venv/bin/ruff check --fix --quiet . || true

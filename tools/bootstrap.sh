@@ -85,6 +85,11 @@ make_environment() { # make_environment NAME LOCK
     rm -f "$env/.lock-hash"
     "$root/.venv-tools/bin/uv" pip sync --quiet --require-hashes --python "$env/bin/python" "$lock" \
         || die "$2 could not be installed into $1: see uv's message above"
+    if [ "$1" = .venv ]; then
+        # `stocktake`, the command line, of the sources as they are; its build needs nothing that the lock has not
+        "$root/.venv-tools/bin/uv" pip install --quiet --no-deps --no-build-isolation --python "$env/bin/python" --editable "$root" \
+            || die "the command line could not be installed into $1: see uv's message above"
+    fi
     hash_of "$lock" >"$env/.lock-hash"
     say "bootstrap: $1 from $2 ($(($(date +%s) - began)) s)"
 }

@@ -703,9 +703,8 @@ def test_an_error_is_answered_as_the_tree_of_errors_says(
     issuing: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: type[StocktakeError]
 ) -> None:
     def broken(project_id: str) -> None:
-        more: dict[str, Any] = {"RangeNotSatisfiable": {"size": 7}, "RunInProgress": {"run_id": "01KAHRECNC0000000000000000"}}.get(
-            kind.__name__, {}
-        )
+        wants: dict[str, dict[str, Any]] = {"RangeNotSatisfiable": {"size": 7}, "RunInProgress": {"run_id": "01KAHRECNC0000000000000000"}}
+        more = wants.get(kind.__name__, {})
         raise kind("what happened: what to do", **more)
 
     access = Services({**ENVIRONMENT, **issuing}).access

@@ -71,6 +71,7 @@ def _up(settings: Settings) -> None:
     print(f"dashboard  {stack.api_url}/dashboard")
     print(f"bucket     {stack.bucket} at {stack.store_endpoint} ({stack.store})")
     print(f"token      {stack.token}")
+    print("terminal   .venv/bin/stocktake --profile local")
     print(f"up in {time.monotonic() - began:.1f} s; the token may everything for {HOURS} hours, `make token` prints a fresh one")
 
 

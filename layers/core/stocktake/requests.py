@@ -65,7 +65,7 @@ _ACTIONS: dict[str, Any] = {
 class RepairBody(Body):
     """What to do about a run's findings: an action for each class, a policy by its name, or a plan that was made before. One of them."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("plan", "policy", "plan_id")]})
 
     plan: dict[str, str] = Field(
         default=_ABSENT,

@@ -1,0 +1,216 @@
+"""`delete-project` and `verify`: a deletion, what it will do in numbers, and its proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from stocktake_cli import words
+from stocktake_cli.commands.group import stocktake
+from stocktake_cli.edge import Outcome, Session, command, wait_for
+from stocktake_cli.exits import Exit
+from stocktake_cli.failures import Absent
+
+_SHOWN = 20
+"""How many keys people are shown; `--json` has them all."""
+
+
+@command("delete-project", group=stocktake)
+@click.argument("project_id")
+@click.option("--dry-run", is_flag=True, help="only say what would go; also what happens where nobody can be asked and --yes is not given")
+@click.option("--yes", is_flag=True, help="do it, and do not ask")
+@click.option("--reason", metavar="TEXT", help="kept on the receipt; no personal data")
+@click.option(
+    "--mode",
+    type=click.Choice(["both", "ledger", "listing", "sequential"]),
+    help="one way of looking alone, or key after key; both ways, unless said otherwise",
+)
+@click.option("--no-undo", is_flag=True, help="erase at once, where the deployment would set everything aside first")
+@click.option("--wait", is_flag=True, help="wait for the receipt, which comes when the last URL given out before is dead")
+@click.option("--timeout", type=click.IntRange(1), default=7200, show_default=True, metavar="SECONDS", help="how long to wait for it")
+def delete_project(
+    session: Session,
+    project_id: str,
+    dry_run: bool,
+    yes: bool,
+    reason: str | None,
+    mode: str | None,
+    no_undo: bool,
+    wait: bool,
+    timeout: int,
+) -> Outcome:
+    """Remove everything a project ever stored, under every layout, and prove it.
+
+    Says first what would go, and does it only with --yes, or when the project's id is typed. With --wait it ends with 0 only where the
+    receipt says DELETED; `stocktake verify` looks again at any later time.
+    """
+    api, out = session.api, session.out
+    preview = _preview(session, project_id)
+    out.table(
+        ["layout", "#objects", "#bytes"],
+        [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in preview["by_layout"].items()],
+    )
+    for suspect in preview["suspects"][:_SHOWN]:
+        out.note(f"left alone: {suspect['key']} ({suspect['why']})")
+    undo = 0 if no_undo else preview.get("undo_seconds", 0)
+    until = f"; it can be undone for {words.seconds(undo)}." if undo else ", for good."
+    what = f"Would remove {words.tally(preview)} of {preview['project_id']}{until}"
+    if not yes and (dry_run or not out.is_interactive):
+        out.say(what)
+        out.note("Nothing was done: --yes does it.")
+        return Outcome({"dry_run": True, "preview": preview, "deletion": None})
+    if dry_run:
+        out.say(what)
+        return Outcome({"dry_run": True, "preview": preview, "deletion": None})
+    if not yes:
+        out.confirm(what.replace("Would remove", "This removes"), project_id)
+    asked = {"reason": reason, "mode": mode, "undo": False if no_undo else None}
+    body = {name: value for name, value in asked.items() if value is not None}
+    deletion = api.call("DELETE", "/projects/{project_id}", {"project_id": project_id}, body=body)
+    if wait:
+        deletion = wait_for_receipt(session, deletion["deletion_id"], timeout)
+    _say(session, deletion)
+    done = deletion["status"] in ("DELETED", "HELD") or (not wait and deletion["status"] != "INCOMPLETE")
+    return Outcome({"dry_run": False, "preview": preview, "deletion": deletion}, Exit.FINE if done else Exit.DIFFERENT)
+
+
+def _preview(session: Session, project_id: str) -> dict[str, Any]:
+    """Adds up the pages of a dry run: each has the totals of its own."""
+    whole: dict[str, Any] = {}
+    cursor = None
+    with session.out.progress("looking for what would go") as bar:
+        while True:
+            query = {"dry_run": "true", "cursor": cursor}
+            page = session.api.call("DELETE", "/projects/{project_id}", {"project_id": project_id}, query=query)
+            if not whole:
+                whole = {**page, "keys": list(page["keys"]), "suspects": list(page["suspects"])}
+            else:
+                _add(whole, page)
+            bar.update(f"looking for what would go: {words.tally(whole)}")
+            cursor = page["cursor"]
+            if cursor is None:
+                return {**whole, "complete": True, "cursor": None}
+
+
+def _add(whole: dict[str, Any], page: dict[str, Any]) -> None:
+    for member in ("objects", "bytes", "suspect_objects"):
+        whole[member] += page[member]
+    for member in ("by_layout", "by_source"):
+        for name, tally in page[member].items():
+            before = whole[member].setdefault(name, {"objects": 0, "bytes": 0})
+            whole[member][name] = {unit: before[unit] + tally[unit] for unit in ("objects", "bytes")}
+    whole["keys"] += page["keys"]
+    whole["suspects"] += page["suspects"]
+
+
+def wait_for_receipt(session: Session, deletion_id: str, timeout: float) -> dict[str, Any]:
+    """Waits until a deletion has its receipt, or is held to be undone, or the time is over; returns the deletion."""
+
+    def show(deletion: dict[str, Any]) -> tuple[str, float | None, float | None]:
+        planned, done = deletion["batches"]["planned"], deletion["batches"]["done"]
+        return f"{deletion['status'].lower()}, {done} of {planned or '?'} batches; final sweep at {deletion['sweep_at']}", None, None
+
+    return wait_for(
+        session,
+        lambda: session.api.get("/deletions/{deletion_id}", deletion_id=deletion_id),
+        ended=("DELETED", "INCOMPLETE", "UNDONE", "HELD"),
+        show=show,
+        seconds=timeout,
+    )
+
+
+def _say(session: Session, deletion: dict[str, Any]) -> None:
+    out = session.out
+    receipt = deletion.get("receipt")
+    if receipt is None:
+        out.say(f"{deletion['status']}: {deletion['deletion_id']}")
+        if deletion.get("erases_at"):
+            out.note(f"Set aside, and erased at {deletion['erases_at']}: until then stocktake undo {deletion['deletion_id']}")
+            return
+        out.note(f"The receipt comes after the final sweep at {deletion['sweep_at']}: stocktake verify {deletion['deletion_id']}")
+        return
+    out.facts(
+        {
+            "deletion": deletion["deletion_id"],
+            "status": receipt["status"],
+            "removed": words.tally(receipt),
+            "records": words.number(receipt["records"]),
+            "versions": words.number(receipt["versions"]),
+            "left": words.number(receipt["remaining_objects"]),
+            "suspects": words.number(receipt["suspect_objects"]),
+        }
+    )
+    out.table(
+        ["layout", "prefix", "#found by a fresh listing"], [(of["layout"], of["prefix"], of["objects"]) for of in receipt["listings"]]
+    )
+    for left in receipt["remaining"][:_SHOWN]:
+        out.say(f"left: {left['key']} ({left['why']})", "red")
+
+
+@command("verify", group=stocktake)
+@click.argument("deletion_or_project")
+@click.option("--wait", is_flag=True, help="wait until an incomplete deletion, which this takes up again, has its receipt")
+@click.option("--timeout", type=click.IntRange(1), default=7200, show_default=True, metavar="SECONDS", help="how long to wait for it")
+def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int) -> Outcome:
+    """List every layout afresh, and say whether anything of a deleted project is left.
+
+    DELETION_OR_PROJECT is the id of a deletion, or that of a project: its last deletion is meant then. Ends with 0 only where the deletion
+    is proved and nothing is left.
+    """
+    api, out = session.api, session.out
+    deletion_id = _deletion_id(session, deletion_or_project)
+    found = api.post("/deletions/{deletion_id}/verify", deletion_id=deletion_id)
+    deletion = wait_for_receipt(session, deletion_id, timeout) if wait else api.get("/deletions/{deletion_id}", deletion_id=deletion_id)
+    out.facts(
+        {
+            "deletion": deletion_id,
+            "status": deletion["status"],
+            "left, looked at afresh": words.tally(found["remaining"]),
+            "looked": "to the end" if found["complete"] else "not to the end: say it again",
+            "suspects, left alone": words.number(found["suspect_objects"]),
+        }
+    )
+    for key in found["keys"][:_SHOWN]:
+        out.say(f"left: {key}", "red")
+    proved = deletion["status"] == "DELETED" and found["complete"] and found["remaining"]["objects"] == 0
+    return Outcome({"verified": found, "deletion": deletion}, Exit.FINE if proved else Exit.DIFFERENT)
+
+
+@command("undo", group=stocktake)
+@click.argument("deletion_or_project")
+@click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to wait for the end")
+def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
+    """Undo a deletion while its undo window is open: everything that was set aside comes back, and the project opens as it was.
+
+    Ends with 1 where something could not be moved back; it is named.
+    """
+    deletion_id = _deletion_id(session, deletion_or_project)
+    session.api.post("/deletions/{deletion_id}/undo", deletion_id=deletion_id)
+    deletion = wait_for(
+        session,
+        lambda: session.api.get("/deletions/{deletion_id}", deletion_id=deletion_id),
+        ended=("UNDONE", "DELETED", "INCOMPLETE"),
+        show=lambda seen: (f"{seen['status'].lower()}: {deletion_id}", None, None),
+        seconds=timeout,
+    )
+    back = deletion.get("undone") or {}
+    session.out.say(f"{deletion['status']}: {deletion_id}" + (f", {words.tally(back)} back" if back else ""))
+    for left in back.get("not_restored", [])[:_SHOWN]:
+        session.out.say(f"not restored: {left['key']} ({left['why']})", "red")
+    fine = deletion["status"] == "UNDONE" and not back.get("not_restored_objects")
+    return Outcome({"deletion": deletion}, Exit.FINE if fine else Exit.DIFFERENT)
+
+
+def _deletion_id(session: Session, name: str) -> str:
+    try:
+        session.api.get("/deletions/{deletion_id}", deletion_id=name)
+    except Absent as absent:
+        try:
+            project = session.api.get("/projects/{project_id}", project_id=name)
+        except Absent:
+            raise Absent(f"there is neither a deletion nor a project {name!r}", "look at the id") from absent
+        if project["deletion_id"] is None:
+            raise Absent(f"the project {name} was never deleted", "stocktake delete-project says what would go") from absent
+        return str(project["deletion_id"])
+    return name

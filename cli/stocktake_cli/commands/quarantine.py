@@ -1,0 +1,102 @@
+"""`quarantine`, `restore` and `drill`: what was set aside, back, and the proof that it comes back."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import click
+
+from stocktake_cli import words
+from stocktake_cli.commands.group import stocktake
+from stocktake_cli.edge import Outcome, Session, command, wait_for
+from stocktake_cli.exits import Exit
+from stocktake_cli.failures import Failure, Misused, Unreachable
+
+_STATUSES = ("MOVING", "HELD", "CANCELLED", "RESTORING", "RESTORED", "PURGING", "PURGED")
+
+
+@command("quarantine", group=stocktake)
+@click.option("--project", "project_id", metavar="PROJECT_ID", help="only what was this project's")
+@click.option("--run", "run_id", metavar="RUN_ID", help="only what this reconciliation set aside")
+@click.option("--status", type=click.Choice(_STATUSES), help="only entries of this status")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most, the newest first")
+def quarantine(session: Session, project_id: str | None, run_id: str | None, status: str | None, limit: int) -> Outcome:
+    """What reconciliations set aside: where it was, why, and until when it can be restored."""
+    query = {"project": project_id, "run": run_id, "status": status, "limit": min(limit, 100)}
+    entries = list(islice(session.api.pages("/quarantine", "entries", query), limit))
+    rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), of["expires_at"]) for of in entries]
+    session.out.table(["entry", "status", "key", "#bytes", "until"], rows)
+    return Outcome({"entries": entries})
+
+
+@command("restore", group=stocktake)
+@click.argument("entry_ids", nargs=-1, metavar="ENTRY_ID...")
+@click.option("--run", "run_id", metavar="RUN_ID", help="everything that this reconciliation set aside")
+@click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="with --run: how long to wait")
+def restore(session: Session, entry_ids: tuple[str, ...], run_id: str | None, timeout: int) -> Outcome:
+    """Bring back what was set aside, bytes and record.
+
+    Nothing is overwritten: an entry whose key holds another object by now is refused. Ends with 1 where some could not be restored.
+    """
+    if bool(run_id) == bool(entry_ids):
+        raise Misused("say what to restore: entries or a run", "give ids of entries (`stocktake quarantine`), or --run")
+    if run_id:
+        return _restore_run(session, run_id, timeout)
+    wanted = list(dict.fromkeys(entry_ids))
+    restored, failed = [], []
+    with session.out.progress("restoring", total=len(wanted)) as bar:
+        for entry_id in wanted:
+            try:
+                restored.append(session.api.post("/quarantine/{entry_id}/restore", entry_id=entry_id))
+            except Unreachable:
+                raise
+            except Failure as failure:
+                if len(wanted) == 1:
+                    raise
+                failed.append({"entry_id": entry_id, **failure.document()})
+            bar.advance()
+    session.out.table(["entry", "key", "#bytes"], [(of["entry_id"], of["key"], words.size(of["size"])) for of in restored])
+    for refusal in failed:
+        session.out.say(f"not restored: {refusal['entry_id']} ({refusal['message']})", "red")
+    return Outcome({"restored": restored, "failed": failed, "restoration": None}, Exit.DIFFERENT if failed else Exit.FINE)
+
+
+def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
+    session.api.post("/reconciliations/{run_id}/restore", run_id=run_id)
+
+    def look() -> dict[str, Any]:
+        return {"status": "RUNNING", **session.api.get("/reconciliations/{run_id}", run_id=run_id).get("restoration", {})}
+
+    done = wait_for(
+        session,
+        look,
+        ended=("DONE", "FAILED"),
+        show=lambda seen: (f"restoring: {seen.get('restored', 0):,} restored", None, None),
+        seconds=timeout,
+    )
+    failed = done.get("failed", 0)
+    session.out.say(f"{done['status']}: {done.get('restored', 0):,} restored, {failed:,} not")
+    if failed:
+        session.out.note(f"stocktake quarantine --run {run_id} --status HELD shows what was not")
+    fine = done["status"] == "DONE" and not failed
+    return Outcome({"restored": [], "failed": [], "restoration": done}, Exit.FINE if fine else Exit.DIFFERENT)
+
+
+@command("drill", group=stocktake)
+@click.option("--list", "lists", is_flag=True, help="only show the newest drills, and when one last passed")
+def drill(session: Session, lists: bool) -> Outcome:
+    """Prove that quarantine restores: an object of Stocktake's own is planted, set aside, restored and compared.
+
+    Ends with 1 where it did not come back as it was.
+    """
+    if lists:
+        seen = session.api.get("/quarantine/drills", {"limit": 20})
+        session.out.table(["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), of["started_at"]) for of in seen["drills"]])
+        session.out.say(f"last passed: {seen['last_passed_at'] or 'never'}")
+        return Outcome(seen, Exit.FINE if seen["last_passed_at"] else Exit.DIFFERENT)
+    done = session.api.post("/quarantine/drill")
+    session.out.say(f"{done['status']}: {done['drill_id']}" + (f" ({done['why']})" if done.get("why") else ""))
+    for difference in done.get("differences", []):
+        session.out.say(f"not as it was: {difference}", "red")
+    return Outcome(done, Exit.FINE if done["status"] == "PASSED" else Exit.DIFFERENT)

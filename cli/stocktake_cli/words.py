@@ -1,0 +1,56 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def size(count: float) -> str:
+    """Says a number of bytes: `812 bytes`, `1.5 MB`; in powers of ten, as stores bill."""
+    for unit in _UNITS:
+        if abs(count) < 1000 or unit == _UNITS[-1]:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit returns")
+
+
+def number(count: int | None) -> str:
+    """Says a whole number with separators, and what is not known as a dash."""
+    return "–" if count is None else f"{count:,}"
+
+
+def tally(of: Mapping[str, Any] | None) -> str:
+    """Says objects and bytes: `12 objects, 3.4 MB`."""
+    if of is None:
+        return "–"
+    objects = int(of["objects"])
+    return f"{objects:,} object{'' if objects == 1 else 's'}, {size(of['bytes'])}"
+
+
+def count(amount: int, noun: str) -> str:
+    """Says how many: `1 object`, `2 objects`."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def seconds(amount: float) -> str:
+    """Says a span: `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    whole = max(0, round(amount))
+    for above, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= above:
+            rest = whole % above // below
+            return f"{whole // above} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Draws values as a row of bars, the lowest bar for the least of them; nothing for none."""
+    if not values:
+        return ""
+    least, most = min(values), max(values)
+    if most == least:
+        return _BARS[0] * len(values)
+    return "".join(_BARS[round((value - least) / (most - least) * (len(_BARS) - 1))] for value in values)

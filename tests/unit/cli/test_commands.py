@@ -1,0 +1,467 @@
+"""What each command shows, how it ends, and what it sends: against a twin of the API."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stocktake_cli.failures import Unreachable
+from stocktake_cli.output import Output
+from stocktake_cli.wire import Reply
+from tests.unit.cli.answers import counts, deletion, finding, migration, planned, preview, project, run, tally
+from tests.unit.cli.conftest import Cli, Sent, problem
+
+
+def test_analytics_shows_records_and_objects_side_by_side_so_that_19_against_15_explains_itself(cli: Cli) -> None:
+    shown = cli("analytics", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": []}})
+    lines = {line.strip().rpartition("  ")[0] or line: line for line in shown.out.splitlines()}
+    assert any("records in the ledger" in line and " 19 " in line for line in lines.values())
+    assert any("of them with a stored object" in line and " 15 " in line for line in lines.values())
+    assert any("objects in the bucket" in line and " 15 " in line for line in lines.values())
+    assert shown.exit == 0
+
+
+@pytest.mark.parametrize("seen", [counts(bucket=16), counts(bucket=None), counts(orphan=1)], ids=["drift", "never-counted", "findings"])
+def test_analytics_ends_with_1_where_the_story_differs_or_was_never_compared(cli: Cli, seen: dict[str, object]) -> None:
+    shown = cli("analytics", "--json", answers={"GET /analytics": seen, "GET /reconciliations": {"reconciliations": []}})
+    assert shown.exit == 1
+    assert shown.document["status"] == "different"
+
+
+def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> None:
+    runs = [run("new", orphan=5), run("broken", "FAILED"), run("old", orphan=1)]
+    shown = cli("analytics", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": runs}})
+    assert "▁█  1 → 5 in 2 runs" in shown.out
+
+
+def test_projects_lists_what_each_holds(cli: Cli) -> None:
+    shown = cli("projects", "--json", answers={"GET /analytics": counts()})
+    assert [of["project_id"] for of in shown.result["projects"]] == ["p1"]
+
+
+def test_a_project_is_opened_only_when_it_is_not_open(cli: Cli) -> None:
+    answers: dict[str, Any] = {"GET /projects/p1": project(), "GET /projects/p1/analytics": counts()}
+    assert cli("projects", "p1", "--open", answers=answers).exit == 0
+    assert "POST /projects" not in cli.wire.asked()
+    answers = {"GET /projects/p2": problem(404, "project-not-found", "none"), "POST /projects": project("p2")}
+    assert cli("projects", "p2", "--open", answers={**answers, "GET /projects/p2/analytics": counts()}).exit == 0
+    assert "POST /projects" in cli.wire.asked()
+
+
+def removing(sent: Sent) -> dict[str, object]:
+    if sent.query.get("dry_run") != "true":
+        return deletion()
+    return preview("k3") if sent.query.get("cursor") else preview("k1", "k2", cursor="more")
+
+
+def test_delete_project_says_what_would_go_over_all_pages_and_does_nothing_unless_told_to(cli: Cli) -> None:
+    shown = cli("delete-project", "p1", "--json", answers={"DELETE /projects/p1": removing})
+    assert shown.exit == 0
+    assert (shown.result["dry_run"], shown.result["preview"]["objects"], shown.result["preview"]["keys"]) == (True, 3, ["k1", "k2", "k3"])
+    assert all(sent.query.get("dry_run") == "true" for sent in cli.wire.sent)
+
+
+def test_a_dry_run_is_none_the_less_one_with_yes(cli: Cli) -> None:
+    shown = cli("delete-project", "p1", "--dry-run", "--yes", answers={"DELETE /projects/p1": removing})
+    assert "Would remove 3 objects" in shown.out
+    assert all(sent.query.get("dry_run") == "true" for sent in cli.wire.sent)
+
+
+def test_delete_project_with_yes_removes_and_says_when_the_receipt_comes(cli: Cli) -> None:
+    shown = cli("delete-project", "p1", "--yes", "--reason", "gone", answers={"DELETE /projects/p1": removing})
+    assert shown.exit == 0
+    assert cli.wire.sent[-1].body == {"reason": "gone"}
+    assert "2026-11-18T13:00:00.000Z" in shown.err
+
+
+@pytest.mark.parametrize(("typed", "code"), [("p1\n", 0), ("yes\n", 3), ("p10\n", 3), ("\n", 3), ("", 5)])
+def test_at_a_terminal_the_projects_id_has_to_be_typed_after_the_numbers_were_said(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+) -> None:
+    monkeypatch.setattr(Output, "is_interactive", property(lambda self: True))
+    shown = cli("delete-project", "p1", answers={"DELETE /projects/p1": removing}, typed=typed)
+    assert shown.exit == code
+    assert "This removes 3 objects, 300 bytes of p1, for good." in shown.err
+    assert [sent.query.get("dry_run") for sent in cli.wire.sent] == ["true", "true", *([None] if code == 0 else [])]
+
+
+@pytest.mark.parametrize(("status", "left", "code"), [("DELETED", 0, 0), ("INCOMPLETE", 2, 1)])
+def test_delete_project_waits_for_the_receipt_and_ends_with_0_only_where_it_says_deleted(
+    cli: Cli, status: str, left: int, code: int
+) -> None:
+    answers = {"DELETE /projects/p1": removing, "GET /deletions/del-1": [deletion(), deletion(), deletion(status, left=left)]}
+    shown = cli("delete-project", "p1", "--yes", "--wait", "--json", answers=answers)
+    assert shown.exit == code
+    assert shown.result["deletion"]["receipt"]["remaining_objects"] == left
+
+
+def test_a_wait_ends_when_its_time_is_over(cli: Cli) -> None:
+    answers = {"DELETE /projects/p1": removing, "GET /deletions/del-1": deletion()}
+    assert cli("delete-project", "p1", "--yes", "--wait", "--timeout", "9", answers=answers).exit == 1
+    assert 9 <= sum(cli.slept) < 20
+
+
+def verified(left: int) -> dict[str, object]:
+    return {
+        "deletion_id": "del-1",
+        "complete": True,
+        "remaining": tally(left),
+        "keys": [f"k{n}" for n in range(left)],
+        "suspect_objects": 0,
+    }
+
+
+@pytest.mark.parametrize(("left", "status", "code"), [(0, "DELETED", 0), (1, "DELETED", 1), (0, "REMOVING", 1)])
+def test_verify_ends_with_0_only_where_the_deletion_is_proved_and_a_fresh_listing_finds_nothing(
+    cli: Cli, left: int, status: str, code: int
+) -> None:
+    answers = {"POST /deletions/del-1/verify": verified(left), "GET /deletions/del-1": deletion(status)}
+    assert cli("verify", "del-1", answers=answers).exit == code
+
+
+def test_verify_takes_a_project_for_its_last_deletion(cli: Cli) -> None:
+    answers = {
+        "GET /projects/p1": project(deletion_id="del-1"),
+        "POST /deletions/del-1/verify": verified(0),
+        "GET /deletions/del-1": deletion("DELETED"),
+    }
+    assert cli("verify", "p1", answers=answers).exit == 0
+    assert cli("verify", "p9").exit == 6
+
+
+def test_reconcile_waits_for_its_run_and_ends_with_1_where_something_differs(cli: Cli) -> None:
+    waiting = [run(status="REQUESTED"), run(status="RUNNING"), run(orphan=2)]
+    answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": waiting}
+    shown = cli("reconcile", "--json", answers=answers)
+    assert shown.exit == 1
+    assert shown.result["run"]["counts"]["orphan"]["objects"] == 2
+    assert not any("apply" in path for path in cli.wire.asked())
+
+
+def test_reconcile_ends_with_0_where_nothing_differs(cli: Cli) -> None:
+    answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run()}
+    assert cli("reconcile", answers=answers).exit == 0
+
+
+def test_a_run_that_is_not_complete_is_never_applied(cli: Cli) -> None:
+    shown = cli("reconcile", "--run", "run-1", "--apply", "--yes", answers={"GET /reconciliations/run-1": run(status="INCOMPLETE")})
+    assert shown.exit == 1
+    assert not any("apply" in path for path in cli.wire.asked())
+
+
+PLAN = "POST /reconciliations/run-1/plan"
+
+
+def test_apply_says_in_numbers_what_it_would_do_and_does_it_only_with_yes(cli: Cli) -> None:
+    plans = [planned("PLANNING"), planned(missing=("mark_missing", 3))]
+    answers = {"GET /reconciliations/run-1": run(missing=3, orphan=2), PLAN: plans}
+    shown = cli("reconcile", "--run", "run-1", "--apply", answers=answers)
+    assert "Would do: mark_missing 3 missing." in shown.out
+    assert shown.exit == 1
+    # what touches objects has to be said
+    assert cli.wire.sent[1].body == {"plan": {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle"}}
+    assert cli.wire.sent[2].body == {"plan_id": "plan-1"}
+    assert not any("/apply" in path for path in cli.wire.asked())
+
+
+def repaired(skipped: int = 0, **done: int) -> dict[str, object]:
+    return {**run(missing=3), "repair": {"status": "DONE", "plan": {}, "done": done, "skipped": skipped}}
+
+
+@pytest.mark.parametrize(("skipped", "done", "code"), [(0, 3, 0), (1, 2, 1)])
+def test_apply_with_yes_ends_with_0_only_where_everything_that_differed_was_repaired(cli: Cli, skipped: int, done: int, code: int) -> None:
+    answers = {
+        "GET /reconciliations/run-1": [run(missing=3), repaired(skipped, MARK_MISSING=done)],
+        PLAN: planned(missing=("mark_missing", 3)),
+        "POST /reconciliations/run-1/apply": {"status": "RUNNING"},
+    }
+    assert cli("reconcile", "--run", "run-1", "--apply", "--yes", answers=answers).exit == code
+    assert cli.wire.sent[2].body == {"plan_id": "plan-1"}  # exactly what was said is done
+
+
+def test_apply_does_what_do_says_and_nothing_else(cli: Cli) -> None:
+    answers = {
+        "GET /reconciliations/run-1": [run(orphan=1), repaired(QUARANTINE=1)],
+        PLAN: planned(orphan=("quarantine", 1)),
+        "POST /reconciliations/run-1/apply": {},
+    }
+    asked = ("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", "--first-run", "--yes")
+    assert cli(*asked, answers=answers).exit == 0
+    assert [sent.body for sent in cli.wire.sent[1:3]] == [{"plan": {"orphan": "quarantine"}}, {"plan_id": "plan-1", "first_run": True}]
+
+
+def test_a_deployment_that_makes_no_plans_is_told_the_plan_itself(cli: Cli) -> None:
+    runs = [run(missing=3), repaired(MARK_MISSING=3)]
+    answers: dict[str, Any] = {"GET /reconciliations/run-1": runs, "POST /reconciliations/run-1/apply": {}}
+    answers[PLAN] = Reply(404, {}, b'{"message":"Not Found"}')
+    shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "missing=mark_missing", "--yes", answers=answers)
+    assert (shown.exit, cli.wire.sent[2].body) == (0, {"plan": {"missing": "mark_missing"}})
+
+
+def test_apply_asks_for_nothing_where_there_is_nothing_of_it(cli: Cli) -> None:
+    answers = {"GET /reconciliations/run-1": run(unknown=1), PLAN: planned(missing=("mark_missing", 0))}
+    shown = cli("reconcile", "--run", "run-1", "--apply", "--yes", "--json", answers=answers)
+    assert (shown.exit, shown.result["applied"]) == (1, False)
+    assert not any("/apply" in path for path in cli.wire.asked())
+
+
+def test_a_run_can_be_stopped_and_estimated_before(cli: Cli) -> None:
+    estimate = {"usd": 0.01, "seconds": 90, "objects": 5, "records": 6, "at_least": True}
+    answers = {"POST /reconciliations/run-1/stop": run(status="STOPPED"), "POST /reconciliations": estimate}
+    assert cli("reconcile", "--stop", "run-1", answers=answers).exit == 0
+    shown = cli("reconcile", "--estimate")
+    assert "1 min 30 s" in shown.out
+    assert cli.wire.sent[-1].body == {"dry_run": True}
+
+
+@pytest.mark.parametrize("wrong", [("--do", "orphan=burn", "--apply"), ("--do", "missing=mark_missing"), ("--direct", "--apply")])
+def test_a_plan_that_cannot_be_meant_is_refused_before_anything_is_asked(cli: Cli, wrong: tuple[str, ...]) -> None:
+    assert cli("reconcile", *wrong).exit == 2
+    assert cli.wire.sent == []
+
+
+def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
+    runs = {"reconciliations": [run("run-3", "RUNNING"), run("run-2"), run("run-1")]}
+    pages = [{"findings": [finding("a"), finding("b")], "cursor": "c"}, {"findings": [finding("c")], "cursor": None}]
+    answers = {"GET /reconciliations": runs, "GET /reconciliations/run-2/findings": pages}
+    shown = cli("findings", "--class", "orphan", "--json", answers=answers)
+    assert shown.exit == 1
+    assert [of["key"] for of in shown.result["findings"]] == ["a", "b", "c"]
+    assert cli.wire.sent[-1].query == {"class": "orphan", "limit": "100", "cursor": "c"}
+
+
+def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
+    answers = {"GET /reconciliations/r/findings": {"findings": [finding("a"), finding("b")], "cursor": None}}
+    shown = cli("findings", "r", "--limit", "1", "--json", answers=answers)
+    assert (len(shown.result["findings"]), shown.result["more"]) == (1, True)
+
+
+def test_no_findings_end_with_0_and_no_run_with_6(cli: Cli) -> None:
+    assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [], "cursor": None}}).exit == 0
+    assert cli("findings", answers={"GET /reconciliations": {"reconciliations": []}}).exit == 6
+
+
+def entry(entry_id: str, run_id: str = "run-1", status: str = "HELD") -> dict[str, object]:
+    return {"entry_id": entry_id, "run_id": run_id, "status": status, "key": "k", "size": 3, "expires_at": "2026-12-01T00:00:00.000Z"}
+
+
+def test_quarantine_lists_what_it_is_asked_for(cli: Cli) -> None:
+    pages = [{"entries": [entry("e1"), entry("e2")], "cursor": "c"}, {"entries": [entry("e3")], "cursor": None}]
+    shown = cli("quarantine", "--run", "run-1", "--status", "HELD", "--json", answers={"GET /quarantine": pages})
+    assert [of["entry_id"] for of in shown.result["entries"]] == ["e1", "e2", "e3"]
+    assert cli.wire.sent[-1].query == {"run": "run-1", "status": "HELD", "limit": "100", "cursor": "c"}
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
+def test_restore_brings_back_what_a_run_set_aside(cli: Cli, failed: int, code: int) -> None:
+    done = {**run(), "restoration": {"status": "DONE", "restored": 2, "failed": failed}}
+    answers = {"POST /reconciliations/run-1/restore": {}, "GET /reconciliations/run-1": [run(), done]}
+    shown = cli("restore", "--run", "run-1", "--json", answers=answers)
+    assert (shown.exit, shown.result["restoration"]["restored"]) == (code, 2)
+
+
+@pytest.mark.parametrize(("status", "code"), [("PASSED", 0), ("FAILED", 1)])
+def test_a_drill_ends_with_0_only_where_it_passed(cli: Cli, status: str, code: int) -> None:
+    done = {"drill_id": "d1", "status": status, "differences": ["the metadata"] if code else []}
+    shown = cli("drill", answers={"POST /quarantine/drill": done})
+    assert shown.exit == code
+    assert ("the metadata" in shown.out) == bool(code)
+
+
+def test_drills_that_never_passed_end_with_1(cli: Cli) -> None:
+    assert cli("drill", "--list", answers={"GET /quarantine/drills": {"drills": [], "last_passed_at": None}}).exit == 1
+
+
+def test_an_older_deployment_says_that_it_cannot_do_something(cli: Cli) -> None:
+    shown = cli("drill", answers={"POST /quarantine/drill": Reply(404, {}, b'{"message":"Not Found"}')})
+    assert shown.exit == 6
+    assert "older than the command line" in shown.err
+
+
+@pytest.mark.parametrize(("left", "code"), [(0, 0), (2, 1)])
+def test_undo_ends_with_0_only_where_everything_came_back(cli: Cli, left: int, code: int) -> None:
+    undone = {**deletion("UNDONE"), "undone": {**tally(3), "not_restored_objects": left, "not_restored": []}}
+    answers = {"POST /deletions/del-1/undo": {}, "GET /deletions/del-1": [deletion("HELD"), deletion("RESTORING"), undone]}
+    assert cli("undo", "del-1", answers=answers).exit == code
+
+
+def test_delete_project_says_how_long_it_can_be_undone_and_how(cli: Cli) -> None:
+    def held(sent: Sent) -> dict[str, object]:
+        if sent.query.get("dry_run"):
+            return {**preview("k1"), "undo_seconds": 86400}
+        return {**deletion("HELD"), "erases_at": "2026-11-19T12:00:00.000Z"}
+
+    shown = cli("delete-project", "p1", "--yes", answers={"DELETE /projects/p1": held})
+    assert "stocktake undo del-1" in shown.err
+    assert "can be undone for 1 d" in cli("delete-project", "p1").out
+    assert cli("delete-project", "p1", "--no-undo", "--yes").exit == 0
+    assert cli.wire.sent[-1].body == {"undo": False}
+
+
+def test_acknowledgements_are_listed_and_revoked(cli: Cli) -> None:
+    quiet = {"acknowledgement_id": "a1", "status": "ACTIVE", "class": "orphan", "key": "k", "acknowledged_at": "2026-11-18T12:00:00.000Z"}
+    answers = {"GET /acknowledgements": {"acknowledgements": [quiet], "cursor": None}, "DELETE /acknowledgements/a1": quiet}
+    assert len(cli("acknowledgements", "--json", answers=answers).result["acknowledgements"]) == 1
+    assert len(cli("acknowledgements", "--revoke", "a1", "--json").result["revoked"]) == 1
+
+
+def test_changes_are_asked_of_the_api(cli: Cli) -> None:
+    answers = {"GET /reconciliations/r/changes": {"findings": [finding("a")], "cursor": None}}
+    assert cli("findings", "r", "--changes", "new", answers=answers).exit == 1
+    assert cli.wire.sent[0].query == {"kind": "new", "limit": "100"}
+    assert cli("findings", "r", "--changes", "new", "--project", "p1").exit == 2
+
+
+def test_findings_are_counted_by_project(cli: Cli) -> None:
+    of_project: dict[str, Any] = {
+        "project": "p1",
+        "bucket": tally(5),
+        "ledger": tally(4),
+        "classes": {"orphan": tally(1), "matched": tally(4)},
+    }
+    shown = cli("findings", "r", "--by-project", answers={"GET /reconciliations/r/projects": {"projects": [of_project], "cursor": None}})
+    assert shown.exit == 1
+    assert shown.out.splitlines()[1].endswith("1 orphan")
+    del of_project["classes"]["orphan"]
+    assert cli("findings", "r", "--by-project").exit == 0
+
+
+def test_the_findings_of_a_run_are_exported_in_the_format_that_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+    answers: dict[str, Any] = {"POST /reconciliations/r/export": {"export_id": "exp-1"}, "GET /out": Reply(200, {}, b"{}\n")}
+    answers["GET /exports/exp-1"] = exported(b"{}\n")
+    shown = cli("export", "--findings", "r", "--format", "csv", "--to", str(tmp_path), "--json", answers=answers)
+    assert shown.exit == 0
+    assert shown.result["files"][0]["path"].endswith("exp-1-0001.csv")
+    assert cli.wire.sent[0].body == {"format": "csv"}
+
+
+def test_one_entry_that_cannot_be_restored_does_not_hold_up_the_others(cli: Cli) -> None:
+    answers = {"POST /quarantine/e1/restore": problem(409, "object-exists", "taken"), "POST /quarantine/e2/restore": entry("e2")}
+    shown = cli("restore", "e1", "e2", "--json", answers=answers)
+    assert shown.exit == 1
+    assert (shown.result["failed"][0]["type"], len(shown.result["restored"])) == ("object-exists", 1)
+    assert cli("restore", "e1").exit == 3
+
+
+def test_import_sends_the_file_with_its_hash_starts_it_and_shows_the_lines_that_failed(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(b"{}\n")
+    answers = {
+        "POST /migrations": migration("WAITING"),
+        "PUT /f": Reply(200),
+        "POST /migrations/mig-1/start": migration("RUNNING"),
+        "GET /migrations/mig-1": [migration("RUNNING"), migration(failed=1)],
+        "GET /migrations/mig-1/results": {"results": [{"line": 7, "why": "no project"}], "cursor": None},
+    }
+    shown = cli("import", str(file), "--create-projects", answers=answers)
+    assert shown.exit == 1
+    assert "line 7: no project" in shown.out
+    source = {"format": "jsonl", "bytes": 3, "sha256": sha256(b"{}\n").hexdigest()}
+    assert cli.wire.sent[0].body == {"source": source, "dry_run": False, "create_projects": True}
+    assert cli.wire.sent[1].body == b"{}\n"
+
+
+def test_migrate_counts_and_moves_only_with_yes(cli: Cli) -> None:
+    answers = {"POST /migrations": migration("RUNNING"), "GET /migrations/mig-1": migration()}
+    assert cli("migrate", "--project", "p1", answers=answers).exit == 0
+    assert cli.wire.sent[0].body == {"project_id": "p1", "dry_run": True}
+    cli.wire.sent.clear()
+    assert cli("migrate", "--yes").exit == 0
+    assert cli.wire.sent[0].body == {}
+
+
+def exported(text: bytes, digest: str = "") -> dict[str, object]:
+    file = {"url": "https://store.example.com/out", "lines": 1, "bytes": len(text), "sha256": digest or sha256(text).hexdigest()}
+    return {"export_id": "exp-1", "status": "COMPLETE", "why": None, "lines": 1, "bytes": len(text), "files": [file]}
+
+
+def test_export_writes_the_files_and_believes_none_that_did_not_come_whole(cli: Cli, tmp_path: Path) -> None:
+    answers = {"POST /exports": {"export_id": "exp-1"}, "GET /out": Reply(200, {}, b"{}\n")}
+    shown = cli("export", "--to", str(tmp_path), "--json", answers={**answers, "GET /exports/exp-1": exported(b"{}\n")})
+    assert shown.exit == 0
+    assert Path(shown.result["files"][0]["path"]).read_bytes() == b"{}\n"
+    folder = tmp_path / "other"
+    shown = cli("export", "--to", str(folder), answers={"GET /exports/exp-1": exported(b"{}\n", digest="0" * 64)})
+    assert shown.exit == 7
+    assert list(folder.iterdir()) == []
+
+
+def test_a_problem_is_shown_as_what_happened_what_to_do_and_what_finds_it_in_the_logs(cli: Cli) -> None:
+    shown = cli(
+        "projects", "p9", answers={"GET /projects/p9": problem(404, "project-not-found", "there is no project 'p9': create it first")}
+    )
+    assert shown.exit == 6
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "project-not-found: there is no project 'p9'",
+        "  to do: create it first",
+        "  in the logs: req-1",
+    ]
+
+
+def test_and_in_json_as_the_one_document(cli: Cli) -> None:
+    shown = cli("projects", "p9", "--json", answers={"GET /projects/p9": problem(404, "project-not-found", "none: create it")})
+    problem_shown = {"type": "project-not-found", "message": "none", "advice": "create it", "request_id": "req-1"}
+    assert shown.document == {"shape": 1, "command": "projects", "exit": 6, "status": "not_found", "result": None, "problem": problem_shown}
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (problem(400, "invalid-request", "wrong"), 2),
+        (problem(401, "unauthenticated", "no token"), 3),
+        (problem(403, "forbidden", "no scope"), 3),
+        (problem(409, "breaker-open", "too many"), 3),
+        (problem(404, "operation-not-found", "none"), 6),
+        (problem(410, "object-deleted", "gone"), 6),
+        (problem(429, "throttled", "later"), 4),
+        (problem(503, "ledger-error", "later"), 4),
+        (problem(500, "internal", "ours"), 7),
+        (Reply(503, {}, b"Service Unavailable"), 4),
+        (Reply(200, {}, b"<html>"), 7),
+        (Unreachable("nobody answers"), 4),
+        (KeyboardInterrupt(), 5),
+        (ZeroDivisionError("nobody foresaw it"), 7),
+    ],
+    ids=lambda value: value if isinstance(value, int) else repr(value)[:40],
+)
+def test_the_exit_code_says_what_came_of_it_and_no_traceback_is_shown(cli: Cli, answer: object, code: int) -> None:
+    def answered(sent: Sent) -> object:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    shown = cli("projects", answers={"GET /analytics": answered})
+    assert shown.exit == code
+    assert "Traceback" not in shown.out + shown.err
+    assert shown.err.strip()
+
+
+def test_a_failure_that_nobody_foresaw_shows_where_it_came_from_only_when_asked(cli: Cli) -> None:
+    def fails(sent: Sent) -> object:
+        raise ZeroDivisionError("nobody foresaw it")
+
+    assert "Traceback" in cli("projects", "--debug", answers={"GET /analytics": fails}).err
+
+
+def test_completion_prints_the_shells_code(cli: Cli) -> None:
+    assert "_STOCKTAKE_COMPLETE=bash_complete" in cli("completion", "bash").out
+
+
+def test_profiles_shows_the_file_and_the_names(cli: Cli) -> None:
+    Path(cli.environment["STOCKTAKE_CONFIG"]).write_text('default = "prod"\n[profiles.prod]\nurl = "https://a.example"\n')
+    shown = cli("profiles", "--json")
+    assert shown.result["profiles"] == [{"name": "prod", "url": "https://a.example", "default": True}]
+
+
+def test_json_is_one_document_whatever_the_command_says_to_people(cli: Cli) -> None:
+    shown = cli(
+        "--profile", "", "analytics", "--json", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": []}}
+    )
+    assert json.loads(shown.out)["command"] == "analytics"
+    assert shown.err == ""

@@ -1,0 +1,92 @@
+"""What is done past the API: the layer's own comparison and one key on both sides, with nothing written."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stocktake.layouts import Registry
+from stocktake_cli.deployment import Deployment
+from stocktake_cli.wire import Reply
+from tests.unit.cli.conftest import Cli
+from tests.unit.world import HOUR, World, never
+
+
+class Behind(Deployment):
+    """A deployment in memory."""
+
+    def __init__(self, world: World) -> None:
+        made: Any = SimpleNamespace(
+            store=world.store,
+            ledger=world.ledger,
+            operations=world.operations,
+            layouts=Registry(),
+            settings=SimpleNamespace(grace_seconds=600, storage_bucket="data"),
+        )
+        self.__dict__["services"] = made
+
+
+@pytest.fixture
+def direct(cli: Cli, world: World) -> Cli:
+    cli.deployment = Behind(world)
+    return cli
+
+
+def a_run(world: World) -> set[tuple[str, str]]:
+    """What a run of the deployment finds."""
+    run_id = world.runs.request().operation_id
+    for part in world.runs.plan(run_id)["ranges"]:
+        world.runs.walk(run_id, part["number"], out_of_time=never)
+    assert world.runs.summarise(run_id)["status"] == "COMPLETE"
+    return {(of["class"], of["key"]) for of in world.runs.findings(run_id, None, 500, None)[0]}
+
+
+def test_reconcile_direct_finds_what_a_run_finds_and_writes_nothing(direct: Cli, world: World) -> None:
+    kept, lost, changed, young = (world.upload(color=color) for color in range(4))
+    world.store.delete(lost.key)
+    twice = [f"projects/p1/scenes/s/media/caf{letter}.png" for letter in ("\u00e9", "e\u0301")]
+    world.plant("projects/p1/scenes/s/media/orphan.png", "nobody/knows.bin", changed.key, *twice)
+    world.clock.advance(HOUR)
+    world.store.delete(young.key)
+    world.plant("projects/p1/scenes/s/media/just-now.png")
+    direct.now = lambda: world.clock() / 1000 + 1
+    shown = direct("reconcile", "--direct", "--json")
+    assert shown.exit == 1
+    found = {(of["class"], of["key"]) for of in shown.result["findings"]}
+    assert ("missing", lost.key) in found
+    assert ("mismatch", changed.key) in found
+    assert {("duplicate_spelling", key) for key in twice} <= found
+    assert not any("just-now" in key for _, key in found)
+    assert shown.result["counts"]["matched"] == {"objects": 1, "bytes": kept.size}
+    assert (world.operations.recent("reconciliation", 5), world.ledger.record(lost.key)) == ([], lost)
+    assert a_run(world) == found
+
+
+def test_reconcile_direct_ends_with_0_where_both_tell_the_same(direct: Cli, world: World) -> None:
+    world.upload()
+    assert direct("reconcile", "--direct").exit == 0
+
+
+def test_inspect_tells_a_healthy_object_by_key_and_by_id(direct: Cli, world: World) -> None:
+    record = world.upload()
+    direct.wire.answers[f"GET /data/{record.key}"] = Reply(206)
+    for name in (record.key, record.object_id):
+        shown = direct("inspect", name, "--json")
+        assert shown.exit == 0
+        assert (shown.result["key"], shown.result["finding"], shown.result["layout"]) == (record.key, None, "current")
+
+
+def test_inspect_says_what_differs_and_what_lies_beside(direct: Cli, world: World) -> None:
+    record, beside = world.upload(), world.upload(color=1)
+    world.store.delete(record.key)
+    shown = direct("inspect", record.key, "--json")
+    assert shown.exit == 1
+    assert (shown.result["finding"]["class"], shown.result["object"], shown.result["url"]) == ("missing", None, None)
+    assert [of["key"] for of in shown.result["neighbours"]] == [beside.key]
+    assert "recommended" in direct("inspect", record.key).out
+
+
+def test_inspect_finds_nothing_where_neither_side_knows_the_key(direct: Cli) -> None:
+    assert direct("inspect", "projects/p1/no-such.png").exit == 6

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from stocktake_cli import words
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"), [(0, "0 bytes"), (812, "812 bytes"), (1500, "1.5 KB"), (2_000_000_000, "2.0 GB"), (-1500, "-1.5 KB")]
+)
+def test_bytes_are_said_in_the_unit_that_fits(amount: int, said: str) -> None:
+    assert words.size(amount) == said
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"), [(0.4, "0 s"), (12, "12 s"), (185, "3 min 5 s"), (7800, "2 h 10 min"), (86400, "1 d"), (-5, "0 s")]
+)
+def test_a_span_is_said_in_two_units_at_most(amount: float, said: str) -> None:
+    assert words.seconds(amount) == said
+
+
+def test_a_sparkline_goes_from_the_least_to_the_most() -> None:
+    assert words.sparkline([0, 7]) == "▁█"
+    assert words.sparkline([3, 3, 3]) == "▁▁▁"
+    assert words.sparkline([]) == ""
