@@ -50,6 +50,8 @@ _MAY_REFUSE = {
     "listObjects": "a cursor that was not given out",
     "listGenerations": "a cursor that was not given out",
     "listFindings": "a cursor that was not given out",
+    "listChanges": "a cursor that was not given out",
+    "listCountsByProject": "a cursor that was not given out",
     "listActions": "a cursor that was not given out",
     "listAcknowledgements": "a cursor that was not given out",
     "listQuarantine": "a cursor that was not given out",

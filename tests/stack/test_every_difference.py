@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+
 from stocktake.ids import new_id, now_ms
 from stocktake.ledger import Ledger, Tables, shard_of, tables
 from stocktake.model import Record, State
@@ -68,7 +70,9 @@ class Side:
     recorded: bytes = BODY
 
 
-def test_every_difference_is_found_and_repaired_as_planned_while_others_write(stack: Stack) -> None:
+def test_every_difference_is_found_and_repaired_as_planned_while_others_write(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, stack.environment()[name])
     prove(stack, OBJECTS, DIFFERENCES)
 
 
@@ -334,7 +338,7 @@ def allow(stack: Stack, actions: int) -> None:
     for name in ("ReconciliationApiFunction", "ReconciliationStepFunction"):
         function = stack.resources[name]
         variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-        variables |= {"BREAKER_MAX_ACTIONS": str(actions), "BREAKER_MAX_PERCENT": "100"}
+        variables |= {"BREAKER_MAX_ACTIONS": str(actions), "BREAKER_MAX_PER_PROJECT": str(actions), "BREAKER_MAX_PERCENT": "100"}
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
 
 

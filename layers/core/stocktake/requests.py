@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from stocktake.errors import InvalidRequest
 
@@ -109,6 +109,17 @@ class StartRunBody(Body):
     )
 
 
+def _spelled_as_a_time(text: str) -> str:
+    # pydantic would take a number for seconds since 1970
+    if "T" not in text.upper():
+        raise ValueError("write it as 2026-11-26T12:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_spelled_as_a_time)]
+"""A time with its zone, as RFC 3339 spells it."""
+
+
 class NoQuery(Query):
     """A request that takes no query."""
 
@@ -191,8 +202,8 @@ class FindingsQuery(OfClassQuery):
         default=None, min_length=1, max_length=100, description="Whose key is of this layout only; unknown for those that none explains."
     )
     repair: str | None = Field(default=None, min_length=1, max_length=40, description="About which this was done only.", examples=["FOUND"])
-    first_seen_after: AwareDatetime | None = Field(default=None, description="First seen after this time only.")
-    first_seen_before: AwareDatetime | None = Field(default=None, description="First seen before this time only.")
+    first_seen_after: Moment | None = Field(default=None, description="First seen after this time only.")
+    first_seen_before: Moment | None = Field(default=None, description="First seen before this time only.")
 
 
 class ChangesQuery(OfClassQuery):

@@ -177,7 +177,15 @@ def _parameters(route: Route, operation: Operation, schemas: Mapping[str, Any]) 
     query = schemas[operation.query.__name__]
     for name, schema in query.get("properties", {}).items():
         shown = {word: value for word, value in schema.items() if word != "description"}
-        found.append({"name": name, "in": "query", "required": False, "description": schema["description"], "schema": shown})
+        found.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": name in query.get("required", ()),
+                "description": schema["description"],
+                "schema": shown,
+            }
+        )
     for header in (*operation.headers, *([_IDEMPOTENCY_KEY] if operation.once else [])):
         found.append({"name": header.name, "in": "header", **_header(header)})
     return found
@@ -192,7 +200,8 @@ def _request_body(body: type[BaseModel], raw_types: Iterable[str], schemas: Mapp
     for media_type in raw_types:
         content[media_type] = {"schema": {"type": "string", "contentMediaType": media_type}}
     # a body all of whose fields may be left out may be left out itself
-    return {"required": bool(schemas[body.__name__].get("required")), "content": content}
+    is_required = any(name in schemas[body.__name__] for name in ("required", "oneOf"))
+    return {"required": is_required, "content": content}
 
 
 def _responses(route: Route, operation: Operation, schemas: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

@@ -153,7 +153,7 @@ class Restoration(AnswerBody):
     """How far it is to take back what a run set aside."""
 
     run_id: str = Field(examples=[RUN_ID])
-    status: Literal["RUNNING", "DONE", "FAILED"]
+    status: Literal["RUNNING", "DONE", "FAILED", "STOPPED"]
     turn: int = Field(description="The how-manieth of the run.", ge=1, examples=[1])
     started_at: Time
     finished_at: Time = Field(default=LEFT_OUT, description="Once it is DONE.", examples=[])
