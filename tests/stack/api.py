@@ -106,11 +106,6 @@ def tidy(stack: Stack) -> dict[str, int]:
     return document
 
 
-def gone(stack: Stack, object_id: str) -> bool:
-    """Says whether nothing is recorded under an id any more."""
-    return stack.api.get(f"/objects/{object_id}").status_code == 404
-
-
 def counts(stack: Stack, project: str) -> dict[str, int]:
     """Reads how many records a project has of each state, without the states it has none of."""
     tallies = call(stack, "GET", f"/projects/{project}/analytics", 200)["counts"]

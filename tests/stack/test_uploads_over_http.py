@@ -26,7 +26,6 @@ from tests.stack.api import (
     call,
     counts,
     eventually,
-    gone,
     keys,
     ledger_of,
     open_uploads,
@@ -422,7 +421,7 @@ def written_late(stack: Stack) -> Late:
     unsent = begun(stack, doomed, an_image(1), layout=layout)
     job = call(stack, "POST", f"/projects/{doomed}/generations", 201, json={"metadata": {"prompt": "a face"}})
     deletion_id = call(stack, "DELETE", f"/projects/{doomed}", 202)["deletion_id"]
-    eventually(lambda: gone(stack, unsent["upload_id"]), bool)
+    eventually(lambda: counts(stack, doomed), lambda left: not left)
     statuses = [send(unsent["request"], an_image(1))]  # after the record went, and before the final sweep
     project = opened(stack)
     uploads = [(begun(stack, project, body), body) for body in (an_image(1), PAGE, an_image(2))]
