@@ -8,8 +8,8 @@
 SHELL = /bin/sh
 PYTHON = .venv/bin/python
 STACK_PYTHON = .venv-stack/bin/python
-# On as many cores as there are; what shares the local stack runs in one of the processes.
-SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadscope
+# Two processes for the tests that share servers, which wait as much as they work, and one for all others.
+SIDE_BY_SIDE = -n 3 --dist loadscope
 
 # Compiled files go to one place, not between the sources: a build is made again when its sources change, not when a test has run.
 export PYTHONPYCACHEPREFIX = $(CURDIR)/build/pycache

@@ -19,6 +19,9 @@ HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
 
+_WITH_FOREIGN_STORE = ("tests/contract/", "tests/stack/test_whole_story.py", "tests/stack/test_uploads_over_http.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
@@ -27,7 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands tests out one by one, but those that share servers all to one process: it starts them once, on ports of its own.
+    """Hands tests out one by one, but those that share servers together: their process starts them once, on ports of its own.
+
+    There are two such groups, about as long as one another, each with a local stack of its own: what needs the second make of store is one.
 
     pytest-xdist 3.8 means its groups for that, and writes them into an attribute that pytest 9.2 no longer reads.
     """
@@ -35,7 +40,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ServersTogether(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "servers" if nodeid.startswith(("tests/contract/", "tests/stack/")) else nodeid
+            if nodeid.startswith(_WITH_FOREIGN_STORE):
+                return "servers, one of them foreign"
+            return "servers" if nodeid.startswith("tests/stack/") else nodeid
 
     return ServersTogether(config, log)
 

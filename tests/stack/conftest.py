@@ -19,8 +19,8 @@ from tools.stack.settings import ROOT
 
 @pytest.fixture(scope="session")
 def stack_settings() -> Settings:
-    """Where the stack of the tests lives."""
-    home = ROOT / ".local" / "test"
+    """Where the stack of the tests lives: of these tests, where several processes share them."""
+    home = ROOT / ".local" / f"test{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     down(Settings(home))
     shutil.rmtree(home, ignore_errors=True)
     return Settings(home, port=free_ports(1), store=os.environ.get("STORE") or "s3", store_port=free_ports(4))
@@ -30,7 +30,7 @@ def stack_settings() -> Settings:
 def stack(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[Stack]:
     """A running stack that nothing was stored in yet: `stack.api.post("/projects", ...)`, `stack.bucket_client()`, `stack.aws("sqs")`.
 
-    Its logs stay in .local/test/log.
+    Its logs stay in .local/test*/log.
     """
     settings, home = stack_settings, stack_settings.home
     try:

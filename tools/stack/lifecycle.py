@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import secrets
 import urllib.request
@@ -13,7 +14,7 @@ from tools.stack.access import Stack
 from tools.stack.issuer import AUDIENCE, KEY_SET, Issuer
 from tools.stack.progress import step
 from tools.stack.servers import LocalAws, SeaweedFs
-from tools.stack.settings import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, STORES, Settings
+from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY, STORES, Settings
 
 FOREIGN_BUCKET = "stocktake-media"
 SECRET_NAME = "stocktake/storage"
@@ -102,11 +103,18 @@ def _with_store(settings: Settings, store: str) -> Settings:
 
 
 def build_all(settings: Settings) -> str:
-    """Builds functions and layer when their sources have changed since; returns the digest of what is built."""
-    if deployment.built_digest() == (digest := deployment.sources_digest()):
-        return digest
-    with step("sam build"):
-        return deployment.build(settings.log / "sam-build.log")
+    """Builds functions and layer when their sources have changed since; returns the digest of what is built.
+
+    One process at a time builds; who waited for it finds it done.
+    """
+    lock_file = ROOT / ".local" / "build.lock"
+    lock_file.parent.mkdir(exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if deployment.built_digest() == (digest := deployment.sources_digest()):
+            return digest
+        with step("sam build"):
+            return deployment.build(settings.log / "sam-build.log")
 
 
 def deployed_sources(settings: Settings) -> str | None:
