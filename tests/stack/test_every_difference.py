@@ -50,8 +50,8 @@ AFTER: dict[Found, tuple[str, bool]] = {
     ("mismatch", "not_as_announced"): ("SKIPPED", True),
     ("unstored", "pending"): ("SETTLE", False),
     ("unstored", "uncommitted"): ("SETTLE", False),
-    ("unstored", "inline"): ("SKIPPED", True),
-    ("unstored", "external"): ("SKIPPED", True),
+    ("unstored", "inline"): ("FOUND", True),
+    ("unstored", "external"): ("FOUND", True),
     ("unknown", "no_layout"): ("FOUND", True),
     ("duplicate_spelling", "two_objects"): ("FOUND", True),
     ("duplicate_spelling", "recorded_otherwise"): ("FOUND", True),
@@ -181,10 +181,9 @@ class Planting:
             for entry in list(self._ledger.entries()):
                 if self.tag in entry.key:
                     batch.delete(self._tables.objects(shard_of(entry.key, SHARDS), entry.key))
-        for part in range(SHARDS):
+        for part in ("project", *(f"counts#{shard:02x}" for shard in range(SHARDS))):
             self._tables.client.delete_item(
-                TableName=self._tables.projects.Meta.table_name,
-                Key={"project": {"S": self._project}, "part": {"S": f"counts#{part:02x}"}},
+                TableName=self._tables.projects.Meta.table_name, Key={"project": {"S": self._project}, "part": {"S": part}}
             )
 
     def _one_of_each(self, number: int) -> list[Side]:
