@@ -465,3 +465,10 @@ def test_json_is_one_document_whatever_the_command_says_to_people(cli: Cli) -> N
     )
     assert json.loads(shown.out)["command"] == "analytics"
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("arguments", [("--profile", "prod", "findings"), ("findings", "--profile", "prod")], ids=["before", "behind"])
+def test_a_profile_that_is_named_goes_before_that_of_the_environment(cli: Cli, arguments: tuple[str, ...]) -> None:
+    cli.environment["STOCKTAKE_PROFILE"] = "dev"
+    assert "there is no profile 'prod'" in cli(*arguments).err
+    assert cli.wire.sent == []
