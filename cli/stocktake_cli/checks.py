@@ -124,7 +124,7 @@ def _counts(counts: dict[str, Any], now: float) -> Iterator[Check]:
     yield Check("last complete run", "warn" if stale else "ok", f"{words.seconds(age)} ago", "stocktake reconcile" if stale else "")
     drift = counts["drift"] or {"objects": 0, "bytes": 0}
     differs = bool(drift["objects"] or drift["bytes"])
-    said = f"bucket {words.tally(bucket)}; ledger {words.tally(counts['stored'])}"
+    said = f"{drift['objects']:+,} objects when last counted, bucket less ledger; counted {words.tally(bucket)}"
     yield Check("drift", "warn" if differs else "ok", said, "stocktake findings says why" if differs else "")
     found = {name: tally["objects"] for name, tally in findings.items() if tally["objects"]}
     said = ", ".join(f"{count:,} {name}" for name, count in found.items()) or "none"

@@ -44,7 +44,7 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
         ("records in the ledger", _cells(counts["records"]), ""),
         ("  of them with a stored object", _cells(counts["stored"]), ""),
         ("objects in the bucket", _cells(bucket), counted),
-        ("drift", _cells(counts["drift"], signed=True), "bucket less ledger"),
+        ("drift", _cells(counts["drift"], signed=True), "bucket less ledger, when it was counted"),
     ]
     out.table(["", "#objects", "#bytes", ""], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
     out.say()
