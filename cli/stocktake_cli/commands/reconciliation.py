@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -158,6 +159,13 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
             for of in planned["actions"]
         ],
     )
+    left_out = Counter[str]()
+    for of in planned["actions"]:
+        left_out.update(of["skipped"])
+    if left_out:
+        said = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        twice = "; what moves objects needs two runs in a row that saw the same, a grace window apart" if "seen_once" in left_out else ""
+        out.note(f"left out: {said}{twice}")
     if planned.get("warning"):
         out.say(planned["warning"], "yellow")
     what = "; ".join(f"{of['action']} {of['count']:,} {of['class']}" for of in planned["actions"] if of["count"])

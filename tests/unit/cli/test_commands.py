@@ -494,3 +494,11 @@ def test_a_project_opened_anew_is_not_said_to_have_never_been_deleted(cli: Cli) 
 
 def test_what_there_is_none_of_is_said_to_be_none(cli: Cli) -> None:
     assert "there is none" in cli("quarantine", answers={"GET /quarantine": {"entries": [], "cursor": None}}).err
+
+
+def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
+    plan = planned(orphan=("quarantine", 0))
+    plan["actions"][0]["skipped"] = {"seen_once": 2}
+    answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
+    shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
+    assert "left out: 2 seen_once; what moves objects needs two runs" in shown.err
