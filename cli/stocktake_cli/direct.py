@@ -209,6 +209,8 @@ def _draw(session: Session, result: Mapping[str, Any]) -> None:
         out.say(f"recommended: {finding['recommended']}")
     elif record and record["state"] == "MISSING":
         out.say("the ledger knows that its bytes are gone: send them again, or delete the object", "yellow")
+    elif record and record["state"] == "QUARANTINED":
+        out.say("it was set aside, as the ledger knows: stocktake quarantine says until when it can be restored", "yellow")
     else:
         out.say("bucket and ledger tell the same story", "green")
     if url:

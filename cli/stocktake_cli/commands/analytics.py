@@ -21,7 +21,8 @@ _RUNS = 30
 def analytics(session: Session, project_id: str | None) -> Outcome:
     """Counts of ledger and bucket side by side, the drift between them, and its history.
 
-    Of everything, or of PROJECT_ID. Ends with 1 where the two differ, or where the bucket was never counted.
+    Of everything, or of PROJECT_ID. Ends with 1 where the two differ, where the last complete run found something, or where the bucket was
+    never counted.
     """
     api = session.api
     if project_id:
