@@ -124,11 +124,15 @@ def _counts(counts: dict[str, Any], now: float) -> Iterator[Check]:
     yield Check("last complete run", "warn" if stale else "ok", f"{words.seconds(age)} ago", "stocktake reconcile" if stale else "")
     drift = counts["drift"] or {"objects": 0, "bytes": 0}
     differs = bool(drift["objects"] or drift["bytes"])
-    said = f"bucket {words.tally(bucket)}; ledger {words.tally(counts['stored'])}"
+    said = f"{_signed(drift)} when last counted, bucket less ledger; the bucket had {words.tally(bucket)}"
     yield Check("drift", "warn" if differs else "ok", said, "stocktake findings says why" if differs else "")
     found = {name: tally["objects"] for name, tally in findings.items() if tally["objects"]}
     said = ", ".join(f"{count:,} {name}" for name, count in found.items()) or "none"
     yield Check("findings", "warn" if found else "ok", said, "stocktake findings" if found else "")
+
+
+def _signed(drift: dict[str, Any]) -> str:
+    return ("+" if drift["objects"] > 0 else "") + words.tally(drift)
 
 
 def past_api(session: Session) -> Iterator[Check]:

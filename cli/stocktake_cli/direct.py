@@ -198,7 +198,7 @@ def _draw(session: Session, result: Mapping[str, Any]) -> None:
     out, record, stored = session.out, result["record"], result["object"]
     out.facts({"key": result["key"], "layout": result["layout"] or "unknown", "may be of": ", ".join(result["owners"]) or "anyone"})
     rows = [
-        (name, record[name] if record and name in record else "–", stored[name] if stored and name in stored else "–")
+        (name, *(side[name] if side and side.get(name) is not None else "–" for side in (record, stored)))
         for name in ("bytes", "etag", "sha256", "content_type", "state", "object_id", "project_id", "updated_at", "last_modified")
     ]
     out.table(["", "in the ledger", "in the bucket"], rows)
@@ -209,6 +209,8 @@ def _draw(session: Session, result: Mapping[str, Any]) -> None:
         out.say(f"recommended: {finding['recommended']}")
     elif record and record["state"] == "MISSING":
         out.say("the ledger knows that its bytes are gone: send them again, or delete the object", "yellow")
+    elif record and record["state"] == "QUARANTINED":
+        out.say("it was set aside, as the ledger knows: stocktake quarantine says until when it can be restored", "yellow")
     else:
         out.say("bucket and ledger tell the same story", "green")
     if url:

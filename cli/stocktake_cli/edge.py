@@ -87,7 +87,7 @@ def command[**P](
     """
 
     def add(function: Callable[Concatenate[Session, P], Outcome]) -> Callable[Concatenate[Session, P], Outcome]:
-        @click.option("--profile", "profile_", metavar="NAME", envvar="STOCKTAKE_PROFILE", help="the deployment that is meant")
+        @click.option("--profile", "profile_", metavar="NAME", help="the deployment that is meant")
         @click.option("--json", "json_", is_flag=True, help="one JSON document on standard output, for programs")
         @click.option("--debug", is_flag=True, envvar="STOCKTAKE_DEBUG", help="show where an unforeseen failure came from")
         @click.pass_context

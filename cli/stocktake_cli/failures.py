@@ -93,6 +93,7 @@ def of_status(status: int, problem: Mapping[str, Any]) -> Failure:
     what, _, advice = detail.partition(": ")  # a detail says what happened and, after a colon, what to do
     if not advice:
         what, advice = detail, _ADVICE.get(status, "")
+    advice = _COMMANDS.get(advice, advice)
     return _class_of(status)(what, advice, problem=problem)
 
 
@@ -114,3 +115,10 @@ _ADVICE = {
     500: "the request id finds it in the logs",
     503: "wait a little and ask again",
 }
+_COMMANDS = {
+    "create it first": "look at the id; stocktake projects PROJECT_ID --open opens a new one",
+    "GET /quarantine lists them": "stocktake quarantine lists them",
+    "GET /acknowledgements lists them": "stocktake acknowledgements lists them",
+    "GET /reconciliations lists the newest": "stocktake findings without an id takes the newest; stocktake analytics --json names them",
+}
+"""Advice of the API in terms of its paths, and the same in terms of commands."""

@@ -11,6 +11,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def size(count: float) -> str:
     """Says a number of bytes: `812 bytes`, `1.5 MB`; in powers of ten, as stores bill."""
+    if count == 1:
+        return "1 byte"
     for unit in _UNITS:
         if abs(count) < 1000 or unit == _UNITS[-1]:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"

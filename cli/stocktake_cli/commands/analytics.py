@@ -21,7 +21,8 @@ _RUNS = 30
 def analytics(session: Session, project_id: str | None) -> Outcome:
     """Counts of ledger and bucket side by side, the drift between them, and its history.
 
-    Of everything, or of PROJECT_ID. Ends with 1 where the two differ, or where the bucket was never counted.
+    Of everything, or of PROJECT_ID. Ends with 1 where the two differ, where the last complete run found something, or where the bucket was
+    never counted.
     """
     api = session.api
     if project_id:
@@ -44,7 +45,7 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
         ("records in the ledger", _cells(counts["records"]), ""),
         ("  of them with a stored object", _cells(counts["stored"]), ""),
         ("objects in the bucket", _cells(bucket), counted),
-        ("drift", _cells(counts["drift"], signed=True), "bucket less ledger"),
+        ("drift", _cells(counts["drift"], signed=True), "bucket less ledger, when it was counted"),
     ]
     out.table(["", "#objects", "#bytes", ""], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
     out.say()

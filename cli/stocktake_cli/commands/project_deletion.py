@@ -211,6 +211,9 @@ def _deletion_id(session: Session, name: str) -> str:
         except Absent:
             raise Absent(f"there is neither a deletion nor a project {name!r}", "look at the id") from absent
         if project["deletion_id"] is None:
-            raise Absent(f"the project {name} was never deleted", "stocktake delete-project says what would go") from absent
+            raise Absent(
+                f"the project {name} is open, and no deletion of it is under way or done",
+                "an earlier one of a project that was opened anew goes by its own id; stocktake delete-project says what would go",
+            ) from absent
         return str(project["deletion_id"])
     return name

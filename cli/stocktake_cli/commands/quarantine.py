@@ -27,11 +27,13 @@ def quarantine(session: Session, project_id: str | None, run_id: str | None, sta
     entries = list(islice(session.api.pages("/quarantine", "entries", query), limit))
     rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), of["expires_at"]) for of in entries]
     session.out.table(["entry", "status", "key", "#bytes", "until"], rows)
+    if not rows:
+        session.out.note("there is none")
     return Outcome({"entries": entries})
 
 
 @command("restore", group=stocktake)
-@click.argument("entry_ids", nargs=-1, metavar="ENTRY_ID...")
+@click.argument("entry_ids", nargs=-1, metavar="[ENTRY_ID...]")
 @click.option("--run", "run_id", metavar="RUN_ID", help="everything that this reconciliation set aside")
 @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="with --run: how long to wait")
 def restore(session: Session, entry_ids: tuple[str, ...], run_id: str | None, timeout: int) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -158,6 +159,13 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
             for of in planned["actions"]
         ],
     )
+    left_out = Counter[str]()
+    for of in planned["actions"]:
+        left_out.update(of["skipped"])
+    if left_out:
+        said = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        twice = "; what moves objects needs two runs in a row that saw the same, a grace window apart" if "seen_once" in left_out else ""
+        out.note(f"left out: {said}{twice}")
     if planned.get("warning"):
         out.say(planned["warning"], "yellow")
     what = "; ".join(f"{of['action']} {of['count']:,} {of['class']}" for of in planned["actions"] if of["count"])
@@ -186,6 +194,9 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     rows = [*repair.get("done", {}).items(), ("skipped", repair.get("skipped", 0)), ("put off", repair.get("deferred", 0))]
     out.table(["done", "#"], [(name.lower(), f"{count:,}") for name, count in rows])
     out.say(f"repair {repair.get('status', 'RUNNING')}" + (f": {repair['why']}" if repair.get("why") else ""))
+    if reasons := repair.get("reasons"):
+        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        out.note(f"skipped: {said}; what is still so, the next run finds again")
     repaired = repair.get("status") == "DONE" and sum(repair.get("done", {}).values()) >= _found(run)
     return Outcome({"run": {**run, "repair": repair}, "plan": planned, "applied": True}, Exit.FINE if repaired else Exit.DIFFERENT)
 
@@ -253,6 +264,8 @@ def findings(
     more = not everything and next(found, None) is not None
     rows = [(of["class"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown]
     session.out.table(["class", "key", "#bytes", "repair", "recommended"], rows)
+    if not rows:
+        session.out.note("there is none")
     if more:
         session.out.note(f"the first {len(shown):,}; --all shows every one")
     return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if shown else Exit.FINE)
@@ -284,6 +297,8 @@ def acknowledgements(session: Session, revoked: tuple[str, ...], limit: int) -> 
     shown = [] if revoked else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
     rows = [(of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], of["acknowledged_at"]) for of in (*ended, *shown)]
     session.out.table(["id", "status", "class", "key", "since"], rows)
+    if not rows:
+        session.out.note("there is none")
     return Outcome({"acknowledgements": shown, "revoked": ended})
 
 

@@ -13,12 +13,14 @@ from stocktake_cli.commands.analytics import open_project
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command
 from stocktake_cli.exits import Exit
-from stocktake_cli.failures import Misused
+from stocktake_cli.failures import Absent, Misused
 from stocktake_cli.uploading import Journal, Sender, Source, stored_hashes
 
 MIB = 1 << 20
 _TYPES = {".avif": "image/avif", ".heic": "image/heic", ".webp": "image/webp", ".wav": "audio/x-wav", ".ogg": "audio/ogg"}
 """What not every system's table of types has, or has by another name."""
+_SAID = {"skipped": "there already", "would-send": "would be sent"}
+"""Outcomes in words for people, where they are not words already."""
 
 
 @command("upload", group=stocktake)
@@ -60,14 +62,21 @@ def upload(
     sources, others = [], []
     for path in dict.fromkeys(_files(paths)):
         content_type = _TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
-        if content_type is None:
-            others.append({"path": str(path), "outcome": "failed", "object_id": None, "why": "its name does not say its type"})
+        size = path.stat().st_size
+        why = "its name does not say its type" if content_type is None else "it is empty" if size == 0 else None
+        if content_type is None or why:
+            others.append({"path": str(path), "outcome": "failed", "object_id": None, "why": why})
         else:
-            sources.append(Source(path, path.stat().st_size, content_type))
+            sources.append(Source(path, size, content_type))
     if not sources and not others:
         raise Misused("there is no file in what was named", "name files, or folders with files in them")
-    with session.out.progress("what the project has already"):
-        stored = stored_hashes(session.api, project_id)
+    try:
+        with session.out.progress("what the project has already"):
+            stored = stored_hashes(session.api, project_id)
+    except Absent as absent:
+        if absent.type != "project-not-found":
+            raise
+        raise Absent(str(absent), "--open opens it", problem=absent.problem) from absent
     remembered = Journal.of(journal, session.api.url, project_id)
     sender = Sender(
         session.api,
@@ -88,8 +97,9 @@ def upload(
     for result in results:
         if result["outcome"] == "failed":
             session.out.say(f"not stored: {result['path']}: {result['why']}", "red")
-    session.out.say(", ".join(f"{amount:,} {outcome}" for outcome, amount in amounts.items() if amount))
-    session.out.note(f"{words.count(len(results), 'file')} looked at; remembered in {remembered.path}")
+    session.out.say(", ".join(f"{amount:,} {_SAID.get(outcome, outcome)}" for outcome, amount in amounts.items() if amount))
+    where = f"; remembered in {remembered.path}" if remembered.path.exists() else ""
+    session.out.note(f"{words.count(len(results), 'file')} looked at{where}")
     result = {"project_id": project_id, "dry_run": dry_run, "totals": amounts, "files": results}
     return Outcome(result, Exit.DIFFERENT if amounts["failed"] else Exit.FINE)
 

@@ -398,7 +398,7 @@ def test_a_problem_is_shown_as_what_happened_what_to_do_and_what_finds_it_in_the
     assert shown.out == ""
     assert shown.err.splitlines() == [
         "project-not-found: there is no project 'p9'",
-        "  to do: create it first",
+        "  to do: look at the id; stocktake projects PROJECT_ID --open opens a new one",
         "  in the logs: req-1",
     ]
 
@@ -465,3 +465,40 @@ def test_json_is_one_document_whatever_the_command_says_to_people(cli: Cli) -> N
     )
     assert json.loads(shown.out)["command"] == "analytics"
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("arguments", [("--profile", "prod", "findings"), ("findings", "--profile", "prod")], ids=["before", "behind"])
+def test_a_profile_that_is_named_goes_before_that_of_the_environment(cli: Cli, arguments: tuple[str, ...]) -> None:
+    cli.environment["STOCKTAKE_PROFILE"] = "dev"
+    assert "there is no profile 'prod'" in cli(*arguments).err
+    assert cli.wire.sent == []
+
+
+def test_a_repair_says_why_it_skipped_something(cli: Cli) -> None:
+    seen = repaired(1, MARK_MISSING=2)
+    seen["repair"]["reasons"] = {"waiting": 1}  # type: ignore[index]  # it is a mapping
+    answers = {
+        "POST /reconciliations": run(missing=3),
+        "GET /reconciliations/run-1": [run(missing=3), seen],
+        "POST /reconciliations/run-1/plan": planned(missing=("mark_missing", 3)),
+        "POST /reconciliations/run-1/apply": {},
+    }
+    assert "skipped: 1 waiting" in cli("reconcile", "--apply", "--yes", answers=answers).err
+
+
+def test_a_project_opened_anew_is_not_said_to_have_never_been_deleted(cli: Cli) -> None:
+    gone = problem(404, "operation-not-found", "there is no deletion 'p1'")
+    shown = cli("verify", "p1", answers={"GET /deletions/p1": gone, "GET /projects/p1": project()})
+    assert (shown.exit, "goes by its own id" in shown.err) == (6, True)
+
+
+def test_what_there_is_none_of_is_said_to_be_none(cli: Cli) -> None:
+    assert "there is none" in cli("quarantine", answers={"GET /quarantine": {"entries": [], "cursor": None}}).err
+
+
+def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
+    plan = planned(orphan=("quarantine", 0))
+    plan["actions"][0]["skipped"] = {"seen_once": 2}
+    answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
+    shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
+    assert "left out: 2 seen_once; what moves objects needs two runs" in shown.err

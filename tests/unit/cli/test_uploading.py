@@ -249,7 +249,7 @@ def test_half_a_line_of_a_journal_costs_nothing(tmp_path: Path) -> None:
 
 def test_one_file_that_is_refused_does_not_hold_up_the_others(cli: Cli, tmp_path: Path) -> None:
     world = World()
-    for name, content in (("a.png", b"one"), ("b.png", b"two"), (".hidden.png", b"no"), ("c.unknown-type", b"three")):
+    for name, content in (("a.png", b"one"), ("b.png", b"two"), (".hidden.png", b"no"), ("c.unknown-type", b"three"), ("d.png", b"")):
         (tmp_path / name).write_bytes(content)
 
     def send(method: str, url: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None = None) -> Reply:
@@ -260,10 +260,11 @@ def test_one_file_that_is_refused_does_not_hold_up_the_others(cli: Cli, tmp_path
     cli.wire.send = send  # type: ignore[method-assign]  # its answers are the world's
     shown = cli("upload", str(tmp_path), "--project", "p1", "--json")
     assert shown.exit == 1
-    assert shown.result["totals"] == {"stored": 1, "skipped": 0, "would-send": 0, "failed": 2}
+    assert shown.result["totals"] == {"stored": 1, "skipped": 0, "would-send": 0, "failed": 3}
     assert {of["path"].rpartition("/")[2]: of["why"] for of in shown.result["files"] if of["why"]} == {
         "a.png": "not taken: send an image",
         "c.unknown-type": "its name does not say its type",
+        "d.png": "it is empty",
     }
 
 
@@ -279,3 +280,10 @@ def test_a_dry_run_sends_nothing(cli: Cli, tmp_path: Path) -> None:
 def test_a_deployment_that_does_not_answer_ends_it_and_says_so(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"one")
     assert cli("upload", str(tmp_path), "--project", "p1", answers={"GET /projects/p1/objects": Unreachable("nobody")}).exit == 4
+
+
+def test_a_project_that_is_not_there_is_opened_by_an_option_which_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"one")
+    gone = problem(404, "project-not-found", "there is no project 'p1': create it first")
+    shown = cli("upload", str(tmp_path), "--project", "p1", answers={"GET /projects/p1/objects": gone})
+    assert (shown.exit, "--open opens it" in shown.err) == (6, True)
