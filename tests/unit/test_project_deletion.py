@@ -15,7 +15,7 @@ from stocktake.model import DeletionMode, ProjectState, State
 from stocktake.project_deletion.removal import unsettled
 from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
 from stocktake.storage.memory import MemoryStore
-from tests.unit.world import DAY, Crash, World, never
+from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, never
 
 OLD_KEYS = [
     "projects/proj_p1/scenes/s1/media/clip.mp4",
@@ -24,6 +24,13 @@ OLD_KEYS = [
     "audio/proj_p1/s1/voice.mp3",
     "images/proj_p1/s1/still.png",
 ]
+
+LATE_IN_ORDER = "projects/p1/scenes/s/media/z.png"
+"""Behind the third of the old keys."""
+
+
+def crash(*_: object, **__: object) -> None:
+    raise Crash
 
 
 def objects(receipt: dict[str, Any], by: str) -> dict[str, int]:
@@ -698,6 +705,45 @@ def test_an_old_batch_delivered_after_the_project_was_created_anew_removes_nothi
     world.plant(key)  # the same key, of the new epoch
     world.deliver("batches", {"deletion_id": old["deletion_id"], "part": "batch#01#00000000"})
     assert world.bucket_keys() == {key}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_discovery_overtaken_by_the_end_of_its_deletion_removes_nothing_of_the_project_created_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    world.plant(OLD_KEYS[2])
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.plant(OLD_KEYS[2])
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.operations, "update", crash)  # its batches are written, and how many there are is not
+        world.deletions.discover(deletion_id, 2, out_of_time=never)
+    finish, made = world.ledger.finish_deletion, []
+
+    def killed_afterwards(*args: Any) -> None:
+        finish(*args)
+        raise Crash
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        # another delivery of the discovery is faster, the deletion ends, and the project is opened again
+        if operation == "list":
+            world.store.on_call = None
+            with monkeypatch.context() as patch, contextlib.suppress(Crash):
+                if killed:
+                    patch.setattr(world.ledger, "finish_deletion", killed_afterwards)
+                world.deletions.discover(deletion_id, 2, out_of_time=never)
+                world.pump()
+            world.uploads.create_project("p1", {})
+            world.plant(LATE_IN_ORDER)
+            made.append(LATE_IN_ORDER)
+
+    world.store.on_call = meanwhile
+    world.deletions.discover(deletion_id, 2, out_of_time=never)
+    world.pump()
+    assert (made, world.bucket_keys()) == ([LATE_IN_ORDER], {LATE_IN_ORDER})
+    assert world.deletions.operation(deletion_id).status == "DELETED"
 
 
 def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

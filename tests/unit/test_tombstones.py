@@ -144,6 +144,8 @@ def test_a_deletion_that_was_restored_half_done_is_gone_on_with(world: World, de
     assert world.ledger.record(record.key) is not None
     with pytest.raises(LedgerRestored):
         world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    with pytest.raises(LedgerRestored):
+        world.deletions.work(deletion_id, "batch#01#00000000", out_of_time=never)
     [line] = world.deletions.replay(out_of_time=never)["replayed"]
     assert line["deletion_id"] == deletion_id
     world.pump()

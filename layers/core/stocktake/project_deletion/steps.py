@@ -22,7 +22,7 @@ from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
 from stocktake.project_deletion.replay import replay
 from stocktake.project_deletion.set_aside import has_object
-from stocktake.project_deletion.undo_window import OPEN, RESTORING, UNDONE, UndoWindow
+from stocktake.project_deletion.undo_window import NOTHING, OPEN, RESTORING, UNDONE, UndoWindow
 from stocktake.project_deletion.wiring import Wiring
 from stocktake.storage import MultipartUpload, Store
 from stocktake.tombstones import Tombstone, Tombstones
@@ -370,9 +370,9 @@ class ProjectDeletions:
         Raises:
             StorageError, LedgerError: not done; the message comes again.
         """
+        operation = self.operation(deletion_id)
+        self._check_ledger(operation)
         if not part.startswith("batch#"):
-            operation = self.operation(deletion_id)
-            self._check_ledger(operation)
             return self._window.work(operation, part, out_of_time)
         result_part = part.replace("batch#", "result#", 1)
         done = self._operations.get(deletion_id, result_part)
@@ -380,7 +380,8 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            operation = self.operation(deletion_id)
+            if self._receipt_row(operation) is not None:
+                return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
@@ -425,9 +426,10 @@ class ProjectDeletions:
             if isinstance(found, Discovered) and found.source == "gone":
                 asked = found.key
             else:
-                # what is found once another delivery has written the receipt may be the project's created anew
-                if isinstance(found, Discovered) and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
-                    return self._next_round(operation)
+                if isinstance(found, Discovered) and round_number < MAX_ROUNDS:
+                    # what is found once another delivery has written the receipt may be the project's created anew
+                    written = self._receipt_row(operation)
+                    return self._next_round(operation) if written is None else self._end(operation, written)
                 if not left.add(found, refusal, at=at, was_tried=_shows(operation, found)):
                     return operation.status  # another delivery of this step is ahead
             if out_of_time():

@@ -154,13 +154,13 @@ class UndoWindow:
         )
         deletion_id = operation.operation_id
         if operation.status != wanted:
-            return dict(_NOTHING)  # the window was closed meanwhile, or all of it is done
+            return dict(NOTHING)  # the window was closed meanwhile, or all of it is done
         done = self._operations.get(deletion_id, result_part)
         if done is None:
             result = self._moved(operation, number, out_of_time) if kind == "aside" else self._restored(operation, number, out_of_time)
             if result is None:
                 self._send(deletion_id, part)
-                return dict(_NOTHING)
+                return dict(NOTHING)
             at = self._now()
             self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, created_at=at, expires_at=at + KEEP_MS)
         else:
@@ -366,7 +366,7 @@ class UndoWindow:
                 continue
 
 
-_NOTHING: Mapping[str, Any] = {"objects": 0, "bytes": 0, "failures": []}
+NOTHING: Mapping[str, Any] = {"objects": 0, "bytes": 0, "failures": []}
 
 
 def _show(shown: list[dict[str, Any]], size: int, lines: Iterable[dict[str, Any]]) -> int:
