@@ -746,6 +746,18 @@ def test_a_discovery_overtaken_by_the_end_of_its_deletion_removes_nothing_of_the
     assert world.deletions.operation(deletion_id).status == "DELETED"
 
 
+def test_a_batch_that_refuses_very_many_versions_still_fits_into_its_result(world: World) -> None:
+    world = versioned(world)
+    keys = [f"projects/p1/scenes/s/media/{number:03d}{'x' * 100}.png" for number in range(2)]
+    for _ in range(1000):
+        world.plant(*keys)
+    for key in keys:
+        world.store.refuse_delete(key, "AccessDenied", "m" * 100)
+    receipt = world.delete_project()
+    assert (receipt["status"], [line["key"] for line in receipt["remaining"]]) == ("INCOMPLETE", keys)
+    assert receipt["refused_objects"] == 2
+
+
 def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
     world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
