@@ -980,6 +980,19 @@ def test_a_discovery_past_very_many_neighbours_goes_on_where_its_time_ran_out(wo
     assert world.bucket_keys() == set(theirs)
 
 
+def test_a_discovery_goes_on_where_its_time_ran_out_among_suspects(world: World) -> None:
+    suspects = [f"projects/p1/unexplained-{number}" for number in range(3)]
+    world.plant(*suspects, "videos/proj_p1/s/a.mp4")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    for key in suspects:
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+        assert world.deletions.operation(deletion_id).document["planned_to"] == key
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["suspect_objects"]) == ("INCOMPLETE", 1, 3)
+
+
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

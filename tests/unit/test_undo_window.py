@@ -515,6 +515,18 @@ def test_an_undo_before_anything_was_set_aside_opens_the_project_again_and_late_
     assert (all_there_is(world), status(world, deletion_id)) == (before, "UNDONE")
 
 
+def test_setting_aside_goes_on_where_its_time_ran_out_among_records_that_have_no_object(world: World) -> None:
+    inline = [world.record(f"projects/p1/scenes/s/media/{number}.png", State.INLINE).key for number in range(3)]
+    world.store.plant(OLD_KEY, b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    for key in inline:
+        world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+        assert world.deletions.operation(deletion_id).document["planned_to"] == key
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+
+
 def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
     world.plant(OLD_KEY, "audio/proj_p1/s1/voice.mp3", "proj_p1_s1_media.mp4")

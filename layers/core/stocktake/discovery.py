@@ -134,6 +134,15 @@ class Discovery:
             elif name is not None:
                 yield self._by_name(name)
 
+    def those(self, walk: Iterable[Discovered | Suspect], wanted: Callable[[Discovered], bool]) -> Iterator[Discovered]:
+        """Yields what is wanted of a walk. It may stop as `walk` does, since very many may come that are not."""
+        for found in walk:
+            if isinstance(found, Discovered) and wanted(found):
+                yield found
+            elif self.out_of_time is not None and self.out_of_time():
+                self.stopped_at = found.key
+                return
+
     def why_only(self, found: Discovered) -> str | None:
         """Says in words why only one of the two ways found a key; None where both did."""
         if found.source == "listing":

@@ -211,9 +211,8 @@ class ProjectDeletions:
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
 
         def found(after: str) -> Iterator[Discovered]:
-            for each in discovery.walk(after=after):
-                if isinstance(each, Discovered) and has_object(each):
-                    yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
+            for each in discovery.those(discovery.walk(after=after), has_object):
+                yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
 
         return self._window.set_aside(operation, found, lambda: discovery.stopped_at, out_of_time)
 
@@ -465,7 +464,7 @@ class ProjectDeletions:
             self._abort(operation, discovery.uploads())
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
-        for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
+        for items in batches(discovery.those(walk, lambda _: True), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             if not self._write_row(operation, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
