@@ -364,7 +364,7 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
     assert world.bucket_keys() == before
     assert world.ledger.project("p1").state is ProjectState.ACTIVE
     cut = world.deletions.dry_run("p1", out_of_time=lambda: True)
-    assert (cut["complete"], cut["objects"]) == (False, 0)
+    assert (cut["complete"], cut["objects"]) == (False, 1)
 
 
 def test_a_dry_run_names_every_key_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -991,6 +991,29 @@ def test_a_discovery_goes_on_where_its_time_ran_out_among_suspects(world: World)
     world.pump()
     receipt = receipt_of(world, deletion_id)
     assert (receipt["status"], receipt["objects"], receipt["suspect_objects"]) == ("INCOMPLETE", 1, 3)
+
+
+def test_a_dry_run_gets_on_where_its_time_runs_out_among_suspects(world: World) -> None:
+    world.plant("projects/p1/unexplained-1", "projects/p1/unexplained-2", "videos/proj_p1/s/a.mp4")
+    keys: list[str] = []
+    cursor, pages = None, 0
+    while True:
+        ticks = iter([False])
+        page = world.deletions.dry_run("p1", cursor=cursor, out_of_time=lambda: next(ticks, True))  # noqa: B023  # called in this turn
+        keys += page["keys"]
+        pages += 1
+        assert pages <= 3
+        if (cursor := page["cursor"]) is None:
+            break
+    assert (keys, page["complete"]) == (["videos/proj_p1/s/a.mp4"], True)
+
+
+def test_a_diagnosis_that_had_time_for_nothing_is_not_at_its_end(world: World) -> None:
+    world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
+    page = world.deletions.diagnose("p1", limit=10, cursor=None, out_of_time=lambda: True)
+    assert [line["key"] for line in page["only_one"]] == ["projects/p1/scenes/s/media/a.png"]
+    page = world.deletions.diagnose("p1", limit=10, cursor=page["cursor"], out_of_time=lambda: True)
+    assert ([line["key"] for line in page["only_one"]], page["cursor"]) == (["projects/p1/scenes/s/media/b.png"], None)
 
 
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
