@@ -1016,6 +1016,14 @@ def test_a_diagnosis_that_had_time_for_nothing_is_not_at_its_end(world: World) -
     assert ([line["key"] for line in page["only_one"]], page["cursor"]) == (["projects/p1/scenes/s/media/b.png"], None)
 
 
+def test_a_verification_of_an_old_deletion_says_nothing_of_a_later_life_that_is_being_deleted_too(world: World) -> None:
+    old = world.delete_project()
+    world.uploads.create_project("p1", {})
+    world.upload()
+    world.deletions.request("p1")
+    assert world.deletions.verify(old["deletion_id"], out_of_time=never)["keys"] == []
+
+
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

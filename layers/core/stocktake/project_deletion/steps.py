@@ -597,12 +597,13 @@ class ProjectDeletions:
         return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH), out_of_time)
 
     def _superseded(self, operation: Operation) -> bool:
-        """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
+        """Says whether the project was created anew, and perhaps is being deleted again: what lies under its prefixes is not this one's."""
         try:
             project: Project = self._ledger.project(operation.document["project_id"])
         except ProjectNotFound:
             return False
-        return project.state is ProjectState.ACTIVE
+        is_in_another = project.state is ProjectState.DELETING and project.deletion_id != operation.operation_id
+        return is_in_another or project.state is ProjectState.ACTIVE
 
     def _change(
         self, operation: Operation, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], status: str, *, also_undone: bool = False
