@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -1022,6 +1023,22 @@ def test_a_verification_of_an_old_deletion_says_nothing_of_a_later_life_that_is_
     world.upload()
     world.deletions.request("p1")
     assert world.deletions.verify(old["deletion_id"], out_of_time=never)["keys"] == []
+
+
+def test_a_receipt_does_not_wait_for_a_cdn_that_there_is_no_time_to_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.purging._KEYS_AT_ONCE", 2)
+    world = replace(world, public_base_url="https://media.example")
+    world.plant(*OLD_KEYS)
+    world.cdn.refusing = {f"https://media.example/{key}" for key in OLD_KEYS}
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.cdn.refusing.clear()
+    ticks = iter([False])
+    world.deletions.sweep(deletion_id, 1, out_of_time=lambda: next(ticks, True))
+    cdn = receipt_of(world, deletion_id)["cdn"]
+    assert (cdn["purged"], cdn["failed"]) == (2, 3)
+    assert {failure["why"] for failure in cdn["failures"]} == {"there was no time left to tell the CDN"}
 
 
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(

@@ -441,7 +441,7 @@ class ProjectDeletions:
         if discovery.stopped_at is not None:
             self._hand_on(operation, asked, swept_to=discovery.stopped_at)
             return operation.status
-        return self._finish(operation)
+        return self._finish(operation, out_of_time)
 
     def _hand_on(self, operation: Operation, asked: str, *, swept_to: str = "") -> None:
         """Sends the rest of a sweep on, behind the last name that brought up nothing and the last neighbour that was passed by."""
@@ -527,10 +527,10 @@ class ProjectDeletions:
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
 
-    def _finish(self, operation: Operation) -> str:
+    def _finish(self, operation: Operation, out_of_time: Callable[[], bool]) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
-        receipt |= self._purging.finish(self._operations, deletion_id)
+        receipt |= self._purging.finish(self._operations, deletion_id, out_of_time)
         self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
