@@ -356,6 +356,19 @@ def test_what_looks_like_the_projects_and_is_not_provably_so_is_reported_and_nev
     assert world.bucket_keys() == suspects
 
 
+def test_a_key_under_a_prefix_of_the_project_whose_layout_names_none_is_left_to_its_record_or_reported(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    # of a persona that is named as a project is spelled
+    nobodys, theirs, ours = (f"images/proj_p1/170312345678{number}-a.png" for number in range(3))
+    world.plant(nobodys, theirs, ours, ".stocktake/quarantine/p1/a/b")
+    world.record(theirs, State.STORED, project_id="p2")
+    world.record(ours, State.STORED)
+    receipt = world.delete_project()
+    assert (receipt["status"], objects(receipt, "source")) == ("INCOMPLETE", {"both": 1})
+    assert [suspect["key"] for suspect in receipt["suspects"]] == [".stocktake/quarantine/p1/a/b", nobodys]
+    assert world.bucket_keys() == {nobodys, theirs}
+
+
 def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
     world.upload()
     world.plant(*OLD_KEYS)

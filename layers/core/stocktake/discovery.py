@@ -7,8 +7,8 @@ pointing at nothing.
 A key of the session layout lies under no prefix of its project, so that once its record is removed nothing shows it. Keys under which a URL
 given out before may still write are therefore asked for again by name: whoever removed their records names them.
 
-Keys under the project's prefixes that no layout explains, or that more than one existing project may own while no record says whose they
-are, are *suspects*: reported, never deleted.
+Keys under the project's prefixes that no layout explains, or that more than one existing project may own, or that name none, while no
+record says whose they are, are *suspects*: reported, never deleted.
 
 One of the two ways alone can be asked for (`Ways`), where the other is not to be trusted: the ledger's keys are then asked for by name,
 and the listing's records are read by key.
@@ -278,6 +278,12 @@ class Discovery:
         parsed = self.layouts.parse(key)
         if parsed is None:
             return False, "it lies under a prefix of the project, but no layout explains it"
+        if not parsed.candidates:
+            # a session key of a persona that is named as this project is spelled
+            record = self.ledger.record(key)
+            if record is None:
+                return False, "it lies under a prefix of the project, and its layout does not say whose it is"
+            return project_stem(record.project_id) == stem, None
         owner = self.layouts.owner(parsed, self._exists)
         if owner is None and stem in parsed.candidates:
             record = self.ledger.record(key)
