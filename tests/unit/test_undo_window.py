@@ -15,6 +15,7 @@ from stocktake.errors import (
     InvalidRequest,
     LedgerRestored,
     ObjectNotFound,
+    ObjectQuarantined,
     ProjectClosed,
     RecordChanged,
     StorageDenied,
@@ -337,6 +338,44 @@ def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stay
     content = world.store.get(OLD_KEY)
     assert content is not None
     assert (status(world, deletion_id), content.body) == ("HELD", b"newer")
+
+
+@pytest.mark.parametrize("moment", ["before it is held", "after it is held"])
+def test_an_object_deleted_by_itself_while_it_is_set_aside_does_not_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    uploaded = world.upload()
+    world.clock.advance(HOUR)
+    move = world.ledger.move
+
+    def held(before: Any, after: Any, **kwargs: Any) -> Any:
+        if after is None or after.state is not State.QUARANTINED:
+            return move(before, after, **kwargs)
+        monkeypatch.setattr(world.ledger, "move", move)
+        if moment == "before it is held":
+            world.object_deletions.delete(uploaded.object_id)
+            return move(before, after, **kwargs)
+        moved: list[Any] = []
+
+        def announced(operation: str, key: str | None) -> None:
+            # that it goes was written down while its record said stored
+            if operation == "list_multipart_uploads" and not moved:
+                moved.append(move(before, after, **kwargs))
+
+        monkeypatch.setattr(world.store, "on_call", announced)
+        with pytest.raises(ObjectQuarantined):
+            world.object_deletions.delete(uploaded.object_id)
+        monkeypatch.setattr(world.store, "on_call", None)
+        return moved[0]
+
+    monkeypatch.setattr(world.ledger, "move", held)
+    deletion_id = hold(world)
+    assert world.object_deletions.tidy(out_of_time=never) == 0
+    undo(world, deletion_id)
+    world.object_deletions.tidy(out_of_time=never)
+    assert world.object_deletions.delete(uploaded.object_id)["deleted_at"] is not None
+    assert [key for key in world.every_key() if "p1" in key] == []
+    assert (world.counts(), list(world.ledger.entries())) == ({}, [])
 
 
 def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
