@@ -378,6 +378,16 @@ def test_an_object_deleted_by_itself_while_it_is_set_aside_does_not_come_back(
     assert (world.counts(), list(world.ledger.entries())) == ({}, [])
 
 
+def test_an_object_whose_record_is_of_another_project_stays_in_its_reach(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    world.store.plant(OLD_KEY, b"12345")
+    world.record(OLD_KEY, State.STORED, project_id="p2")
+    deletion_id = hold(world)
+    [left] = world.deletions.remaining(deletion_id, None)["remaining"]
+    assert (left["key"], left["why"]) == (OLD_KEY, "its record names another project: it stays in place")
+    assert (world.bucket_keys(), world.counts("p2")) == ({OLD_KEY}, {"STORED": (1, 5)})
+
+
 def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
     world.plant(OLD_KEY)
     world.repair(world.seen_twice())

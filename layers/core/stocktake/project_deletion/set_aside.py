@@ -138,10 +138,12 @@ class Moves:
         return in_place, failures
 
     def _why_not(self, record: Record | None) -> str | None:
-        if record is None or record.state in (State.STORED, State.MISSING):
+        if record is None:
             return None
         if project_stem(record.project_id) != project_stem(self.project_id):
             return "its record names another project: it stays in place"
+        if record.state in (State.STORED, State.MISSING):
+            return None
         return f"its record is {record.state.lower()}: the bytes under its key stay in place, and nobody is shown them"
 
     def _set_aside(self, seen: Seen) -> None:
