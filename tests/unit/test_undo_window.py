@@ -388,6 +388,24 @@ def test_an_object_whose_record_is_of_another_project_stays_in_its_reach(world: 
     assert (world.bucket_keys(), world.counts("p2")) == ({OLD_KEY}, {"STORED": (1, 5)})
 
 
+def test_what_was_set_aside_is_added_up_without_a_read_for_each_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    for number in range(4):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    get, asked = world.operations.get, list[str]()
+
+    def counted(operation_id: str, part: str = "") -> Operation | None:
+        asked.append(part)
+        return get(operation_id, part)
+
+    monkeypatch.setattr(world.operations, "get", counted)
+    deletion_id = hold(world)
+    assert len([part for part in asked if part.startswith("seen#")]) == 2 * 4  # before a worker writes it, and after
+    aside = world.deletions.operation(deletion_id).document["set_aside"]
+    keys = "".join(f"projects/p1/scenes/s/media/{number}.png\0" for number in range(4))
+    assert (aside["objects"], aside["keys_sha256"]) == (4, hashlib.sha256(keys.encode()).hexdigest())
+
+
 def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
     world.plant(OLD_KEY)
     world.repair(world.seen_twice())

@@ -195,12 +195,14 @@ class UndoWindow:
     def _all_moved(self, deletion_id: str) -> dict[str, Any]:
         totals, records, left, shown, size = Totals(), 0, 0, list[dict[str, Any]](), 0
         hashed = hashlib.sha256()
+        looked = self._operations.all_parts(deletion_id, "seen#")  # both are numbered in key order, and what was moved was seen
         for row in self._operations.all_parts(deletion_id, "moved#"):
             totals.merge(row.document)
             records += row.document["records"]
             failures = {failure["key"]: failure for failure in row.document["failures"]}
             left, size = left + len(failures), _show(shown, size, failures.values())
-            for each in self._seen(deletion_id, row.part.split("#")[1]) or ():
+            seen = next(each for each in looked if each.part.split("#")[1] == row.part.split("#")[1])
+            for each in _read(seen):
                 if each.key not in failures:
                     hashed.update(f"{each.key}\0".encode())
         return {**totals.document(), "records": records, "keys_sha256": hashed.hexdigest(), "left_objects": left, "left": shown}
@@ -341,7 +343,7 @@ class UndoWindow:
 
     def _seen(self, deletion_id: str, number: str) -> list[Seen] | None:
         row = self._operations.get(deletion_id, f"seen#{number}")
-        return None if row is None else [Seen(*fields) for fields in row.document["objects"]]
+        return None if row is None else _read(row)
 
     def _operation(self, deletion_id: str) -> Operation:
         operation = self._operations.get(deletion_id)
@@ -367,6 +369,10 @@ class UndoWindow:
 
 
 NOTHING: Mapping[str, Any] = {"objects": 0, "bytes": 0, "failures": []}
+
+
+def _read(row: Operation) -> list[Seen]:
+    return [Seen(*fields) for fields in row.document["objects"]]
 
 
 def _show(shown: list[dict[str, Any]], size: int, lines: Iterable[dict[str, Any]]) -> int:
