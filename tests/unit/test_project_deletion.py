@@ -620,6 +620,34 @@ def test_a_record_newer_than_the_index_said_goes_too(world: World, monkeypatch: 
     assert world.ledger.record(record.key) is None
 
 
+def test_an_open_upload_that_is_not_provably_the_projects_is_named_and_not_aborted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.discovery._NEIGHBOURS_AT_ONCE", 1)
+    world.uploads.create_project("p1_1", {})
+    neighbour = "proj_p1_1_1_m.mp4"  # of p1 or of p1_1
+    world.plant(neighbour, "videos/proj_p1/s/a.mp4")
+    world.record(neighbour, State.STORED, project_id="p1_1")
+    uploads = ["audio/proj_p1/big.mp3", "projects/p1/big.mp4", "projects/p1/scenes/s/media/big.mp4"]
+    for key in uploads:
+        world.store.plant_multipart_upload(key)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    for _ in range(4):
+        world.messages.clear()
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["multipart_uploads_aborted"]) == ("INCOMPLETE", 1, 1)
+    assert [(line["key"], line["bytes"]) for line in receipt["suspects"]] == [(key, 0) for key in uploads[:2]]
+    assert receipt["suspects"][0]["why"].startswith("a multipart upload is open under it, and")
+    assert [upload.key for upload in world.store.list_multipart_uploads()] == uploads[:2]
+    for upload in list(world.store.list_multipart_uploads()):
+        world.store.abort_multipart_upload(upload.key, upload.upload_id)
+    world.deletions.verify(deletion_id, out_of_time=never)
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+
+
 def test_an_upload_begun_after_discovery_is_aborted_by_the_sweep(world: World) -> None:
     deletion = world.deletions.request("p1")
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)

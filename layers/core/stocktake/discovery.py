@@ -157,12 +157,20 @@ class Discovery:
 
     def uploads(self) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
-        stem = project_stem(self.project_id)
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
-                parsed = self.layouts.parse(upload.key)
-                if parsed is not None and self.layouts.owner(parsed, self._exists) == stem:
+                if self._ownership(upload.key)[0]:
                     yield upload
+
+    def suspect_uploads(self, after: str) -> list[Suspect]:
+        """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once."""
+        suspects: dict[str, Suspect] = {}
+        for prefix in self.layouts.prefixes(self.project_id):
+            for upload in self.store.list_multipart_uploads(prefix.prefix):
+                doubt = self._ownership(upload.key)[1] if upload.key > after else None
+                if doubt is not None:
+                    suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
+        return [suspects[key] for key in sorted(suspects)]
 
     def uploads_of(self, found: Discovered) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under a key that no prefix shows."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from stocktake.comparison import merge_join
@@ -419,7 +421,9 @@ class ProjectDeletions:
         asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
         walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
-        for found, refusal in merge_join(walk, refusals(self._operations, deletion_id, rounds=round_number)):
+        for found, refusal in merge_join(
+            _and_uploads(walk, discovery, swept_to), refusals(self._operations, deletion_id, rounds=round_number)
+        ):
             if found is None:
                 continue  # refused once, and gone by now
             if isinstance(found, Discovered) and found.source == "gone":
@@ -623,6 +627,14 @@ class ProjectDeletions:
             except RecordChanged:
                 continue
             return True
+
+
+def _and_uploads(walk: Iterator[Discovered | Suspect], discovery: Discovery, after: str) -> Iterator[Discovered | Suspect]:
+    """Yields a walk, and among it the open multipart uploads that are suspects, as far as the walk comes."""
+    for found in heapq.merge(walk, discovery.suspect_uploads(after), key=attrgetter("key")):
+        if discovery.stopped_at is not None and found.key > discovery.stopped_at:
+            return
+        yield found
 
 
 _FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}
