@@ -378,6 +378,45 @@ def test_an_object_deleted_by_itself_while_it_is_set_aside_does_not_come_back(
     assert (world.counts(), list(world.ledger.entries())) == ({}, [])
 
 
+def test_an_object_of_the_same_size_that_came_under_the_key_is_not_taken_for_the_one_that_was_set_aside(world: World) -> None:
+    world.store.plant(OLD_KEY, b"older")
+    deletion_id = hold(world)
+    world.store.plant(OLD_KEY, b"newer")
+    undone = undo(world, deletion_id).document["undone"]
+    assert [line["key"] for line in undone["not_restored"]] == [OLD_KEY]
+    content = world.store.get(OLD_KEY)
+    assert content is not None
+    assert content.body == b"newer"
+    assert [world.store.get(key).body for key in world.every_key() if "/quarantine/" in key] == [b"older"]  # type: ignore[union-attr]  # they are there
+
+
+@pytest.mark.parametrize("way", ["aside", "back"])
+def test_a_copy_that_a_store_cut_short_is_never_taken_for_the_object(world: World, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    world.store.plant(OLD_KEY, b"12345")
+    copy = world.store.copy
+
+    def cut_short(source: str, target: str, **kwargs: Any) -> Any:
+        if copy(source, target, **kwargs) is None:
+            return None
+        world.store.plant(target, b"12")
+        return world.store.head(target)
+
+    with monkeypatch.context() as patch:
+        if way == "aside":
+            patch.setattr(world.store, "copy", cut_short)
+        deletion_id = hold(world)
+    assert (OLD_KEY in world.bucket_keys()) == (way == "aside")
+    assert world.deletions.operation(deletion_id).document["set_aside"]["left_objects"] == (way == "aside")
+    if way == "back":
+        monkeypatch.setattr(world.store, "copy", cut_short)
+    undone = undo(world, deletion_id).document["undone"]
+    whole = [key for key in world.every_key() if (content := world.store.get(key)) is not None and content.body == b"12345"]
+    assert len(whole) == 1
+    assert undone["not_restored_objects"] == (way == "back")
+    if way == "aside":
+        assert whole == [OLD_KEY]
+
+
 def test_an_object_whose_record_is_of_another_project_stays_in_its_reach(world: World) -> None:
     world.uploads.create_project("p2", {})
     world.store.plant(OLD_KEY, b"12345")
