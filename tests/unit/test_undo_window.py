@@ -114,6 +114,10 @@ def stock(world: World) -> list[Record]:
     return [uploaded, world.record(INLINE_KEY, State.INLINE)]
 
 
+def crash(*_: object, **__: object) -> None:
+    raise Crash
+
+
 # ---- setting aside, holding, moving back
 
 
@@ -378,6 +382,15 @@ def test_an_object_deleted_by_itself_while_it_is_set_aside_does_not_come_back(
     assert (world.counts(), list(world.ledger.entries())) == ({}, [])
 
 
+def test_a_record_that_told_of_another_object_before_tells_of_that_one_after_an_undo(world: World) -> None:
+    world.store.plant(OLD_KEY, b"12345")
+    told = world.record(OLD_KEY, State.STORED, etag="1" * 32)
+    undo(world, hold(world))
+    record = world.ledger.record(OLD_KEY)
+    assert record is not None
+    assert replace(record, version=told.version) == told
+
+
 def test_an_object_of_the_same_size_that_came_under_the_key_is_not_taken_for_the_one_that_was_set_aside(world: World) -> None:
     world.store.plant(OLD_KEY, b"older")
     deletion_id = hold(world)
@@ -619,6 +632,54 @@ def test_an_undo_before_anything_was_set_aside_opens_the_project_again_and_late_
     for queue, message, _ in late:
         world.deliver(queue, message)
     assert (all_there_is(world), status(world, deletion_id)) == (before, "UNDONE")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_slower_planner_that_saw_fewer_batches_does_not_end_setting_aside_early(
+    world: World, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    for number in range(2):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=lambda: True)  # the first batch
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        # another delivery plans the second as well, and a worker is done with it
+        if operation == "list":
+            world.store.on_call = None
+            with monkeypatch.context() as patch, contextlib.suppress(Crash):
+                if killed:
+                    patch.setattr(world.operations, "update", crash)  # before it has said how many there are
+                world.deletions.set_aside(deletion_id, out_of_time=never)
+            world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000001"})
+
+    world.store.on_call = meanwhile
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    assert status(world, deletion_id) == "SETTING_ASIDE"
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+
+
+def test_of_two_planners_that_cut_their_batches_otherwise_neither_leaves_a_key_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = "stocktake.project_deletion.undo_window.ASIDE_KEYS"
+    monkeypatch.setattr(cut, 2)
+    for number in range(3):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    put_new = world.operations.put_new
+
+    def after_another(operation_id: str, part: str, *args: Any, **kwargs: Any) -> bool:
+        if part == "aside#00000000":
+            monkeypatch.setattr(world.operations, "put_new", put_new)
+            with monkeypatch.context() as patch:
+                patch.setattr(cut, 1)
+                world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+        return put_new(operation_id, part, *args, **kwargs)
+
+    monkeypatch.setattr(world.operations, "put_new", after_another)
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
 
 
 def test_setting_aside_goes_on_where_its_time_ran_out_among_records_that_have_no_object(world: World) -> None:
