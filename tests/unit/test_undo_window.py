@@ -611,6 +611,37 @@ def test_the_final_sweep_of_an_erasure_waits_for_workers_that_may_still_be_setti
     assert world.deletions.operation(deletion_id).document["sweep_at"] == world.clock() + WORKER_MS
 
 
+def test_a_planner_that_goes_on_after_an_undo_began_does_not_end_it_early(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    keys = [f"projects/p1/scenes/s/media/{number}.png" for number in range(3)]
+    for key in keys:
+        world.store.plant(key, b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    for _ in range(2):
+        world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+    for number in range(2):
+        world.deliver("batches", {"deletion_id": deletion_id, "part": f"aside#{number:08d}"})
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        if operation == "list":
+            world.store.on_call = None
+            world.deletions.undo(deletion_id)
+            world.clock.advance(WORKER_MS)
+            world.deletions.restore(deletion_id, "", out_of_time=never)
+
+    world.store.on_call = meanwhile
+    world.deletions.set_aside(deletion_id, out_of_time=never)  # plans the third batch, of which nothing will be moved
+    world.messages.clear()
+    world.deletions.undo(deletion_id)
+    world.deliver(*world.messages.popleft()[:2])
+    late = next(sent for sent in world.messages if sent[1].get("part") == "restore#00000001")
+    world.messages.remove(late)
+    world.pump()
+    world.messages.append(late)
+    world.pump()
+    assert (status(world, deletion_id), world.bucket_keys()) == ("UNDONE", set(keys))
+
+
 def test_what_has_been_held_for_longer_than_a_worker_lives_is_moved_back_at_once(world: World) -> None:
     stock(world)
     deletion_id = hold(world)

@@ -26,6 +26,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
+from itertools import islice
 from typing import Any
 
 from stocktake.discovery import Discovered
@@ -256,11 +257,13 @@ class UndoWindow:
             self._send_undo(operation, after)
             return RESTORING
         if operation.document["restoring"] is None:
-            restoring = self._batches(deletion_id)
-            operation = self._transition(deletion_id, (RESTORING,), RESTORING, lambda _: {"restoring": restoring}) or operation
-        if operation.counters.get("restored", 0) >= (operation.document["restoring"] or 0):
+            moved = self._batches(deletion_id)
+            operation = self._transition(deletion_id, (RESTORING,), RESTORING, lambda _: {"restoring": moved}) or operation
+        restoring = operation.document["restoring"] or 0
+        if operation.counters.get("restored", 0) >= restoring:
             return self._finish(operation)
-        for row in self._operations.all_parts(deletion_id, "aside#"):
+        # what a planner wrote since was never moved, and must not be counted in place of what was
+        for row in islice(self._operations.all_parts(deletion_id, "aside#"), restoring):
             if row.part <= after:
                 continue
             self._send(deletion_id, row.part.replace("aside#", "restore#", 1))
