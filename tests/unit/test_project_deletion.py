@@ -1100,6 +1100,28 @@ def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_pass
     assert (receipt["status"], receipt["objects"], receipt["rounds"]) == ("DELETED", 2, 2)
 
 
+def test_a_further_sweep_looks_from_the_start_again_whatever_the_one_before_passed_by(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = with_many_neighbours(world, monkeypatch)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.messages.clear()
+    world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    assert world.deletions.operation(deletion_id).document["swept_to"] > "proj_p1_1_media.mp4"
+    world.plant("videos/proj_p1/s/late.mp4")
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.clock.advance(60_000)
+    world.messages.clear()
+    world.deletions.discover(deletion_id, 2, out_of_time=never)
+    world.plant("proj_p1_1_media.mp4")  # before the key that the first sweep came to
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["rounds"]) == ("DELETED", 4, 3)
+    assert world.bucket_keys() == set(theirs)
+
+
 @pytest.mark.parametrize("look", ["dry_run", "diagnose", "verify"])
 def test_looking_past_very_many_neighbours_says_that_its_time_ran_out(world: World, monkeypatch: pytest.MonkeyPatch, look: str) -> None:
     with_many_neighbours(world, monkeypatch)

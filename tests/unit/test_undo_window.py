@@ -167,6 +167,27 @@ def test_an_undone_deletion_leaves_everything_as_it_was_to_the_byte_and_the_fiel
     assert world.upload(color=2).state is State.STORED
 
 
+def test_an_undo_killed_as_it_opened_the_project_ends_though_another_deletion_has_begun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(world)
+    first = hold(world)
+    open_again = world.ledger.undo_deletion
+
+    def killed(*args: Any) -> None:
+        open_again(*args)
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.ledger, "undo_deletion", killed)
+        undo(world, first)
+    second = hold(world)
+    assert second != first
+    world.deliver("steps", {"deletion_id": first, "step": "undo", "after": ""})
+    assert (status(world, first), status(world, second), world.bucket_keys()) == ("UNDONE", "HELD", set())
+    undo(world, second)
+
+
 def test_a_project_deleted_again_after_an_undo_is_another_deletion(world: World) -> None:
     stock(world)
     first = hold(world)
