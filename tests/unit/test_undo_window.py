@@ -185,6 +185,7 @@ def test_an_undo_killed_as_it_opened_the_project_ends_though_another_deletion_ha
     assert second != first
     world.deliver("steps", {"deletion_id": first, "step": "undo", "after": ""})
     assert (status(world, first), status(world, second), world.bucket_keys()) == ("UNDONE", "HELD", set())
+    assert world.ledger.project("p1").state is ProjectState.DELETING
     undo(world, second)
 
 
