@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from stocktake.model import DeletionMode, ProjectState, State
 from stocktake.project_deletion.removal import unsettled
 from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
 from stocktake.storage.memory import MemoryStore
-from tests.unit.world import DAY, Crash, World, never
+from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, never
 
 OLD_KEYS = [
     "projects/proj_p1/scenes/s1/media/clip.mp4",
@@ -24,6 +25,13 @@ OLD_KEYS = [
     "audio/proj_p1/s1/voice.mp3",
     "images/proj_p1/s1/still.png",
 ]
+
+LATE_IN_ORDER = "projects/p1/scenes/s/media/z.png"
+"""Behind the third of the old keys."""
+
+
+def crash(*_: object, **__: object) -> None:
+    raise Crash
 
 
 def objects(receipt: dict[str, Any], by: str) -> dict[str, int]:
@@ -348,6 +356,19 @@ def test_what_looks_like_the_projects_and_is_not_provably_so_is_reported_and_nev
     assert world.bucket_keys() == suspects
 
 
+def test_a_key_under_a_prefix_of_the_project_whose_layout_names_none_is_left_to_its_record_or_reported(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    # of a persona that is named as a project is spelled
+    nobodys, theirs, ours = (f"images/proj_p1/170312345678{number}-a.png" for number in range(3))
+    world.plant(nobodys, theirs, ours, ".stocktake/quarantine/p1/a/b")
+    world.record(theirs, State.STORED, project_id="p2")
+    world.record(ours, State.STORED)
+    receipt = world.delete_project()
+    assert (receipt["status"], objects(receipt, "source")) == ("INCOMPLETE", {"both": 1})
+    assert [suspect["key"] for suspect in receipt["suspects"]] == [".stocktake/quarantine/p1/a/b", nobodys]
+    assert world.bucket_keys() == {nobodys, theirs}
+
+
 def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
     world.upload()
     world.plant(*OLD_KEYS)
@@ -357,7 +378,7 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(world: World) -> None:
     assert world.bucket_keys() == before
     assert world.ledger.project("p1").state is ProjectState.ACTIVE
     cut = world.deletions.dry_run("p1", out_of_time=lambda: True)
-    assert (cut["complete"], cut["objects"]) == (False, 0)
+    assert (cut["complete"], cut["objects"]) == (False, 1)
 
 
 def test_a_dry_run_names_every_key_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,6 +620,34 @@ def test_a_record_newer_than_the_index_said_goes_too(world: World, monkeypatch: 
     assert world.ledger.record(record.key) is None
 
 
+def test_an_open_upload_that_is_not_provably_the_projects_is_named_and_not_aborted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.discovery._NEIGHBOURS_AT_ONCE", 1)
+    world.uploads.create_project("p1_1", {})
+    neighbour = "proj_p1_1_1_m.mp4"  # of p1 or of p1_1
+    world.plant(neighbour, "videos/proj_p1/s/a.mp4")
+    world.record(neighbour, State.STORED, project_id="p1_1")
+    uploads = ["audio/proj_p1/big.mp3", "projects/p1/big.mp4", "projects/p1/scenes/s/media/big.mp4"]
+    for key in uploads:
+        world.store.plant_multipart_upload(key)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    for _ in range(4):
+        world.messages.clear()
+        world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["multipart_uploads_aborted"]) == ("INCOMPLETE", 1, 1)
+    assert [(line["key"], line["bytes"]) for line in receipt["suspects"]] == [(key, 0) for key in uploads[:2]]
+    assert receipt["suspects"][0]["why"].startswith("a multipart upload is open under it, and")
+    assert [upload.key for upload in world.store.list_multipart_uploads()] == uploads[:2]
+    for upload in list(world.store.list_multipart_uploads()):
+        world.store.abort_multipart_upload(upload.key, upload.upload_id)
+    world.deletions.verify(deletion_id, out_of_time=never)
+    world.pump()
+    assert receipt_of(world, deletion_id)["status"] == "DELETED"
+
+
 def test_an_upload_begun_after_discovery_is_aborted_by_the_sweep(world: World) -> None:
     deletion = world.deletions.request("p1")
     world.deletions.discover(deletion.operation_id, 1, out_of_time=never)
@@ -698,6 +747,57 @@ def test_an_old_batch_delivered_after_the_project_was_created_anew_removes_nothi
     world.plant(key)  # the same key, of the new epoch
     world.deliver("batches", {"deletion_id": old["deletion_id"], "part": "batch#01#00000000"})
     assert world.bucket_keys() == {key}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_discovery_overtaken_by_the_end_of_its_deletion_removes_nothing_of_the_project_created_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    world.plant(OLD_KEYS[2])
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.plant(OLD_KEYS[2])
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.operations, "update", crash)  # its batches are written, and how many there are is not
+        world.deletions.discover(deletion_id, 2, out_of_time=never)
+    finish, made = world.ledger.finish_deletion, []
+
+    def killed_afterwards(*args: Any) -> None:
+        finish(*args)
+        raise Crash
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        # another delivery of the discovery is faster, the deletion ends, and the project is opened again
+        if operation == "list":
+            world.store.on_call = None
+            with monkeypatch.context() as patch, contextlib.suppress(Crash):
+                if killed:
+                    patch.setattr(world.ledger, "finish_deletion", killed_afterwards)
+                world.deletions.discover(deletion_id, 2, out_of_time=never)
+                world.pump()
+            world.uploads.create_project("p1", {})
+            world.plant(LATE_IN_ORDER)
+            made.append(LATE_IN_ORDER)
+
+    world.store.on_call = meanwhile
+    world.deletions.discover(deletion_id, 2, out_of_time=never)
+    world.pump()
+    assert (made, world.bucket_keys()) == ([LATE_IN_ORDER], {LATE_IN_ORDER})
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+
+
+def test_a_batch_that_refuses_very_many_versions_still_fits_into_its_result(world: World) -> None:
+    world = versioned(world)
+    keys = [f"projects/p1/scenes/s/media/{number:03d}{'x' * 100}.png" for number in range(2)]
+    for _ in range(1000):
+        world.plant(*keys)
+    for key in keys:
+        world.store.refuse_delete(key, "AccessDenied", "m" * 100)
+    receipt = world.delete_project()
+    assert (receipt["status"], [line["key"] for line in receipt["remaining"]]) == ("INCOMPLETE", keys)
+    assert receipt["refused_objects"] == 2
 
 
 def test_the_sweep_waits_for_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -922,6 +1022,66 @@ def test_a_discovery_past_very_many_neighbours_goes_on_where_its_time_ran_out(wo
     assert world.bucket_keys() == set(theirs)
 
 
+def test_a_discovery_goes_on_where_its_time_ran_out_among_suspects(world: World) -> None:
+    suspects = [f"projects/p1/unexplained-{number}" for number in range(3)]
+    world.plant(*suspects, "videos/proj_p1/s/a.mp4")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    for key in suspects:
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+        assert world.deletions.operation(deletion_id).document["planned_to"] == key
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["suspect_objects"]) == ("INCOMPLETE", 1, 3)
+
+
+def test_a_dry_run_gets_on_where_its_time_runs_out_among_suspects(world: World) -> None:
+    world.plant("projects/p1/unexplained-1", "projects/p1/unexplained-2", "videos/proj_p1/s/a.mp4")
+    keys: list[str] = []
+    cursor, pages = None, 0
+    while True:
+        ticks = iter([False])
+        page = world.deletions.dry_run("p1", cursor=cursor, out_of_time=lambda: next(ticks, True))  # noqa: B023  # called in this turn
+        keys += page["keys"]
+        pages += 1
+        assert pages <= 3
+        if (cursor := page["cursor"]) is None:
+            break
+    assert (keys, page["complete"]) == (["videos/proj_p1/s/a.mp4"], True)
+
+
+def test_a_diagnosis_that_had_time_for_nothing_is_not_at_its_end(world: World) -> None:
+    world.plant("projects/p1/scenes/s/media/a.png", "projects/p1/scenes/s/media/b.png")
+    page = world.deletions.diagnose("p1", limit=10, cursor=None, out_of_time=lambda: True)
+    assert [line["key"] for line in page["only_one"]] == ["projects/p1/scenes/s/media/a.png"]
+    page = world.deletions.diagnose("p1", limit=10, cursor=page["cursor"], out_of_time=lambda: True)
+    assert ([line["key"] for line in page["only_one"]], page["cursor"]) == (["projects/p1/scenes/s/media/b.png"], None)
+
+
+def test_a_verification_of_an_old_deletion_says_nothing_of_a_later_life_that_is_being_deleted_too(world: World) -> None:
+    old = world.delete_project()
+    world.uploads.create_project("p1", {})
+    world.upload()
+    world.deletions.request("p1")
+    assert world.deletions.verify(old["deletion_id"], out_of_time=never)["keys"] == []
+
+
+def test_a_receipt_does_not_wait_for_a_cdn_that_there_is_no_time_to_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.purging._KEYS_AT_ONCE", 2)
+    world = replace(world, public_base_url="https://media.example")
+    world.plant(*OLD_KEYS)
+    world.cdn.refusing = {f"https://media.example/{key}" for key in OLD_KEYS}
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.cdn.refusing.clear()
+    ticks = iter([False])
+    world.deletions.sweep(deletion_id, 1, out_of_time=lambda: next(ticks, True))
+    cdn = receipt_of(world, deletion_id)["cdn"]
+    assert (cdn["purged"], cdn["failed"]) == (2, 3)
+    assert {failure["why"] for failure in cdn["failures"]} == {"there was no time left to tell the CDN"}
+
+
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -938,6 +1098,28 @@ def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_pass
     world.pump()
     receipt = receipt_of(world, deletion_id)
     assert (receipt["status"], receipt["objects"], receipt["rounds"]) == ("DELETED", 2, 2)
+
+
+def test_a_further_sweep_looks_from_the_start_again_whatever_the_one_before_passed_by(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = with_many_neighbours(world, monkeypatch)
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.advance(SWEEP_DELAY)
+    world.messages.clear()
+    world.deletions.sweep(deletion_id, 1, out_of_time=lambda: True)
+    assert world.deletions.operation(deletion_id).document["swept_to"] > "proj_p1_1_media.mp4"
+    world.plant("videos/proj_p1/s/late.mp4")
+    world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    world.clock.advance(60_000)
+    world.messages.clear()
+    world.deletions.discover(deletion_id, 2, out_of_time=never)
+    world.plant("proj_p1_1_media.mp4")  # before the key that the first sweep came to
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["rounds"]) == ("DELETED", 4, 3)
+    assert world.bucket_keys() == set(theirs)
 
 
 @pytest.mark.parametrize("look", ["dry_run", "diagnose", "verify"])

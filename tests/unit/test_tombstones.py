@@ -144,6 +144,8 @@ def test_a_deletion_that_was_restored_half_done_is_gone_on_with(world: World, de
     assert world.ledger.record(record.key) is not None
     with pytest.raises(LedgerRestored):
         world.deletions.sweep(deletion_id, 1, out_of_time=never)
+    with pytest.raises(LedgerRestored):
+        world.deletions.work(deletion_id, "batch#01#00000000", out_of_time=never)
     [line] = world.deletions.replay(out_of_time=never)["replayed"]
     assert line["deletion_id"] == deletion_id
     world.pump()
@@ -162,6 +164,27 @@ def test_a_replay_short_of_time_lets_nothing_go_on_and_is_said_again(world: Worl
     first = world.deletions.replay(out_of_time=never)["replayed"]
     assert len(first) == 1
     assert world.deletions.request("p1").operation_id == first[0]["deletion_id"]
+
+
+def test_a_replay_that_is_not_through_stays_frozen_though_the_deletions_it_began_have_ended(world: World, deployment: Deployment) -> None:
+    for project in ("p2", "p3"):
+        world.uploads.create_project(project, {})
+        world.upload(project)
+    backup = Backup(deployment)
+    for project in ("p1", "p2", "p3"):
+        world.delete_project(project)
+    backup.restore()
+    ticks = iter([False])
+    first = world.deletions.replay(out_of_time=lambda: next(ticks, True))
+    assert (first["complete"], [line["project_id"] for line in first["replayed"]]) == (False, ["p3"])
+    world.pump()  # its tombstone is written, and the others are still to be replayed
+    with pytest.raises(LedgerRestored):
+        world.deletions.request("p2")
+    rest = world.deletions.replay(out_of_time=never)
+    assert (rest["complete"], {line["project_id"] for line in rest["replayed"]}) == (True, {"p1", "p2"})
+    world.pump()
+    assert list(world.ledger.entries()) == []
+    assert world.deletions.replay(out_of_time=never)["tombstones"] == 0
 
 
 def test_a_project_of_a_later_epoch_is_not_the_one_that_was_erased(world: World) -> None:

@@ -15,6 +15,7 @@ from stocktake.errors import (
     InvalidRequest,
     LedgerRestored,
     ObjectNotFound,
+    ObjectQuarantined,
     ProjectClosed,
     RecordChanged,
     StorageDenied,
@@ -113,6 +114,10 @@ def stock(world: World) -> list[Record]:
     return [uploaded, world.record(INLINE_KEY, State.INLINE)]
 
 
+def crash(*_: object, **__: object) -> None:
+    raise Crash
+
+
 # ---- setting aside, holding, moving back
 
 
@@ -160,6 +165,28 @@ def test_an_undone_deletion_leaves_everything_as_it_was_to_the_byte_and_the_fiel
     assert world.deletions.undo(deletion_id).status == "UNDONE"
     assert (end_windows(world), list(world.messages), all_there_is(world)) == (0, [], before)
     assert world.upload(color=2).state is State.STORED
+
+
+def test_an_undo_killed_as_it_opened_the_project_ends_though_another_deletion_has_begun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(world)
+    first = hold(world)
+    open_again = world.ledger.undo_deletion
+
+    def killed(*args: Any) -> None:
+        open_again(*args)
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.ledger, "undo_deletion", killed)
+        undo(world, first)
+    second = hold(world)
+    assert second != first
+    world.deliver("steps", {"deletion_id": first, "step": "undo", "after": ""})
+    assert (status(world, first), status(world, second), world.bucket_keys()) == ("UNDONE", "HELD", set())
+    assert world.ledger.project("p1").state is ProjectState.DELETING
+    undo(world, second)
 
 
 def test_a_project_deleted_again_after_an_undo_is_another_deletion(world: World) -> None:
@@ -339,6 +366,120 @@ def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stay
     assert (status(world, deletion_id), content.body) == ("HELD", b"newer")
 
 
+@pytest.mark.parametrize("moment", ["before it is held", "after it is held"])
+def test_an_object_deleted_by_itself_while_it_is_set_aside_does_not_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    uploaded = world.upload()
+    world.clock.advance(HOUR)
+    move = world.ledger.move
+
+    def held(before: Any, after: Any, **kwargs: Any) -> Any:
+        if after is None or after.state is not State.QUARANTINED:
+            return move(before, after, **kwargs)
+        monkeypatch.setattr(world.ledger, "move", move)
+        if moment == "before it is held":
+            world.object_deletions.delete(uploaded.object_id)
+            return move(before, after, **kwargs)
+        moved: list[Any] = []
+
+        def announced(operation: str, key: str | None) -> None:
+            # that it goes was written down while its record said stored
+            if operation == "list_multipart_uploads" and not moved:
+                moved.append(move(before, after, **kwargs))
+
+        monkeypatch.setattr(world.store, "on_call", announced)
+        with pytest.raises(ObjectQuarantined):
+            world.object_deletions.delete(uploaded.object_id)
+        monkeypatch.setattr(world.store, "on_call", None)
+        return moved[0]
+
+    monkeypatch.setattr(world.ledger, "move", held)
+    deletion_id = hold(world)
+    assert world.object_deletions.tidy(out_of_time=never) == 0
+    undo(world, deletion_id)
+    world.object_deletions.tidy(out_of_time=never)
+    assert world.object_deletions.delete(uploaded.object_id)["deleted_at"] is not None
+    assert [key for key in world.every_key() if "p1" in key] == []
+    assert (world.counts(), list(world.ledger.entries())) == ({}, [])
+
+
+def test_a_record_that_told_of_another_object_before_tells_of_that_one_after_an_undo(world: World) -> None:
+    world.store.plant(OLD_KEY, b"12345")
+    told = world.record(OLD_KEY, State.STORED, etag="1" * 32)
+    undo(world, hold(world))
+    record = world.ledger.record(OLD_KEY)
+    assert record is not None
+    assert replace(record, version=told.version) == told
+
+
+def test_an_object_of_the_same_size_that_came_under_the_key_is_not_taken_for_the_one_that_was_set_aside(world: World) -> None:
+    world.store.plant(OLD_KEY, b"older")
+    deletion_id = hold(world)
+    world.store.plant(OLD_KEY, b"newer")
+    undone = undo(world, deletion_id).document["undone"]
+    assert [line["key"] for line in undone["not_restored"]] == [OLD_KEY]
+    content = world.store.get(OLD_KEY)
+    assert content is not None
+    assert content.body == b"newer"
+    assert [world.store.get(key).body for key in world.every_key() if "/quarantine/" in key] == [b"older"]  # type: ignore[union-attr]  # they are there
+
+
+@pytest.mark.parametrize("way", ["aside", "back"])
+def test_a_copy_that_a_store_cut_short_is_never_taken_for_the_object(world: World, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    world.store.plant(OLD_KEY, b"12345")
+    copy = world.store.copy
+
+    def cut_short(source: str, target: str, **kwargs: Any) -> Any:
+        if copy(source, target, **kwargs) is None:
+            return None
+        world.store.plant(target, b"12")
+        return world.store.head(target)
+
+    with monkeypatch.context() as patch:
+        if way == "aside":
+            patch.setattr(world.store, "copy", cut_short)
+        deletion_id = hold(world)
+    assert (OLD_KEY in world.bucket_keys()) == (way == "aside")
+    assert world.deletions.operation(deletion_id).document["set_aside"]["left_objects"] == (way == "aside")
+    if way == "back":
+        monkeypatch.setattr(world.store, "copy", cut_short)
+    undone = undo(world, deletion_id).document["undone"]
+    whole = [key for key in world.every_key() if (content := world.store.get(key)) is not None and content.body == b"12345"]
+    assert len(whole) == 1
+    assert undone["not_restored_objects"] == (way == "back")
+    if way == "aside":
+        assert whole == [OLD_KEY]
+
+
+def test_an_object_whose_record_is_of_another_project_stays_in_its_reach(world: World) -> None:
+    world.uploads.create_project("p2", {})
+    world.store.plant(OLD_KEY, b"12345")
+    world.record(OLD_KEY, State.STORED, project_id="p2")
+    deletion_id = hold(world)
+    [left] = world.deletions.remaining(deletion_id, None)["remaining"]
+    assert (left["key"], left["why"]) == (OLD_KEY, "its record names another project: it stays in place")
+    assert (world.bucket_keys(), world.counts("p2")) == ({OLD_KEY}, {"STORED": (1, 5)})
+
+
+def test_what_was_set_aside_is_added_up_without_a_read_for_each_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    for number in range(4):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    get, asked = world.operations.get, list[str]()
+
+    def counted(operation_id: str, part: str = "") -> Operation | None:
+        asked.append(part)
+        return get(operation_id, part)
+
+    monkeypatch.setattr(world.operations, "get", counted)
+    deletion_id = hold(world)
+    assert len([part for part in asked if part.startswith("seen#")]) == 2 * 4  # before a worker writes it, and after
+    aside = world.deletions.operation(deletion_id).document["set_aside"]
+    keys = "".join(f"projects/p1/scenes/s/media/{number}.png\0" for number in range(4))
+    assert (aside["objects"], aside["keys_sha256"]) == (4, hashlib.sha256(keys.encode()).hexdigest())
+
+
 def test_what_came_back_under_a_key_that_a_repair_holds_stays_and_so_does_what_is_held(world: World) -> None:
     world.plant(OLD_KEY)
     world.repair(world.seen_twice())
@@ -492,6 +633,37 @@ def test_the_final_sweep_of_an_erasure_waits_for_workers_that_may_still_be_setti
     assert world.deletions.operation(deletion_id).document["sweep_at"] == world.clock() + WORKER_MS
 
 
+def test_a_planner_that_goes_on_after_an_undo_began_does_not_end_it_early(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    keys = [f"projects/p1/scenes/s/media/{number}.png" for number in range(3)]
+    for key in keys:
+        world.store.plant(key, b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    for _ in range(2):
+        world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+    for number in range(2):
+        world.deliver("batches", {"deletion_id": deletion_id, "part": f"aside#{number:08d}"})
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        if operation == "list":
+            world.store.on_call = None
+            world.deletions.undo(deletion_id)
+            world.clock.advance(WORKER_MS)
+            world.deletions.restore(deletion_id, "", out_of_time=never)
+
+    world.store.on_call = meanwhile
+    world.deletions.set_aside(deletion_id, out_of_time=never)  # plans the third batch, of which nothing will be moved
+    world.messages.clear()
+    world.deletions.undo(deletion_id)
+    world.deliver(*world.messages.popleft()[:2])
+    late = next(sent for sent in world.messages if sent[1].get("part") == "restore#00000001")
+    world.messages.remove(late)
+    world.pump()
+    world.messages.append(late)
+    world.pump()
+    assert (status(world, deletion_id), world.bucket_keys()) == ("UNDONE", set(keys))
+
+
 def test_what_has_been_held_for_longer_than_a_worker_lives_is_moved_back_at_once(world: World) -> None:
     stock(world)
     deletion_id = hold(world)
@@ -513,6 +685,66 @@ def test_an_undo_before_anything_was_set_aside_opens_the_project_again_and_late_
     for queue, message, _ in late:
         world.deliver(queue, message)
     assert (all_there_is(world), status(world, deletion_id)) == (before, "UNDONE")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_slower_planner_that_saw_fewer_batches_does_not_end_setting_aside_early(
+    world: World, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    for number in range(2):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=lambda: True)  # the first batch
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        # another delivery plans the second as well, and a worker is done with it
+        if operation == "list":
+            world.store.on_call = None
+            with monkeypatch.context() as patch, contextlib.suppress(Crash):
+                if killed:
+                    patch.setattr(world.operations, "update", crash)  # before it has said how many there are
+                world.deletions.set_aside(deletion_id, out_of_time=never)
+            world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000001"})
+
+    world.store.on_call = meanwhile
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    assert status(world, deletion_id) == "SETTING_ASIDE"
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+
+
+def test_of_two_planners_that_cut_their_batches_otherwise_neither_leaves_a_key_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = "stocktake.project_deletion.undo_window.ASIDE_KEYS"
+    monkeypatch.setattr(cut, 2)
+    for number in range(3):
+        world.store.plant(f"projects/p1/scenes/s/media/{number}.png", b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    put_new = world.operations.put_new
+
+    def after_another(operation_id: str, part: str, *args: Any, **kwargs: Any) -> bool:
+        if part == "aside#00000000":
+            monkeypatch.setattr(world.operations, "put_new", put_new)
+            with monkeypatch.context() as patch:
+                patch.setattr(cut, 1)
+                world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+        return put_new(operation_id, part, *args, **kwargs)
+
+    monkeypatch.setattr(world.operations, "put_new", after_another)
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
+
+
+def test_setting_aside_goes_on_where_its_time_ran_out_among_records_that_have_no_object(world: World) -> None:
+    inline = [world.record(f"projects/p1/scenes/s/media/{number}.png", State.INLINE).key for number in range(3)]
+    world.store.plant(OLD_KEY, b"12345")
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    for key in inline:
+        world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+        assert world.deletions.operation(deletion_id).document["planned_to"] == key
+    deliver_due(world)
+    assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
 
 
 def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ pointing at nothing.
 A key of the session layout lies under no prefix of its project, so that once its record is removed nothing shows it. Keys under which a URL
 given out before may still write are therefore asked for again by name: whoever removed their records names them.
 
-Keys under the project's prefixes that no layout explains, or that more than one existing project may own while no record says whose they
-are, are *suspects*: reported, never deleted.
+Keys under the project's prefixes that no layout explains, or that more than one existing project may own, or that name none, while no
+record says whose they are, are *suspects*: reported, never deleted.
 
 One of the two ways alone can be asked for (`Ways`), where the other is not to be trusted: the ledger's keys are then asked for by name,
 and the listing's records are read by key.
@@ -134,6 +134,15 @@ class Discovery:
             elif name is not None:
                 yield self._by_name(name)
 
+    def those(self, walk: Iterable[Discovered | Suspect], wanted: Callable[[Discovered], bool]) -> Iterator[Discovered]:
+        """Yields what is wanted of a walk. It may stop as `walk` does, since very many may come that are not."""
+        for found in walk:
+            if isinstance(found, Discovered) and wanted(found):
+                yield found
+            elif self.out_of_time is not None and self.out_of_time():
+                self.stopped_at = found.key
+                return
+
     def why_only(self, found: Discovered) -> str | None:
         """Says in words why only one of the two ways found a key; None where both did."""
         if found.source == "listing":
@@ -148,12 +157,20 @@ class Discovery:
 
     def uploads(self) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
-        stem = project_stem(self.project_id)
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
-                parsed = self.layouts.parse(upload.key)
-                if parsed is not None and self.layouts.owner(parsed, self._exists) == stem:
+                if self._ownership(upload.key)[0]:
                     yield upload
+
+    def suspect_uploads(self, after: str) -> list[Suspect]:
+        """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once."""
+        suspects: dict[str, Suspect] = {}
+        for prefix in self.layouts.prefixes(self.project_id):
+            for upload in self.store.list_multipart_uploads(prefix.prefix):
+                doubt = self._ownership(upload.key)[1] if upload.key > after else None
+                if doubt is not None:
+                    suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
+        return [suspects[key] for key in sorted(suspects)]
 
     def uploads_of(self, found: Discovered) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under a key that no prefix shows."""
@@ -269,6 +286,12 @@ class Discovery:
         parsed = self.layouts.parse(key)
         if parsed is None:
             return False, "it lies under a prefix of the project, but no layout explains it"
+        if not parsed.candidates:
+            # a session key of a persona that is named as this project is spelled
+            record = self.ledger.record(key)
+            if record is None:
+                return False, "it lies under a prefix of the project, and its layout does not say whose it is"
+            return project_stem(record.project_id) == stem, None
         owner = self.layouts.owner(parsed, self._exists)
         if owner is None and stem in parsed.candidates:
             record = self.ledger.record(key)

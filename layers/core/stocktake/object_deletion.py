@@ -95,6 +95,8 @@ class ObjectDeletions:
                 continue
             try:
                 done += self._finish(tombstone).kind is None
+            except ObjectQuarantined:
+                continue  # set aside with its project since: its turn comes when that is undone, or all of it erased
             except StocktakeError as error:
                 trouble = trouble or error
         if trouble is not None:
@@ -127,8 +129,7 @@ class ObjectDeletions:
 
     def _deletable(self, object_id: str) -> Record:
         record = self._ledger.by_object_id(object_id)
-        if record.state is State.QUARANTINED:
-            raise ObjectQuarantined(f"object {object_id} is quarantined: restore it first")
+        _check_not_held(record, object_id)
         return record
 
     def _announce(self, record: Record, why: str) -> Operation:
@@ -178,6 +179,7 @@ class ObjectDeletions:
         document = {**tombstone.document}
         key, object_id = document["key"], document["object_id"]
         record = self._ledger.record(key)
+        _check_not_held(record, object_id)
         if is_made_for(key, object_id) if record is None else record.object_id == object_id:
             self.erase(key)
         self._remove_record(key, object_id)
@@ -212,6 +214,7 @@ class ObjectDeletions:
             record = self._ledger.record(key)
             if record is None or record.object_id != object_id:
                 return
+            _check_not_held(record, object_id)
             try:
                 self._ledger.move(record, None, gated=False)
             except RecordChanged:  # an event of this very deletion may have marked it missing meanwhile
@@ -221,6 +224,11 @@ class ObjectDeletions:
 
     def _tombstone(self, object_id: str) -> Operation | None:
         return self._operations.get(_tombstone_id(object_id))
+
+
+def _check_not_held(record: Record | None, object_id: str) -> None:
+    if record is not None and record.object_id == object_id and record.state is State.QUARANTINED:
+        raise ObjectQuarantined(f"object {object_id} is quarantined: restore it first")
 
 
 def _held(record: Record) -> int:

@@ -65,9 +65,11 @@ class Tombstones:
     def write(self, deletion_id: str, project_id: str, epoch: int, *, at: int) -> None:
         """Writes the tombstone of a project whose deletion ends, also with keys that remain. Written twice it has two numbers, harmlessly.
 
-        The counter first: a crash between the two leaves a number without file, and never a file that the tables do not know.
+        The counter first: a crash between the two leaves a number without file, and never a file that the tables do not know. Only while
+        the tables are older it stays where it is: it says up to which tombstone they know, and a replay may not be through.
         """
-        number = self._operations.add(*_ROW, _COUNTER, 1)
+        newest = self._newest()
+        number = newest + 1 if newest > self._known() else self._operations.add(*_ROW, _COUNTER, 1)
         body = json.dumps(asdict(Tombstone(number, deletion_id, project_id, epoch, at)), indent=1).encode()
         key = f"{PREFIX}{_LAST - number:012d}-{deletion_id}.json"
         self._store.put(key, body, content_type="application/json", sha256=hashlib.sha256(body).hexdigest())

@@ -27,10 +27,12 @@ def dry_run(discovery: Discovery, cursor: str | None, out_of_time: Callable[[], 
     suspects: list[Suspect] = []
     suspected = 0
     following: str | None = None
+    last = cursor
     for found in discovery.walk(after=text_of_cursor(cursor) if cursor is not None else ""):
-        if out_of_time():
-            complete, following = False, cursor_of(keys[-1]) if keys else cursor
+        if last != cursor and out_of_time():  # every page gets on by a key
+            complete, following = False, following or last
             break
+        last = cursor_of(found.key)
         if isinstance(found, Suspect):
             suspected += 1
             if len(suspects) < KEYS_SHOWN:
@@ -73,7 +75,7 @@ def diagnosis(discovery: Discovery, limit: int, cursor: str | None, out_of_time:
     following: str | None = None
     last = cursor
     for found in discovery.walk(after=text_of_cursor(cursor) if cursor is not None else ""):
-        if len(only_one) + len(suspects) == limit or out_of_time():
+        if len(only_one) + len(suspects) == limit or (last != cursor and out_of_time()):  # every page gets on by a key
             following = last
             break
         last = cursor_of(found.key)

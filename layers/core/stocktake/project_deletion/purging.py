@@ -6,7 +6,7 @@ A purge never changes what a receipt says of bucket and ledger; what the CDN did
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import batched, chain
 from typing import Any
 
@@ -17,6 +17,7 @@ from stocktake.ledger import Operations
 LIST_BYTES = 40_000
 """JSON of the failures on a receipt."""
 _KEYS_AT_ONCE = 990
+_NO_TIME = "there was no time left to tell the CDN"
 _NEVER_SERVED = ("versions", "gone")
 
 
@@ -31,8 +32,8 @@ class Purging:
         keys = [item.key for item in items if item.source not in _NEVER_SERVED and item.key not in refused]
         return self._purge(keys)
 
-    def finish(self, operations: Operations, deletion_id: str) -> dict[str, Any]:
-        """Tries again what the batches' purges failed on, and returns what the receipt says of the CDN."""
+    def finish(self, operations: Operations, deletion_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Tries again what the batches' purges failed on, as far as there is time, and returns what the receipt says of the CDN."""
         purged = failed = size = 0
         shown: list[dict[str, str]] = []
 
@@ -45,7 +46,7 @@ class Purging:
                     yield from failure["keys"]
 
         for keys in batched(failures(), _KEYS_AT_ONCE, strict=False):
-            again = self._purge(keys)
+            again = self._purge(keys) if not out_of_time() else _untold(keys)
             purged += again["purged"]
             for failure in again["failures"]:
                 failed += len(failure["keys"])
@@ -61,3 +62,7 @@ class Purging:
         for key, why in failed.items():
             grouped.setdefault(why, []).append(key)
         return {"purged": purged, "failures": [{"why": why, "keys": names} for why, names in grouped.items()]}
+
+
+def _untold(keys: Iterable[str]) -> dict[str, Any]:
+    return {"purged": 0, "failures": [{"why": _NO_TIME, "keys": list(keys)}]}

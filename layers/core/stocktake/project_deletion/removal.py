@@ -33,7 +33,8 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
     failures = list(store.delete_many(plain, one_by_one=one_by_one).errors) if plain else []
     if versions:
         failures += store.delete_versions(versions, one_by_one=one_by_one).errors
-    refused = {failure.key for failure in failures}
+    # a key once, however many of its versions were refused: the row has to hold them all
+    refused = {failure.key: failure for failure in reversed(failures)}
     totals = Totals()
     entries: list[LedgerEntry] = []
     unsettled: list[list[Any]] = []
@@ -56,7 +57,7 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
         "versions": versions_removed,
         "records": len(entries),
         "inline": [len(inline), sum(inline)],
-        "failures": [failure_line(failure) for failure in sorted(failures, key=attrgetter("key"))],
+        "failures": [failure_line(refused[key]) for key in sorted(refused)],
         "unsettled": unsettled,
     }
 

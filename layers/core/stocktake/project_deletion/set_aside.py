@@ -138,10 +138,12 @@ class Moves:
         return in_place, failures
 
     def _why_not(self, record: Record | None) -> str | None:
-        if record is None or record.state in (State.STORED, State.MISSING):
+        if record is None:
             return None
         if project_stem(record.project_id) != project_stem(self.project_id):
             return "its record names another project: it stays in place"
+        if record.state in (State.STORED, State.MISSING):
+            return None
         return f"its record is {record.state.lower()}: the bytes under its key stay in place, and nobody is shown them"
 
     def _set_aside(self, seen: Seen) -> None:
@@ -155,7 +157,10 @@ class Moves:
             raise StorageError(f"the copy has {copied.size} bytes and the object {seen.size}: it stays in place")
         if seen.was_stored:
             # updated_at stays: it says since when no URL can have been given out
-            self._change(seen.key, lambda now: replace(now, state=State.QUARANTINED) if now.state is State.STORED else None)
+            is_recorded = self._change(seen.key, lambda now: replace(now, state=State.QUARANTINED) if now.state is State.STORED else None)
+            if not is_recorded and self.store.head(seen.key) is None:
+                self._drop(self.aside(seen.key))
+                raise ObjectChanged("it was deleted by itself while it was being set aside: nothing is kept of it")
         try:
             self.store.delete(seen.key, if_etag=seen.etag)
         except ObjectChanged as changed:
@@ -213,18 +218,18 @@ class Moves:
 
         self._change(seen.key, stored)
 
-    def _change(self, key: str, change: Callable[[Record], Record | None]) -> None:
-        """Changes a record, if there is one and the change makes something of it."""
+    def _change(self, key: str, change: Callable[[Record], Record | None]) -> bool:
+        """Changes a record, if the change makes something of it, and says whether there is one."""
         for _ in range(_ATTEMPTS):
             record = self.ledger.record(key)
             after = None if record is None else change(record)
             if after is None:
-                return
+                return record is not None
             try:
                 self.ledger.move(record, after, gated=False)
             except RecordChanged:
                 continue
-            return
+            return True
         raise RecordChanged(f"the record of {key!r} kept changing while it was being set aside or restored: try again")
 
     def _drop(self, aside: str) -> None:

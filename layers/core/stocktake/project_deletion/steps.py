@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from stocktake.comparison import merge_join
@@ -22,7 +24,7 @@ from stocktake.project_deletion.remaining import Remaining, still_under_way
 from stocktake.project_deletion.removal import forget, remove, unsettled
 from stocktake.project_deletion.replay import replay
 from stocktake.project_deletion.set_aside import has_object
-from stocktake.project_deletion.undo_window import OPEN, RESTORING, UNDONE, UndoWindow
+from stocktake.project_deletion.undo_window import NOTHING, OPEN, RESTORING, UNDONE, UndoWindow
 from stocktake.project_deletion.wiring import Wiring
 from stocktake.storage import MultipartUpload, Store
 from stocktake.tombstones import Tombstone, Tombstones
@@ -211,9 +213,8 @@ class ProjectDeletions:
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
 
         def found(after: str) -> Iterator[Discovered]:
-            for each in discovery.walk(after=after):
-                if isinstance(each, Discovered) and has_object(each):
-                    yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
+            for each in discovery.those(discovery.walk(after=after), has_object):
+                yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
 
         return self._window.set_aside(operation, found, lambda: discovery.stopped_at, out_of_time)
 
@@ -370,9 +371,9 @@ class ProjectDeletions:
         Raises:
             StorageError, LedgerError: not done; the message comes again.
         """
+        operation = self.operation(deletion_id)
+        self._check_ledger(operation)
         if not part.startswith("batch#"):
-            operation = self.operation(deletion_id)
-            self._check_ledger(operation)
             return self._window.work(operation, part, out_of_time)
         result_part = part.replace("batch#", "result#", 1)
         done = self._operations.get(deletion_id, result_part)
@@ -380,7 +381,8 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            operation = self.operation(deletion_id)
+            if self._receipt_row(operation) is not None:
+                return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = [read_line(line) for line in batch.document["items"]]
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
@@ -419,15 +421,18 @@ class ProjectDeletions:
         asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
         walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
-        for found, refusal in merge_join(walk, refusals(self._operations, deletion_id, rounds=round_number)):
+        for found, refusal in merge_join(
+            _and_uploads(walk, discovery, swept_to), refusals(self._operations, deletion_id, rounds=round_number)
+        ):
             if found is None:
                 continue  # refused once, and gone by now
             if isinstance(found, Discovered) and found.source == "gone":
                 asked = found.key
             else:
-                # what is found once another delivery has written the receipt may be the project's created anew
-                if isinstance(found, Discovered) and round_number < MAX_ROUNDS and self._receipt_row(operation) is None:
-                    return self._next_round(operation)
+                if isinstance(found, Discovered) and round_number < MAX_ROUNDS:
+                    # what is found once another delivery has written the receipt may be the project's created anew
+                    written = self._receipt_row(operation)
+                    return self._next_round(operation) if written is None else self._end(operation, written)
                 if not left.add(found, refusal, at=at, was_tried=_shows(operation, found)):
                     return operation.status  # another delivery of this step is ahead
             if out_of_time():
@@ -440,7 +445,7 @@ class ProjectDeletions:
         if discovery.stopped_at is not None:
             self._hand_on(operation, asked, swept_to=discovery.stopped_at)
             return operation.status
-        return self._finish(operation)
+        return self._finish(operation, out_of_time)
 
     def _hand_on(self, operation: Operation, asked: str, *, swept_to: str = "") -> None:
         """Sends the rest of a sweep on, behind the last name that brought up nothing and the last neighbour that was passed by."""
@@ -463,7 +468,7 @@ class ProjectDeletions:
             self._abort(operation, discovery.uploads())
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
-        for items in batches((found for found in walk if isinstance(found, Discovered)), out_of_time, one_by_one=one_by_one):
+        for items in batches(discovery.those(walk, lambda _: True), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             if not self._write_row(operation, part, {"items": items}, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
@@ -526,10 +531,10 @@ class ProjectDeletions:
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
         return "REMOVING"
 
-    def _finish(self, operation: Operation) -> str:
+    def _finish(self, operation: Operation, out_of_time: Callable[[], bool]) -> str:
         deletion_id, document, at = operation.operation_id, operation.document, self._now()
         receipt = receipts.receipt(self._operations, operation, self._layouts.prefixes(document["project_id"]), at=at)
-        receipt |= self._purging.finish(self._operations, deletion_id)
+        receipt |= self._purging.finish(self._operations, deletion_id, out_of_time)
         self._tombstones.write(deletion_id, document["project_id"], document["epoch"], at=at)
         self._operations.put_new(deletion_id, _receipt(document["round"]), None, receipt, created_at=at, status=receipt["status"])
         written = self._receipt_row(operation)
@@ -596,12 +601,13 @@ class ProjectDeletions:
         return Discovery(self._store, self._ledger, self._layouts, project_id, _WAYS.get(mode, Ways.BOTH), out_of_time)
 
     def _superseded(self, operation: Operation) -> bool:
-        """Says whether the project was created anew: what lies under its prefixes now is not this deletion's."""
+        """Says whether the project was created anew, and perhaps is being deleted again: what lies under its prefixes is not this one's."""
         try:
             project: Project = self._ledger.project(operation.document["project_id"])
         except ProjectNotFound:
             return False
-        return project.state is ProjectState.ACTIVE
+        is_in_another = project.state is ProjectState.DELETING and project.deletion_id != operation.operation_id
+        return is_in_another or project.state is ProjectState.ACTIVE
 
     def _change(
         self, operation: Operation, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], status: str, *, also_undone: bool = False
@@ -621,6 +627,14 @@ class ProjectDeletions:
             except RecordChanged:
                 continue
             return True
+
+
+def _and_uploads(walk: Iterator[Discovered | Suspect], discovery: Discovery, after: str) -> Iterator[Discovered | Suspect]:
+    """Yields a walk, and among it the open multipart uploads that are suspects, as far as the walk comes."""
+    for found in heapq.merge(walk, discovery.suspect_uploads(after), key=attrgetter("key")):
+        if discovery.stopped_at is not None and found.key > discovery.stopped_at:
+            return
+        yield found
 
 
 _FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}

@@ -26,6 +26,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
+from itertools import islice
 from typing import Any
 
 from stocktake.discovery import Discovered
@@ -104,7 +105,7 @@ class UndoWindow:
         """
         deletion_id = operation.operation_id
         if operation.status == REQUESTED:
-            operation = self._transition(deletion_id, (REQUESTED,), SETTING_ASIDE, {}) or operation
+            operation = self._transition(deletion_id, (REQUESTED,), SETTING_ASIDE, lambda _: {}) or operation
         if operation.status == SETTING_ASIDE:
             if operation.document["planned"] is None and not self._plan(operation, found, stopped_at, out_of_time):
                 self._wiring.steps({"deletion_id": deletion_id, "step": "set_aside", "round": 0}, 0)
@@ -133,11 +134,12 @@ class UndoWindow:
             if out_of_time():
                 return False
         if (planned_to := stopped_at()) is not None:
-            self._transition(deletion_id, (SETTING_ASIDE,), SETTING_ASIDE, {"planned_to": planned_to})
+            self._transition(deletion_id, (SETTING_ASIDE,), SETTING_ASIDE, lambda _: {"planned_to": planned_to})
             return False
-        # nothing is written where the window was closed meanwhile; of two deliveries the slower one may have seen fewer batches
-        planned = max(number, operation.document["planned"] or 0)
-        self._transition(deletion_id, (SETTING_ASIDE,), SETTING_ASIDE, {"planned": planned})
+        # nothing is written where the window was closed meanwhile; of two deliveries the slower one may have seen fewer batches, since
+        # what another one planned may be aside by now
+        planned = self._batches(deletion_id)
+        self._transition(deletion_id, (SETTING_ASIDE,), SETTING_ASIDE, lambda document: {"planned": max(planned, document["planned"] or 0)})
         return True
 
     def work(self, operation: Operation, part: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
@@ -154,13 +156,13 @@ class UndoWindow:
         )
         deletion_id = operation.operation_id
         if operation.status != wanted:
-            return dict(_NOTHING)  # the window was closed meanwhile, or all of it is done
+            return dict(NOTHING)  # the window was closed meanwhile, or all of it is done
         done = self._operations.get(deletion_id, result_part)
         if done is None:
             result = self._moved(operation, number, out_of_time) if kind == "aside" else self._restored(operation, number, out_of_time)
             if result is None:
                 self._send(deletion_id, part)
-                return dict(_NOTHING)
+                return dict(NOTHING)
             at = self._now()
             self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, created_at=at, expires_at=at + KEEP_MS)
         else:
@@ -190,17 +192,19 @@ class UndoWindow:
         planned = operation.document["planned"]
         if operation.status == SETTING_ASIDE and planned is not None and operation.counters.get("done_0", 0) >= planned:
             change = {"set_aside": self._all_moved(deletion_id), "held_at": self._now()}
-            self._transition(deletion_id, (SETTING_ASIDE,), HELD, change)
+            self._transition(deletion_id, (SETTING_ASIDE,), HELD, lambda _: change)
 
     def _all_moved(self, deletion_id: str) -> dict[str, Any]:
         totals, records, left, shown, size = Totals(), 0, 0, list[dict[str, Any]](), 0
         hashed = hashlib.sha256()
+        looked = self._operations.all_parts(deletion_id, "seen#")  # both are numbered in key order, and what was moved was seen
         for row in self._operations.all_parts(deletion_id, "moved#"):
             totals.merge(row.document)
             records += row.document["records"]
             failures = {failure["key"]: failure for failure in row.document["failures"]}
             left, size = left + len(failures), _show(shown, size, failures.values())
-            for each in self._seen(deletion_id, row.part.split("#")[1]) or ():
+            seen = next(each for each in looked if each.part.split("#")[1] == row.part.split("#")[1])
+            for each in _read(seen):
                 if each.key not in failures:
                     hashed.update(f"{each.key}\0".encode())
         return {**totals.document(), "records": records, "keys_sha256": hashed.hexdigest(), "left_objects": left, "left": shown}
@@ -224,7 +228,7 @@ class UndoWindow:
         deletion_id, erases_at, at = operation.operation_id, operation.document.get("erases_at"), self._now()
         if operation.status in OPEN and erases_at is not None and at < erases_at:
             change = {"restore_at": self.quiet_at(operation), "restoring": None}
-            operation = self._transition(deletion_id, OPEN, RESTORING, change) or self._operation(deletion_id)
+            operation = self._transition(deletion_id, OPEN, RESTORING, lambda _: change) or self._operation(deletion_id)
         if operation.status not in (RESTORING, UNDONE):
             raise Conflict(
                 f"deletion {deletion_id!r} is {operation.status.lower()} and cannot be undone: "
@@ -253,12 +257,13 @@ class UndoWindow:
             self._send_undo(operation, after)
             return RESTORING
         if operation.document["restoring"] is None:
-            last = self._operations.parts(deletion_id, "aside#", 1, forward=False)[0]
-            restoring = sum(int(row.part.split("#")[1]) + 1 for row in last)
-            operation = self._transition(deletion_id, (RESTORING,), RESTORING, {"restoring": restoring}) or operation
-        if operation.counters.get("restored", 0) >= (operation.document["restoring"] or 0):
+            moved = self._batches(deletion_id)
+            operation = self._transition(deletion_id, (RESTORING,), RESTORING, lambda _: {"restoring": moved}) or operation
+        restoring = operation.document["restoring"] or 0
+        if operation.counters.get("restored", 0) >= restoring:
             return self._finish(operation)
-        for row in self._operations.all_parts(deletion_id, "aside#"):
+        # what a planner wrote since was never moved, and must not be counted in place of what was
+        for row in islice(self._operations.all_parts(deletion_id, "aside#"), restoring):
             if row.part <= after:
                 continue
             self._send(deletion_id, row.part.replace("aside#", "restore#", 1))
@@ -322,7 +327,7 @@ class UndoWindow:
             "not_restored_objects": failed,
             "not_restored": shown,
         }
-        self._transition(deletion_id, (RESTORING,), UNDONE, {"undone": undone})
+        self._transition(deletion_id, (RESTORING,), UNDONE, lambda _: {"undone": undone})
         self.leave(deletion_id)
         return UNDONE
 
@@ -341,7 +346,7 @@ class UndoWindow:
 
     def _seen(self, deletion_id: str, number: str) -> list[Seen] | None:
         row = self._operations.get(deletion_id, f"seen#{number}")
-        return None if row is None else [Seen(*fields) for fields in row.document["objects"]]
+        return None if row is None else _read(row)
 
     def _operation(self, deletion_id: str) -> Operation:
         operation = self._operations.get(deletion_id)
@@ -354,19 +359,29 @@ class UndoWindow:
         at = self._now()
         return self._operations.put_new(deletion_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)
 
-    def _transition(self, deletion_id: str, before: tuple[str, ...], after: str, change: Mapping[str, Any]) -> Operation | None:
+    def _batches(self, deletion_id: str) -> int:
+        """Returns how many batches are planned by now, by whichever delivery."""
+        return sum(int(row.part.split("#")[1]) + 1 for row in self._operations.parts(deletion_id, "aside#", 1, forward=False)[0])
+
+    def _transition(
+        self, deletion_id: str, before: tuple[str, ...], after: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> Operation | None:
         """Takes the deletion's row from one of these states of round 0 to the next; None if someone else took it elsewhere first."""
         while True:
             current = self._operation(deletion_id)
             if current.status not in before or current.document["round"] != 0:
                 return None
             try:
-                return self._operations.update(current, document={**current.document, **change}, status=after)
+                return self._operations.update(current, document={**current.document, **change(current.document)}, status=after)
             except RecordChanged:
                 continue
 
 
-_NOTHING: Mapping[str, Any] = {"objects": 0, "bytes": 0, "failures": []}
+NOTHING: Mapping[str, Any] = {"objects": 0, "bytes": 0, "failures": []}
+
+
+def _read(row: Operation) -> list[Seen]:
+    return [Seen(*fields) for fields in row.document["objects"]]
 
 
 def _show(shown: list[dict[str, Any]], size: int, lines: Iterable[dict[str, Any]]) -> int:
