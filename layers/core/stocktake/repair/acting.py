@@ -101,7 +101,8 @@ class Actor:
         document, key = finding.document, finding.document["key"]
         begun = finding.status == ACTING
         action = document.get("acting", action) if begun else action  # what was begun is ended, whatever is wanted by now
-        against = reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
+        # asked of what is to begin: half a move that were left so would be neither here nor there
+        against = None if begun else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
         if against is not None:
             return self._skip(finding, against, "the policy may do that only to other findings, or not yet")
         record, stored = self._ledger.record(key), self._store.head(key)
