@@ -12,7 +12,7 @@ import pytest
 from stocktake.errors import Conflict, LedgerRestored, RunIncomplete, RunInProgress
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
-from stocktake.quarantine import DAY_MS
+from stocktake.quarantine import DAY_MS, enter_copy
 from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS
 from tests.unit.world import Crash, World, never
 
@@ -279,3 +279,29 @@ def test_what_is_acknowledged_is_not_said_to_be_repaired(world: World) -> None:
     assert [(line["key"], line["result"]) for line in lines] == [("projects/p1/scenes/t/media/b.png", "done")]
     told, _ = world.repairs().actions(run_id, None, 100, None)
     assert [line["action"] for line in told] == ["acknowledge"] * 3
+
+
+def test_a_copy_that_a_deletion_left_in_quarantine_is_purged_only_while_it_is_that_copy(world: World) -> None:
+    aside = ".stocktake/quarantine/p1/left"
+    world.store.plant(aside, b"the copy")
+    copy = world.store.head(aside)
+    assert copy is not None
+    at = world.clock()
+    enter_copy(
+        world.operations, "left", copy, key=KEYS[0], project_id="p1", epoch=1, run_id="d", why="a test", at=at, expires_at=at + DAY_MS
+    )
+    world.store.plant(aside, b"the coat")
+    world.clock.advance(2 * DAY_MS)
+    world.reconcile()
+    assert world.expiry.purge(out_of_time=never) == {"purged": 0, "kept": 1}
+    assert aside in world.every_key()
+
+
+def test_an_orphan_whose_other_spelling_is_recorded_by_now_is_not_deleted(world: World) -> None:
+    composed, apart = "projects/p1/scenes/s/media/\u00e9.png", "projects/p1/scenes/s/media/e\u0301.png"
+    world.plant(composed)
+    run_id, repairs = world.seen_twice(), world.repairs()
+    repairs.request(run_id, {"orphan": "delete"}, out_of_time=never)
+    world.record(apart, State.STORED)
+    assert world.ended(repairs, run_id)["reasons"] == {"changed": 1}
+    assert world.bucket_keys() == {composed}

@@ -387,7 +387,7 @@ def enter_copy(
 
 def _is_copy(entry: Operation, found: StoredObject) -> bool:
     document: Any = entry.document
-    return bool(found.size == document["size"] and found.etag == document.get("copy_etag", found.etag))
+    return bool(found.size == document["size"] and found.etag == document.get("copy_etag", document["etag"]))
 
 
 def _entry_id(run_id: str, key: str, etag: str) -> str:
