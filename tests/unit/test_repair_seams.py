@@ -109,9 +109,12 @@ def test_nothing_is_restored_into_another_bucket(world: World) -> None:
     assert {entry.status for entry in world.quarantine.recent(10)[0]} == {"HELD"}
 
 
-def test_nothing_is_restored_alone_while_the_ledger_is_older_than_an_erasure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_aside(world)
+def test_nothing_is_restored_alone_or_by_run_while_the_ledger_is_older_than_an_erasure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = set_aside(world)
     entry = world.quarantine.recent(1)[0][0]
+    world.restorations.request(run_id)
 
     def restored() -> None:
         raise LedgerRestored("the tables are older")
@@ -119,6 +122,8 @@ def test_nothing_is_restored_alone_while_the_ledger_is_older_than_an_erasure(wor
     monkeypatch.setattr(world.tombstones, "check", restored)
     with pytest.raises(LedgerRestored):
         world.restorations.restore(entry.operation_id)
+    with pytest.raises(LedgerRestored):
+        world.restorations.step(run_id, out_of_time=never)
     assert world.bucket_keys() == set()
 
 

@@ -112,7 +112,10 @@ def _name(counts: Counter[str], name: str, tally: list[int]) -> None:
 
 
 def added_up(rows: Iterable[Operation]) -> tuple[Counter[str], Tallies, list[str]]:
-    """Adds up the rows of a run's ranges, by name: each range before its projects. Returns its counts, those of its projects, and the names of the ranges that are still open."""
+    """Adds up the rows of a run's ranges, which come by name: each range before its projects.
+
+    Returns the run's counts, those of its projects, and the names of the ranges that are still open.
+    """
     counts: Counter[str] = Counter()
     projects: Tallies = {}
     still_open = []
