@@ -18,6 +18,7 @@ from stocktake.ids import now_ms
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
 from stocktake.repair.policies import POLICIES
+from stocktake.repair.restoring import TURN
 from stocktake.requests import (
     ActionsQuery,
     ChangesQuery,
@@ -166,7 +167,7 @@ def list_quarantine() -> dict[str, Any]:
 def restore(entry_id: str) -> dict[str, Any]:
     """Puts a quarantined object back."""
     read_body(NoBody, text_body(api))
-    return answers.quarantine_entry(services.quarantine.restore(read_id(entry_id)))
+    return answers.quarantine_entry(services.restorations.restore(read_id(entry_id)))
 
 
 @api.get("/diagnostics/conformance")
@@ -249,12 +250,15 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         result = services.changes.step(run_id, out_of_time=late)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
-    elif step == "apply":
-        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
-        result = flow.step(run_id, out_of_time=late)
-    elif step == "fail_apply":
-        flow = services.restorations if services.restorations.is_running(run_id) else services.repairs
-        result = flow.fail(run_id, json.dumps(event["error"]))
+    elif step in ("apply", "fail_apply"):
+        # what the execution was launched for, whatever is asked of this run by now; one that was started by hand has no turn
+        turn = event.get("input", {}).get("turn")
+        restores = services.restorations.is_running(run_id) if turn is None else str(turn).startswith(TURN)
+        flow = services.restorations if restores else services.repairs
+        if step == "apply":
+            result = flow.step(run_id, turn=turn, out_of_time=late)
+        else:
+            result = flow.fail(run_id, json.dumps(event["error"]), turn=turn)
     else:
         result = services.reconciliations.fail(run_id, json.dumps(event["error"]))
     logger.info("reconciliation step", extra={"done": result.get("done"), "status": result.get("status")})

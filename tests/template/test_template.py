@@ -1007,6 +1007,10 @@ class TestStateMachine:
             assert states[catch["Next"]]["Parameters"]["Payload"]["step"] == recorder
             assert states[states[catch["Next"]]["Next"]]["Type"] == "Fail"
 
+    def test_the_steps_of_an_apply_are_told_for_which_turn_they_were_launched(self) -> None:
+        for name in ("Apply", "Record apply failure"):
+            assert STATE_MACHINE["States"][name]["Parameters"]["Payload"]["input.$"] == "$$.Execution.Input"
+
     def test_one_lost_range_fails_the_run(self) -> None:
         walk = STATE_MACHINE["States"]["Walk ranges"]
         assert walk["ToleratedFailurePercentage"] == 0

@@ -200,12 +200,12 @@ def test_a_run_that_has_ended_is_followed_at_once_though_it_died_before_it_gave_
     world.runs.walk(run_id, 0, out_of_time=never)
     with monkeypatch.context() as patched:
         patched.setattr(world.runs, "_show", lambda run: None)
-        patched.setattr(world.runs.lease, "free", lambda owner, work: None)
+        patched.setattr(world.runs.lease, "free", lambda *_: None)
         assert world.runs.summarise(run_id)["status"] == "COMPLETE"
     repairs = world.repairs()
     repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     with monkeypatch.context() as patched:
-        patched.setattr(world.runs.lease, "free", lambda owner, work: None)
+        patched.setattr(world.runs.lease, "free", lambda *_: None)
         assert repairs.step(run_id, out_of_time=never)["done"]
     assert world.runs.run(world.plan()["run_id"]).document["previous"] == run_id
 

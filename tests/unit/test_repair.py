@@ -556,6 +556,7 @@ def test_a_repair_short_of_time_hands_on_and_one_that_failed_says_why(world: Wor
     repair = repairs.repair(run_id)
     assert repair is not None
     assert repair["done"] == {"ADOPT": 6}
+    repairs.request(run_id, {"orphan": "adopt"}, first_run=True, out_of_time=never)
     repairs.fail(run_id, "the store did not answer")
     failed = repairs.repair(run_id)
     assert failed is not None

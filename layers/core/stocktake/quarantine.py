@@ -164,10 +164,12 @@ class Quarantine:
 
         Raises:
             OperationNotFound: there is no such entry.
-            Conflict: its move was given up, its copy is gone, or its project was deleted since.
+            Conflict: it is still being moved, its move was given up, its copy is gone, or its project was deleted since.
             ObjectExists: another object lies under the key by now; neither is touched.
         """
         entry = self.entry(entry_id)
+        if entry.status == "MOVING":
+            entry = self._moved(entry)
         if entry.status == "RESTORED":
             return entry
         if entry.status not in ("HELD", "RESTORING"):
@@ -249,6 +251,15 @@ class Quarantine:
                 raise Conflict(f"the copy of quarantine entry {entry.operation_id} is gone from the bucket: nothing can be restored")
         self._record_restored(key, restored)
         self._store.delete(aside)
+
+    def _moved(self, entry: Operation) -> Operation:
+        """Says HELD of a move that was killed, or stopped, between its last step and saying so; removes nothing, for it may be alive."""
+        found, copy = self._store.head(entry.document["key"]), self._store.head(entry.document["quarantine_key"])
+        if copy is None or (found is not None and found.etag == entry.document["etag"]):
+            raise Conflict(
+                f"quarantine entry {entry.operation_id} is being moved, and its object still lies under its key: nothing is to be restored"
+            )
+        return self._hold(entry, copy)
 
     def _hold(self, entry: Operation, copy: StoredObject) -> Operation:
         # a copy of what was uploaded in parts has another ETag than its source
@@ -376,7 +387,7 @@ def enter_copy(
 
 def _is_copy(entry: Operation, found: StoredObject) -> bool:
     document: Any = entry.document
-    return bool(found.size == document["size"] and found.etag == document.get("copy_etag", found.etag))
+    return bool(found.size == document["size"] and found.etag == document.get("copy_etag", document["etag"]))
 
 
 def _entry_id(run_id: str, key: str, etag: str) -> str:

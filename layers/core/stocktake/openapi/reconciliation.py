@@ -677,6 +677,8 @@ OPERATIONS: tuple[Operation, ...] = (
             errors.ProjectNotFound,
             errors.ProjectClosed,
             errors.ConfirmationFailed,
+            errors.LedgerRestored,
+            errors.RunIncomplete,
             *OF_THE_BUCKET,
         ),
         body=NoBody,

@@ -101,14 +101,16 @@ class Lease:
         except RecordChanged:
             self.settled(held)
 
-    def free(self, owner: str, work: Work) -> None:
-        """Gives the lease back; nothing happens when it is another's by now."""
+    def free(self, owner: str, work: Work, fence: int | None = None) -> None:
+        """Gives the lease back; nothing happens when it is another's by now, or has another number than `fence` where one is given."""
         row = self._operations.get(*_ROW)
-        if row is not None and row.status == "HELD" and (row.document["owner"], row.document["work"]) == (owner, work):
+        if row is None or row.status != "HELD" or (row.document["owner"], row.document["work"]) != (owner, work):
+            return
+        if fence in (None, row.document["fence"]):
             try:
                 self._operations.update(row, status="FREE")
             except RecordChanged:
-                self.free(owner, work)
+                self.free(owner, work, fence)
 
     def _holding(self, owner: str, fence: int) -> Operation:
         row = self._operations.get(*_ROW)

@@ -172,6 +172,15 @@ class Reconciliations:
         self._identity.check()
         return run
 
+    def check_bucket(self) -> None:
+        """Makes sure that the bucket is the one this ledger describes, before anything is done to it.
+
+        Raises:
+            RunIncomplete, WrongRegion: it is not, or the clocks are too far apart.
+            StorageError: it does not answer.
+        """
+        self._identity.check()
+
     def stop(self, run_id: str) -> Operation:
         """Ends a run, or its repair, wherever it is: what was found stays readable, and is never acted on.
 
@@ -211,13 +220,15 @@ class Reconciliations:
 
     def _is_over(self, refusal: RunInProgress) -> bool:
         """Says whether the holder of the lease has ended, and if so does for it what it may not have done yet."""
-        row = self._operations.get(refusal.run_id, "" if refusal.work == "compare" else "repair") if refusal.run_id else None
-        if row is None or row.status in _ALIVE:
+        # a restoration has the lease as a repair has it, and the run's repair ended before it
+        parts = _ROWS[refusal.work] if refusal.run_id else ()
+        rows = [row for part in parts if (row := self._operations.get(refusal.run_id, part)) is not None]
+        if not rows or any(row.status in _ALIVE for row in rows):
             return False
         if refusal.work == "compare":
             self._close_ranges(refusal.run_id)
-            if row.status == "COMPLETE":
-                self._show(row)
+            if rows[0].status == "COMPLETE":
+                self._show(rows[0])
         self.lease.free(refusal.run_id, refusal.work)
         return True
 

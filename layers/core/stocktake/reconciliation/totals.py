@@ -20,6 +20,9 @@ from stocktake.ledger.operations import cursor_of, text_of_cursor
 PROJECTS_PER_PART = 500
 """Projects counted in one row: 500 x at most 650 bytes, were there every class of finding, stays under DynamoDB's 400 KB."""
 
+PROJECTS_OF_RANGE = "#projects#"
+"""In the name of a row of what a range counted by project, between the range's name and the row's number."""
+
 MATCHED = "matched"
 BUCKET = "bucket"
 STORED = "stored"
@@ -109,11 +112,20 @@ def _name(counts: Counter[str], name: str, tally: list[int]) -> None:
 
 
 def added_up(rows: Iterable[Operation]) -> tuple[Counter[str], Tallies, list[str]]:
-    """Adds up the rows of a run's ranges. Returns its counts, those of its projects, and the names of the ranges that are still open."""
+    """Adds up the rows of a run's ranges, which come by name: each range before its projects.
+
+    Returns the run's counts, those of its projects, and the names of the ranges that are still open.
+    """
     counts: Counter[str] = Counter()
     projects: Tallies = {}
     still_open = []
+    flushed: dict[str, int] = {}
     for row in rows:
+        of, is_of_projects, number = row.part.partition(PROJECTS_OF_RANGE)
+        if not is_of_projects:
+            flushed[of] = row.document["flushed"]
+        elif int(number) >= flushed[of]:
+            continue  # written by a step that was killed before its range said so, or before the range was begun again
         if row.status == "OPEN":
             still_open.append(row.part)
         counts.update(row.document["counts"])

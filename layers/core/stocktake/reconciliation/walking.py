@@ -23,7 +23,7 @@ from stocktake.object_deletion import is_deleted
 from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
 from stocktake.reconciliation.owners import NOBODY, Owners
-from stocktake.reconciliation.totals import BUCKET, PROJECTS_PER_PART, STORED, Totals
+from stocktake.reconciliation.totals import BUCKET, PROJECTS_OF_RANGE, PROJECTS_PER_PART, STORED, Totals
 from stocktake.storage import Store
 from stocktake.storage.ordering import stream
 
@@ -234,10 +234,6 @@ class Walker:
             raise broken
         if row.status != "OPEN":
             return {"run_id": run_id, "number": number, "done": True}  # the run was ended meanwhile
-        for flushed in range(row.document["flushed"]):
-            nothing: dict[str, Any] = {"counts": {}, "projects": {}}
-            part = projects_of_range_part(row, flushed)
-            self._operations.put_while(row, run_id, part, nothing, created_at=self._now(), status="COUNTED")
         again = {**row.document, **Totals().document(), "cursor": row.document["after"], "sorted": True}
         self._operations.update(row, document=again)
         return {"run_id": run_id, "number": number, "done": False}
@@ -276,7 +272,7 @@ def number_of(part: str) -> int:
 
 def projects_of_range_part(row: Operation, number: int) -> str:
     """Names a row of what a range counted by project."""
-    return f"{row.part}#projects#{number:06d}"
+    return f"{row.part}{PROJECTS_OF_RANGE}{number:06d}"
 
 
 def finding_part(finding_class: FindingClass, key: str) -> str:

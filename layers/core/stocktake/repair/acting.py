@@ -27,6 +27,7 @@ from stocktake.errors import (
 )
 from stocktake.explanations import explained
 from stocktake.findings import unchanged
+from stocktake.layouts import other_spellings
 from stocktake.ledger import Operation, Operations
 from stocktake.model import Record, State, StoredObject
 from stocktake.quarantine import Quarantine
@@ -101,7 +102,8 @@ class Actor:
         document, key = finding.document, finding.document["key"]
         begun = finding.status == ACTING
         action = document.get("acting", action) if begun else action  # what was begun is ended, whatever is wanted by now
-        against = reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
+        # asked of what is to begin: half a move that were left so would be neither here nor there
+        against = None if begun else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
         if against is not None:
             return self._skip(finding, against, "the policy may do that only to other findings, or not yet")
         record, stored = self._ledger.record(key), self._store.head(key)
@@ -148,6 +150,8 @@ class Actor:
             return self._set_aside(finding, run_id, stored)  # whoever writes between a look and a deletion would lose what was written
         if record is not None:
             raise RecordChanged(f"{key!r} has a record by now and is no orphan any more")
+        if any(self._ledger.record(other) is not None for other in other_spellings(key)):
+            raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
         self._store.delete(key, if_etag=finding.document["object"]["etag"])
         if self._ledger.record(key) is not None:
             self._aligner.align(key)  # an event made a record of it at this moment: it says that the object is missing

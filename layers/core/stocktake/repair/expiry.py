@@ -1,7 +1,7 @@
 """What was set aside is removed for good once its days are over, and never on doubt.
 
-Nothing is purged while the tables are older than the newest erasure, nor unless the newest run ended COMPLETE: a deployment that does not
-see its bucket whole removes nothing from it.
+Nothing is purged while the tables are older than the newest erasure, nor unless the newest run ended COMPLETE and the bucket still is the
+one this ledger describes: in another one every copy would seem to be gone, and its entry be ended with the copy still there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Expiry:
 
         Raises:
             LedgerRestored: the tables are older than the newest erasure; nothing was removed.
+            RunIncomplete, WrongRegion: the bucket is another one by now; nothing was removed.
             StorageError, LedgerError: the next time goes on.
         """
         self._tombstones.check()
@@ -35,4 +36,5 @@ class Expiry:
         if not newest or newest[0].status != "COMPLETE":
             status = newest[0].status.lower() if newest else "not there"
             return {"purged": 0, "kept": 0, "why": str(RunIncomplete(f"the newest reconciliation is {status}: nothing is purged"))}
+        self._runs.check_bucket()
         return dict(self._quarantine.purge(out_of_time=out_of_time))

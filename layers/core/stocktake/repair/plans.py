@@ -1,7 +1,8 @@
 """Plans: what an apply would do, worked out before anything is done, and kept for a while.
 
 A plan reads all findings of a run once, in stretches: where time is short it saves what it holds and goes on from there. What it holds is
-saved under a new number each time, before the plan speaks of that number, so that a death in between leaves the plan as it was.
+saved under a new name each time, before the plan speaks of that name, so that a death in between, or another one that goes on with the
+plan at the same moment, leaves the plan as it was.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Plans:
             "expires_at": at + LIFE_MS,
             "allowed": {"actions": allowed, "per_project": self._breaker.max_per_project},
             "cursor": None,
-            "saved": 0,
+            "saved": "",
             "held": 0,
             "wanted": {},
             "skipped": {},
@@ -85,7 +86,7 @@ class Plans:
             if cursor is None or out_of_time():
                 break
         held = oldest.held()
-        saved = document["saved"] + 1
+        saved = self._new_id(self._now())
         for number, some in enumerate(batched(held, _ROW, strict=False)):
             rows = {"held": [list(planned) for planned in some]}
             self._operations.put(
@@ -128,7 +129,7 @@ class Plans:
         action = policy.get(name)
         if action is None or finding.status not in (FOUND, ACTING):
             return
-        against = reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
+        against = None if finding.status == ACTING else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
         if against is not None:
             skipped[f"{name}.{against}"] += 1
             return
@@ -183,5 +184,5 @@ def _part(plan_id: str) -> str:
     return f"plan#{plan_id}"
 
 
-def _row(plan: Operation, saved: int, number: int) -> str:
-    return f"held#{plan_id_of(plan)}#{saved:06d}#{number:06d}"
+def _row(plan: Operation, saved: str, number: int) -> str:
+    return f"held#{plan_id_of(plan)}#{saved}#{number:06d}"

@@ -17,7 +17,11 @@ from stocktake.repair.acting import OF_THE_STORE
 from stocktake.tombstones import Tombstones
 
 PART = "restoration"
+TURN = "restore-"
+"""Begins the name of a restoration's turn: a repair of the same run has numbers."""
 _ENTRIES_AT_ONCE = 25
+_OPEN = ("MOVING", "HELD", "RESTORING")
+"""Of an entry in the list, which lags behind: what it says may have gone on since."""
 
 
 class Restorations:
@@ -56,7 +60,8 @@ class Restorations:
             raise Conflict(f"reconciliation {run_id} is being repaired: wait until that has ended, then take it back")
         row, fence = self._operations.get(run_id, PART), self._runs.take(run_id, "apply").fence
         if row is not None and row.status == "RUNNING":
-            row = self._operations.update(row, document={**row.document, "fence": fence})
+            if fence != row.document["fence"]:  # else a step may be at work, which would find its row changed and end all of it
+                row = self._operations.update(row, document={**row.document, "fence": fence})
         else:
             turn = 1 if row is None else row.document["turn"] + 1
             document = {"turn": turn, "fence": fence, "since": run.created_at, "started_at": self._now()}
@@ -65,8 +70,20 @@ class Restorations:
                 row = self._operations.put(run_id, PART, None, document, created_at=self._now(), status="RUNNING", if_absent=True)
             else:
                 row = self._operations.update(row, document=document, status="RUNNING")
-        self._launch({"action": "apply", "run_id": run_id, "turn": f"restore-{row.document['turn']}"})
+        self._launch({"action": "apply", "run_id": run_id, "turn": f"{TURN}{row.document['turn']}"})
         return _answer(row)
+
+    def restore(self, entry_id: str) -> Operation:
+        """Restores one entry; see `Quarantine.restore`.
+
+        Raises:
+            LedgerRestored: the tables are older than the newest erasure.
+            RunIncomplete, WrongRegion: the bucket is not the one this ledger describes.
+            OperationNotFound, Conflict, StorageError: as `Quarantine.restore`.
+        """
+        self._tombstones.check()
+        self._runs.check_bucket()
+        return self._quarantine.restore(entry_id)
 
     def restoration(self, run_id: str) -> dict[str, Any] | None:
         """Reads how far the newest of a run is; None if none was requested."""
@@ -74,35 +91,42 @@ class Restorations:
         return None if row is None else _answer(row)
 
     def is_running(self, run_id: str) -> bool:
-        """Says whether a step of this run's is one of these."""
+        """Says whether a run is being restored."""
         row = self._operations.get(run_id, PART)
         return row is not None and row.status == "RUNNING"
 
-    def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+    def step(self, run_id: str, *, turn: int | str | None = None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Restores the next entries until all are done or time is short. Returns `{"run_id", "cursor", "done"}`.
+
+        Args:
+            turn: for which this step was launched; it does nothing for another.
 
         Raises:
             LedgerRestored: the tables are older than the newest erasure.
+            RunIncomplete, WrongRegion: the bucket is another one by now: nothing was restored into it.
             LeaseLost, RecordChanged: another step of this restoration is at work.
         """
         try:
-            return self._step(run_id, out_of_time)
+            return self._step(run_id, turn, out_of_time)
         except (LeaseLost, RecordChanged):
             if self.is_running(run_id):
                 raise
             return {"run_id": run_id, "cursor": None, "done": True}  # it was ended meanwhile
 
-    def _step(self, run_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+    def _step(self, run_id: str, turn: int | str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         row = self._operations.get(run_id, PART)
-        if row is None or row.status != "RUNNING":
+        if row is None or row.status != "RUNNING" or turn not in (None, f"{TURN}{row.document['turn']}"):
             return {"run_id": run_id, "cursor": None, "done": True}
         self._tombstones.check()
+        self._runs.lease.keep(run_id, row.document["fence"])
+        self._runs.check_bucket()
         while True:
             document = {**row.document}
-            self._runs.lease.keep(run_id, document["fence"])
             page, cursor = self._operations.recent_page(KIND, _ENTRIES_AT_ONCE, document["cursor"])
             for listed in page:
-                if listed.document["run_id"] == run_id and listed.status in ("HELD", "RESTORING"):
+                if listed.document["run_id"] == run_id and listed.status in _OPEN:
+                    # asked before every entry: it may have been stopped, or have slept, since the last one
+                    self._runs.lease.keep(run_id, document["fence"])
                     document["restored" if self._restore(listed.operation_id) else "failed"] += 1
             if page and page[-1].created_at < document["since"]:
                 cursor = None
@@ -111,16 +135,17 @@ class Restorations:
                 document["finished_at"] = self._now()
             row = self._operations.update(row, document=document, status="RUNNING" if cursor else "DONE")
             if cursor is None:
-                self._runs.lease.free(run_id, "apply")
+                self._runs.lease.free(run_id, "apply", document["fence"])
             if cursor is None or out_of_time():
                 return {"run_id": run_id, "cursor": cursor, "done": cursor is None}
 
-    def fail(self, run_id: str, error: str) -> dict[str, Any]:
-        """Notes that it broke off; what is restored stays so."""
+    def fail(self, run_id: str, error: str, *, turn: int | str | None = None) -> dict[str, Any]:
+        """Notes that it broke off; what is restored stays so. One that has ended, or begun anew since `turn`, stays as it is."""
         row = self._operations.get(run_id, PART)
-        if row is not None and row.status not in ("STOPPED", "FAILED"):
-            self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
-        self._runs.lease.free(run_id, "apply")
+        if row is not None and turn in (None, f"{TURN}{row.document['turn']}"):
+            if row.status == "RUNNING":
+                row = self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+            self._runs.lease.free(run_id, "apply", row.document["fence"])
         return {"run_id": run_id, "status": "FAILED"}
 
     def _restore(self, entry_id: str) -> bool:

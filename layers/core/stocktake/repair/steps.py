@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stocktake.acknowledgements import ACKNOWLEDGED
 from stocktake.errors import BreakerOpen, Conflict, LeaseLost, RecordChanged, RunIncomplete
 from stocktake.identity import Identity
 from stocktake.ledger import Operation, Operations
@@ -118,16 +119,15 @@ class Repairs:
         self._tombstones.check()
         run = self._runs.to_act_on(run_id, first_run=first_run)
         self._check_breaker()
-        restoration = self._operations.get(run_id, PART)
-        if restoration is not None and restoration.status == "RUNNING":
-            raise Conflict(f"what reconciliation {run_id} set aside is being restored: wait until that has ended")
+        self._check_not_restored(run_id)
         row = self._operations.get(run_id, "repair")
         if row is not None and row.status == "RUNNING":
             # the same request again, as after a launch that failed; launching twice starts one
             if row.document["plan_id"] != plan_id if plan_id else row.document["plan"] != chosen:
                 raise Conflict(f"reconciliation {run_id} is being repaired by another plan: wait until that has ended")
             fence = self._runs.take(run_id, "apply").fence
-            row = self._operations.update(row, document={**row.document, "fence": fence})
+            if fence != row.document["fence"]:  # else a step may be at work, which would find its row changed and end the repair
+                row = self._operations.update(row, document={**row.document, "fence": fence})
         else:
             row = self._begin(run, row, chosen, plan_id, out_of_time=out_of_time)
         turn = row.document["turn"]
@@ -140,27 +140,31 @@ class Repairs:
         row = self._operations.get(run_id, "repair")
         return {"status": row.status, **row.document} if row else None
 
-    def step(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+    def step(self, run_id: str, *, turn: int | str | None = None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Acts on the next findings until all are done or time is short. Returns `{"run_id", "cursor", "done"}`.
 
+        Args:
+            turn: for which this step was launched; it does nothing for another.
+
         Raises:
-            LedgerRestored, RunIncomplete, BreakerOpen: nothing may be acted on any more.
+            LedgerRestored, RunIncomplete, BreakerOpen, Conflict: nothing may be acted on any more.
             LeaseLost, RecordChanged: another step of this repair is at work: nothing was done since.
         """
         try:
-            return self._step(run_id, out_of_time)
+            return self._step(run_id, turn, out_of_time)
         except (LeaseLost, RecordChanged):
             row = self._operations.get(run_id, "repair")
             if row is None or row.status == "RUNNING":
                 raise
             return {"run_id": run_id, "cursor": None, "done": True}  # it was ended meanwhile: there is nothing left to do
 
-    def _step(self, run_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+    def _step(self, run_id: str, turn: int | str | None, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         row = self._operations.get(run_id, "repair")
-        if row is None or row.status != "RUNNING":
+        if row is None or row.status != "RUNNING" or turn not in (None, row.document["turn"]):
             return {"run_id": run_id, "cursor": None, "done": True}
         self._tombstones.check()
         self._runs.lease.keep(run_id, row.document["fence"])
+        self._check_not_restored(run_id)  # both may have been asked for at one moment
         self._actionable(run_id)
         self._identity.check()
         self._check_breaker()
@@ -173,15 +177,16 @@ class Repairs:
         if done and plan.status != APPLIED:
             self._operations.update(plan, status=APPLIED)
         if done:
-            self._runs.lease.free(run_id, "apply")
+            self._runs.lease.free(run_id, "apply", row.document["fence"])
         return {"run_id": run_id, "cursor": None if done else row.document["cursor"], "done": done}
 
-    def fail(self, run_id: str, error: str) -> dict[str, Any]:
-        """Notes that a repair broke off; what it did is on the findings."""
+    def fail(self, run_id: str, error: str, *, turn: int | str | None = None) -> dict[str, Any]:
+        """Notes that a repair broke off; what it did is on the findings. One that has ended, or begun anew since `turn`, stays as it is."""
         row = self._operations.get(run_id, "repair")
-        if row is not None and row.status not in ("STOPPED", "FAILED"):
-            self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
-        self._runs.lease.free(run_id, "apply")
+        if row is not None and turn in (None, row.document["turn"]):
+            if row.status == "RUNNING":
+                row = self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+            self._runs.lease.free(run_id, "apply", row.document["fence"])
         return {"run_id": run_id, "status": "FAILED"}
 
     def actions(self, run_id: str, result: str | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
@@ -267,7 +272,8 @@ class Repairs:
             if row.status == "RUNNING" or finding.status == ACTING:
                 return {**said, "action": action, "result": "waiting"}
             return {**said, "action": action, "result": "deferred", "reason": "deferred"}
-        action = document.get("acting", action)
+        # one that was known before this run is quiet, and no repair has seen it
+        action = document.get("acting", None if finding.status == ACKNOWLEDGED else action)
         if action is None:
             return None
         if finding.status == SKIPPED:
@@ -293,6 +299,14 @@ class Repairs:
                 f"reconciliation {run_id} is {run.status.lower()} and cannot be acted on: start a new one and wait until it is complete"
             )
         return run
+
+    def _check_not_restored(self, run_id: str) -> None:
+        restoration = self._operations.get(run_id, PART)
+        if restoration is not None and restoration.status == "RUNNING":
+            raise Conflict(
+                f"what reconciliation {run_id} set aside is being restored: wait until that has ended, or stop it with "
+                f"POST /reconciliations/{run_id}/stop"
+            )
 
     def _check_breaker(self) -> None:
         if self._breaker.is_shut:

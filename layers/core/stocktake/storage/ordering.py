@@ -36,12 +36,12 @@ def verified(pages: Pages) -> Iterator[ListedObject]:
     Raises:
         ListingOutOfOrder: a key is not greater than the one before it; a repeated key is not.
     """
-    return chain.from_iterable(_verified(pages))
+    return chain.from_iterable(_verified(pages, ""))
 
 
-def _verified(pages: Pages) -> Iterator[Sequence[ListedObject]]:
-    """Yields the pages of an ordered listing that have rows; nothing of a page that breaks the order."""
-    previous = ""  # no key is empty, so every first key is greater
+def _verified(pages: Pages, after: str) -> Iterator[Sequence[ListedObject]]:
+    """Yields the pages of an ordered listing that have rows; nothing of a page that breaks the order, or begins before it was asked to."""
+    previous = after  # no key is empty, so every first key is greater than none
     for page in pages:
         keys = list(map(attrgetter("key"), page))
         if not all(map(lt, [previous, *keys], keys)):  # the last key has none after it to be held against
@@ -126,7 +126,7 @@ def stream(
     """
     if trust_order and store.profile().ordered_listing:
         try:
-            for page in _verified(store.list(prefix, after=after)):
+            for page in _verified(store.list(prefix, after=after), after):
                 if until is not None and page[-1].key > until:
                     yield from page[: bisect_right(page, until, key=attrgetter("key"))]
                     return

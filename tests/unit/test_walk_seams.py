@@ -1,0 +1,63 @@
+"""Where the walks of a run meet: ranges that are cut, begun again, killed, and a store that lists more than it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from stocktake.model import ListedObject
+from stocktake.reconciliation import counts_by_project, walking
+from tests.unit.world import Crash, World, never
+
+
+def walked(world: World, run_id: str) -> dict[str, Any]:
+    """Walks every open range to its end, ends the run, and returns its counts."""
+    for row in list(world.operations.all_parts(run_id, "range#")):
+        if row.status == "OPEN":
+            while not world.runs.walk(run_id, int(row.part.split("#")[1]), out_of_time=never)["done"]:
+                pass
+    world.runs.summarise(run_id)
+    return dict(world.runs.run(run_id).document["counts"])
+
+
+def test_a_store_that_begins_its_listing_anew_counts_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(6)))
+    world.clock.advance(world.grace_ms + 1)
+    listing = world.store.list
+
+    def anew(prefix: str = "", *, after: str = "", page_size: int = 1000) -> Iterator[Sequence[ListedObject]]:
+        return listing(prefix, page_size=page_size)
+
+    run_id = world.plan()["run_id"]
+    assert not world.runs.walk(run_id, 0, out_of_time=lambda: True)["done"]
+    monkeypatch.setattr(world.store, "list", anew)
+    assert walked(world, run_id)["orphan"]["objects"] == 6
+
+
+def test_projects_counted_by_a_step_that_was_killed_are_not_counted_again_by_the_pieces_of_its_range(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        world.uploads.create_project(f"q{number}", {})
+        world.upload(f"q{number}")
+    world.clock.advance(world.grace_ms + 1)
+    monkeypatch.setattr(walking, "PROJECTS_PER_PART", 2)
+    run_id = world.plan()["run_id"]
+    update, calls = world.operations.update, iter([False, True])
+
+    def killed(row: Any, **changes: Any) -> Any:
+        if row.part == "range#0000" and next(calls, False):
+            raise Crash
+        return update(row, **changes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.operations, "update", killed)
+        with pytest.raises(Crash):
+            world.runs.walk(run_id, 0, out_of_time=never)
+    monkeypatch.setattr("stocktake.reconciliation.runs.PIECES", 4)
+    world.runs.plan_again(run_id, out_of_time=never)
+    walked(world, run_id)
+    page, _ = counts_by_project(world.operations, world.runs.run(run_id), 10, None)
+    assert {line["project"]: line["bucket"]["objects"] for line in page} == {f"q{number}": 1 for number in range(4)}
