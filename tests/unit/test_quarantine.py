@@ -99,6 +99,16 @@ def test_what_is_over_its_days_is_purged_with_its_record_and_nothing_before(worl
         world.quarantine.restore(world.quarantine.recent(1)[0][0].operation_id)
 
 
+def test_what_was_restored_by_now_is_not_purged_though_the_list_has_not_heard_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside(world)
+    stale = list(world.operations.of_kind("quarantine"))
+    world.quarantine.restore(stale[0].operation_id)
+    expired(world)
+    monkeypatch.setattr(world.operations, "of_kind", lambda kind: iter(stale))
+    assert purged(world) == {"purged": 0, "kept": 0}
+    assert (world.counts(), world.bucket_keys()) == ({"STORED": (1, stale[0].document["size"])}, {ORPHAN})
+
+
 @pytest.mark.parametrize("status", ["REQUESTED", "RUNNING", "INCOMPLETE", "FAILED"])
 def test_nothing_is_purged_unless_the_newest_run_saw_everything(world: World, status: str) -> None:
     aside(world)
