@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import batched
@@ -274,15 +275,15 @@ class Ledger:
         """
         summary = RemovedSummary()
         groups: dict[tuple[str, str], dict[str, LedgerEntry | Record]] = {}
+        rows = Counter[tuple[str, str]]()
         for entry in entries:
             place = (project_stem(entry.project_id), self._shard(entry.key))
-            group = groups.setdefault(place, {})
-            group[entry.key] = entry
-            if sum(1 + (seen.state is State.INLINE) for seen in group.values()) >= _ROWS_PER_REMOVAL:
-                summary += self._remove(*place, list(groups.pop(place).values()))
-            elif len(groups) > MAX_SHARDS:
-                oldest = next(iter(groups))
-                summary += self._remove(*oldest, list(groups.pop(oldest).values()))
+            groups.setdefault(place, {})[entry.key] = entry
+            rows[place] += 1 + (entry.state is State.INLINE)  # its bytes have a row as well
+            full = place if rows[place] >= _ROWS_PER_REMOVAL else next(iter(groups)) if len(groups) > MAX_SHARDS else None
+            if full is not None:
+                summary += self._remove(*full, list(groups.pop(full).values()))
+                del rows[full]
         for place, group in groups.items():
             summary += self._remove(*place, list(group.values()))
         return summary

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import types
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -459,15 +459,21 @@ def json_text(value: Mapping[str, Any], what: str) -> str:
     return text
 
 
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
 def _check_keys(value: Any) -> None:
     # json.dumps would write the key 1 as "1" without a word, and what is kept would not be what was sent
+    members: Iterable[Any] = ()
     if isinstance(value, Mapping):
-        for name, member in value.items():
+        for name in value:
             if not isinstance(name, str):
                 raise TypeError(f"key {name!r} is no text")
-            _check_keys(member)
+        members = value.values()
     elif isinstance(value, list | tuple):
-        for member in value:
+        members = value
+    for member in members:
+        if type(member) not in _LEAVES:  # most are, and to ask what they are takes longer than to write them
             _check_keys(member)
 
 

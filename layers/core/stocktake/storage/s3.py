@@ -50,6 +50,7 @@ from stocktake.storage.rules import (
     range_header,
 )
 from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_deleting import plainly_gone
 from stocktake.storage.s3_listing import rows_of
 from stocktake.storage.s3_multipart import Multipart
 from stocktake.storage.s3_probe import PROBE_PREFIX, PROBE_VERSION, Probe, keeps_versions
@@ -513,13 +514,13 @@ class S3Store:
     def _delete_chunk(self, chunk: Sequence[_Item]) -> dict[_Item, KeyFailure]:
         """Removes up to 1000 in one request; returns those not removed. What the reply does not name counts as not removed."""
         reply = self._requests.call("delete_objects", Delete={"Objects": [_addressed(item) for item in chunk], "Quiet": False})
-        unreported = "The store's answer does not name this key: whether it is gone is not known."
-        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in chunk}
+        asked = set(chunk)
+        unnamed = asked.difference((key, None) for key in plainly_gone(reply))
         for row in reply.get("Deleted", ()):
             # SeaweedFS names a removed delete marker only in DeleteMarkerVersionId.
-            for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None):
-                failures.pop((row.get("Key", ""), version), None)
-        asked = set(chunk)
+            unnamed -= {(row.get("Key", ""), version) for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None)}
+        unreported = "The store's answer does not name this key: whether it is gone is not known."
+        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in unnamed}
         for row in reply.get("Errors", ()):
             key, code = row.get("Key", ""), row.get("Code", "Unknown")
             if code == "NoSuchBucket":
