@@ -38,6 +38,17 @@ def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> 
     assert "▁█  1 → 5 in 2 runs" in shown.out
 
 
+def test_runs_says_of_each_what_it_found_or_why_it_is_not_complete(cli: Cli) -> None:
+    broken = {**run("broken", "FAILED"), "why": "the listing broke off"}
+    del broken["counts"]
+    shown = cli("runs", answers={"GET /reconciliations": {"reconciliations": [run("new", orphan=5), broken]}})
+    new, failed = (line for line in shown.out.splitlines() if line.strip().startswith(("new", "broken")))
+    assert new.split()[:2] == ["new", "complete"]
+    assert new.split()[-2:] == ["20", "5"]
+    assert "the listing broke off" in failed
+    assert "stocktake reconcile" in cli("runs", answers={"GET /reconciliations": {"reconciliations": []}}).err
+
+
 def test_projects_lists_what_each_holds(cli: Cli) -> None:
     shown = cli("projects", "--json", answers={"GET /analytics": counts()})
     assert [of["project_id"] for of in shown.result["projects"]] == ["p1"]
