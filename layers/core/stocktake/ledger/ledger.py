@@ -36,7 +36,6 @@ from stocktake.errors import (
 )
 from stocktake.layouts import MAX_KEY_BYTES, project_stem
 from stocktake.ledger.failures import Sleep, back_off, code_of, ledger_errors
-from stocktake.ledger.merging import merged
 from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
 from stocktake.ledger.rows import (
     COUNTS_PREFIX,
@@ -57,6 +56,7 @@ from stocktake.ledger.rows import (
     record_of,
 )
 from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
+from stocktake.merging import merged
 from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State, Tally
 
 SETTINGS = "settings"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocktake.ledger.merging import merged
+from stocktake.merging import merged
 from stocktake.model import LedgerEntry, State
 
 

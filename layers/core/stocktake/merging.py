@@ -1,19 +1,24 @@
-"""Many sorted streams of pages made into one sorted stream of entries, at the price of a sort: a fifth of what a heap takes an entry."""
+"""Many sorted streams of pages made into one sorted stream of rows, at the price of a sort: a fifth of what a heap takes a row."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from typing import Protocol
 
-from stocktake.model import LedgerEntry
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
 
 _KEY = attrgetter("key")
 
 
-def merged(streams: Iterable[Iterator[Sequence[LedgerEntry]]]) -> Iterator[LedgerEntry]:
-    """Yields the entries of all streams in key order, each of which is in key order; a page of each is held, and read when it is needed."""
-    held: dict[Iterator[Sequence[LedgerEntry]], Sequence[LedgerEntry]] = dict.fromkeys(streams, ())
+def merged[Row: _Keyed](streams: Iterable[Iterator[Sequence[Row]]]) -> Iterator[Row]:
+    """Yields the rows of all streams in key order, each of which is in key order; a page of each is held, and read when it is needed."""
+    held: dict[Iterator[Sequence[Row]], Sequence[Row]] = dict.fromkeys(streams, ())
     while True:
         for pages in [pages for pages, page in held.items() if not page]:
             page = next(filter(None, pages), None)  # DynamoDB may answer with an empty page that is not the last
@@ -25,7 +30,7 @@ def merged(streams: Iterable[Iterator[Sequence[LedgerEntry]]]) -> Iterator[Ledge
             return
         # as far as this every stream has been read, so nothing is still to come before it
         known = min(page[-1].key for page in held.values())
-        ready: list[LedgerEntry] = []
+        ready: list[Row] = []
         for pages, page in held.items():
             cut = bisect_right(page, known, key=_KEY)
             ready += page[:cut]
