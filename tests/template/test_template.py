@@ -828,7 +828,8 @@ class TestBuckets:
 
     def test_reports_expire_and_what_was_erased_is_remembered_for_ever(self) -> None:
         rules = of("OperationsBucket")["LifecycleConfiguration"]["Rules"]
-        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/", "exports/", "migrations/"]
+        expiring = ["reconciliations/", "exports/", "migrations/", "inventories/sorted/"]
+        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == expiring
 
     def test_only_the_step_that_ends_a_deletion_writes_what_was_erased(self) -> None:
         writing = {
@@ -984,7 +985,8 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "plan_again", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
+        known = {"plan", "sort_inventory", "plan_again", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == known
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
@@ -997,6 +999,7 @@ class TestStateMachine:
         states = STATE_MACHINE["States"]
         for name, recorder in (
             ("Plan", "fail"),
+            ("Sort inventory", "fail"),
             ("Plan again", "fail"),
             ("Walk ranges", "fail"),
             ("Summarise", "fail"),
@@ -1022,9 +1025,22 @@ class TestStateMachine:
         assert walk["MaxConcurrencyPath"] == "$.workers"
         assert (walk["Next"], states["Plan again"]["Next"]) == ("Plan again", "Anything left")
         for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Compare runs")):
-            assert states[choice]["Choices"] == [{"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}]
+            assert states[choice]["Choices"][-1] == {"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}
             assert states[choice]["Default"] == otherwise
         assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody
+
+    def test_an_inventory_is_sorted_to_its_end_before_any_range_is_walked(self) -> None:
+        states = STATE_MACHINE["States"]
+        assert states["Anything to walk"]["Choices"][0] == {"Variable": "$.sorts", "BooleanEquals": True, "Next": "Sort inventory"}
+        assert (states["Sort inventory"]["Next"], states["Inventory sorted"]["Default"]) == ("Inventory sorted", "Sort inventory")
+        assert states["Inventory sorted"]["Choices"] == [{"Variable": "$.inventory.done", "BooleanEquals": True, "Next": "Walk ranges"}]
+
+    def test_inventories_are_read_by_the_functions_of_reconciliation_alone(self) -> None:
+        reading = {name for name in ROLES if "InventoryBucketName" in json.dumps(of(name))}
+        assert reading == {"ReconciliationApiRole", "ReconciliationStepRole"}
+        for name in reading:
+            own = [s for s in statements(of(name)) if "InventoryBucketName" in json.dumps(s.get("Resource"))]
+            assert {action for s in own for action in listed(s["Action"])} == {"s3:GetObject", "s3:ListBucket"}
 
     def test_its_steps_may_make_what_they_write_depend_on_their_range(self) -> None:
         operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s)]

@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "STORAGE_ADDRESSING": "auto",
     "STORAGE_READ_SECONDS": "6",
     "OPERATIONS_BUCKET": "reports",
+    "INVENTORY_BUCKET": "inventories",
     "PUBLIC_BASE_URL": "",
     "CDN_ZONE_ID": "",
     "CDN_SECRET": "",

@@ -25,6 +25,7 @@ from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.importing import Fetcher
 from stocktake.intents import Intents
+from stocktake.inventory import Inventories
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
 from stocktake.migration.exports import Exports
@@ -247,6 +248,7 @@ class World:
             self.operations,
             self.layouts,
             identity=self.identity,
+            inventories=self.inventories,
             grace_ms=self.grace_ms,
             meter=self.meter,
             prices=Prices.of("", ""),
@@ -257,6 +259,10 @@ class World:
             now=self.clock,
             new_id=self.new_id,
         )
+
+    @cached_property
+    def inventories(self) -> Inventories:
+        return Inventories(self.store.bucket, {self.files.bucket: self.files}, self.files, now=self.clock)
 
     @cached_property
     def changes(self) -> Changes:
@@ -460,7 +466,10 @@ class World:
 
     def reconcile(self) -> str:
         """Runs a whole reconciliation, as the state machine would, and returns its id."""
-        run_id: str = self.plan()["run_id"]
+        return self.walked(self.plan()["run_id"])
+
+    def walked(self, run_id: str) -> str:
+        """Takes a run that is planned to its end and returns its id."""
         for row in list(self.operations.all_parts(run_id, "range#")):
             if row.status == "OPEN":
                 while not self.runs.walk(run_id, int(row.part.split("#")[1]), out_of_time=never)["done"]:

@@ -107,6 +107,13 @@ class StartRunBody(Body):
         default=False,
         description="The bucket lost more than a tenth of its objects since the last run, and the cause is known: compare all the same.",
     )
+    inventory: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1200,
+        description="The manifest of an S3 Inventory (CSV) to compare in place of the bucket's listing. Not with dry_run.",
+        examples=["s3://my-inventories/my-bucket/weekly/2026-11-22T01-00Z/manifest.json"],
+    )
 
 
 def _spelled_as_a_time(text: str) -> str:

@@ -22,7 +22,7 @@ from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
 from stocktake.model import Quota
 from stocktake.settings import Settings, read_settings
-from stocktake.storage import Profile
+from stocktake.storage import Profile, Store
 from stocktake.storage.s3 import PROBE_VERSION, S3Store, make_client
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from stocktake.identity import Identity
     from stocktake.importing import Fetcher
     from stocktake.intents import Intents
+    from stocktake.inventory import Inventories
     from stocktake.messaging import Queue, StateMachine
     from stocktake.migration.exports import Exports
     from stocktake.migration.steps import Migrations, Send
@@ -337,6 +338,7 @@ class Services:
             self.operations,
             self.layouts,
             identity=self.identity,
+            inventories=self._inventories,
             grace_ms=settings.grace_seconds * 1000,
             meter=self._meter,
             prices=Prices.of(settings.store_prices, settings.storage_endpoint),
@@ -347,6 +349,17 @@ class Services:
             now=now_ms,
             new_id=new_id,
         )
+
+    @cached_property
+    def _inventories(self) -> Inventories:
+        from stocktake.inventory import Inventories
+
+        buckets: dict[str, Store] = {self.settings.operations_bucket: self._files}
+        if self.settings.inventory_bucket:
+            # S3 delivers an inventory into the region of the bucket that it is of
+            client = make_client(region=self.settings.storage_region, read_seconds=60, session=self._boto3)
+            buckets[self.settings.inventory_bucket] = S3Store(self.settings.inventory_bucket, client=client, profile=_AWS)
+        return Inventories(self.settings.storage_bucket, buckets, self._files, now=now_ms)
 
     @cached_property
     def changes(self) -> Changes:

@@ -38,6 +38,7 @@ class Settings:
     projects_table: str
     operations_table: str
     operations_bucket: str
+    inventory_bucket: str
     ledger_shards: int
     event_bus: str
     deletion_queue_url: str
@@ -174,6 +175,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         projects_table=reader.text("PROJECTS_TABLE"),
         operations_table=reader.text("OPERATIONS_TABLE"),
         operations_bucket=reader.text("OPERATIONS_BUCKET"),
+        inventory_bucket=reader.optional("INVENTORY_BUCKET"),
         ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
         event_bus=reader.text("EVENT_BUS"),
         deletion_queue_url=reader.optional("DELETION_QUEUE_URL"),

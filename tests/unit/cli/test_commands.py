@@ -229,7 +229,21 @@ def test_a_run_can_be_stopped_and_estimated_before(cli: Cli) -> None:
     assert cli.wire.sent[-1].body == {"dry_run": True}
 
 
-@pytest.mark.parametrize("wrong", [("--do", "orphan=burn", "--apply"), ("--do", "missing=mark_missing"), ("--direct", "--apply")])
+def test_reconcile_takes_an_inventory_in_place_of_the_listing(cli: Cli) -> None:
+    answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run()}
+    assert cli("reconcile", "--inventory", "s3://b/i/manifest.json", answers=answers).exit == 0
+    assert cli.wire.sent[0].body == {"inventory": "s3://b/i/manifest.json"}
+
+
+WRONG = [
+    ("--do", "orphan=burn", "--apply"),
+    ("--do", "missing=mark_missing"),
+    ("--direct", "--apply"),
+    ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_cannot_be_meant_is_refused_before_anything_is_asked(cli: Cli, wrong: tuple[str, ...]) -> None:
     assert cli("reconcile", *wrong).exit == 2
     assert cli.wire.sent == []

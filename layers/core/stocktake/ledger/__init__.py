@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
 from stocktake.ledger.operations import Operation, Operations
-from stocktake.ledger.rows import ProjectEntry, Tables, tables
+from stocktake.ledger.rows import Tables, tables
 
-__all__ = ["Ledger", "Operation", "Operations", "ProjectEntry", "RemovedSummary", "Tables", "shard_of", "tables"]
+__all__ = ["Ledger", "Operation", "Operations", "RemovedSummary", "Tables", "shard_of", "tables"]
