@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stocktake.diagnostics import DEAD_LETTERS
+from stocktake.dead_letters import DEAD_LETTERS
 from stocktake.ledger import SHAPES
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocktake.conformance import Conformance
-from stocktake.diagnostics import DEAD_LETTERS, Credentials, Diagnostics, Surroundings
+from stocktake.dead_letters import DEAD_LETTERS
+from stocktake.diagnostics import Credentials, Diagnostics, Surroundings
 from stocktake.diagnostics.first_bytes import FirstBytes
 from stocktake.diagnostics.other_looks import OtherLooks
 from stocktake.diagnostics.redaction import REDACTED, redacted

@@ -22,7 +22,7 @@ from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
 from stocktake.model import Quota
-from stocktake.settings import Settings, audit, read_settings
+from stocktake.settings import Settings, audit, read_settings, unusable
 from stocktake.storage import Profile
 from stocktake.storage.s3 import PROBE_VERSION, S3Store, make_client
 
@@ -144,7 +144,9 @@ class Services:
         from stocktake.signing_keys import SigningKeys, fetch
         from stocktake.tokens import Tokens
 
-        settings = self.settings
+        settings, malformed = self.settings, audit(self._environment).about("TOKEN_")
+        if malformed:  # however tolerant: nobody is let in by what is malformed
+            raise unusable(malformed)
         tokens = Tokens(
             SigningKeys(settings.token_issuer, settings.token_jwks_url, fetch=fetch, now=now_ms),
             issuer=settings.token_issuer,

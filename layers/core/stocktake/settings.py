@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -189,16 +189,20 @@ def read_settings(environment: Mapping[str, str], *, tolerant: bool = False) -> 
     """Reads and checks the settings.
 
     Args:
-        tolerant: take what can be read of them, as `Audit` says, for who looks what is wrong. Nobody is let in by what is malformed.
+        tolerant: take what can be read of them, as `Audit` says, and complain of nothing: for who looks what is wrong.
 
     Raises:
         ConfigurationError: with every complaint at once; it names settings and never shows their values.
     """
     found = audit(environment)
-    complaints = found.about("TOKEN_") if tolerant else found.complaints
-    if complaints:
-        raise ConfigurationError(f"the settings of this function cannot be used: {'; '.join(complaints)}. Correct the stack's parameters")
+    if found.complaints and not tolerant:
+        raise unusable(found.complaints)
     return found.settings
+
+
+def unusable(complaints: Sequence[str]) -> ConfigurationError:
+    """Makes the error of settings that cannot be used."""
+    return ConfigurationError(f"the settings of this function cannot be used: {'; '.join(complaints)}. Correct the stack's parameters")
 
 
 def audit(environment: Mapping[str, str]) -> Audit:

@@ -20,10 +20,9 @@ from stocktake.diagnostics.check import Check, worst
 from stocktake.diagnostics.looking import Diagnostics
 from stocktake.diagnostics.one_object import ObjectDiagnosis
 from stocktake.diagnostics.self_test import SelfTest
-from stocktake.diagnostics.surroundings import DEAD_LETTERS, Credentials, Surroundings
+from stocktake.diagnostics.surroundings import Credentials, Surroundings
 
 __all__ = [
-    "DEAD_LETTERS",
     "Check",
     "Credentials",
     "Diagnostics",

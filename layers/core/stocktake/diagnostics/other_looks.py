@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stocktake.conformance import Conformance
+from stocktake.dead_letters import DEAD_LETTERS
 from stocktake.diagnostics.check import Check
 from stocktake.diagnostics.store_looks import skipped
-from stocktake.diagnostics.surroundings import DEAD_LETTERS, Surroundings
+from stocktake.diagnostics.surroundings import Surroundings
 from stocktake.errors import StocktakeError
 from stocktake.ledger import SHAPES, Ledger, TableShape, differences, weaknesses
 
