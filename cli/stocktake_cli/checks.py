@@ -93,7 +93,12 @@ def _clock(date: str | None, now: float) -> Iterator[Check]:
     with suppress(ValueError):
         skew = parsedate_to_datetime(date).timestamp() - now
         fine = abs(skew) <= _SKEW_SECONDS
-        yield Check("clock", "ok" if fine else "warn", f"{abs(skew):.0f} s from the API's", "" if fine else "set this machine's clock")
+        yield Check(
+            "this machine's clock",
+            "ok" if fine else "warn",
+            f"{abs(skew):.0f} s from the API's",
+            "" if fine else "set this machine's clock",
+        )
 
 
 def _said_of_itself(session: Session) -> Iterator[Check]:

@@ -81,7 +81,7 @@ def test_a_clock_that_is_wrong_is_told(cli: Cli) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
     answer = Reply(200, {"date": "Sun, 22 Nov 2026 13:00:00 GMT"}, json.dumps(counts()).encode())
     shown = cli("doctor", "--json", answers={"GET /analytics": answer})
-    assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "clock") == "warn"
+    assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "this machine's clock") == "warn"
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ class OtherLooks:
         lacks, weak = differences(wanted, found), weaknesses(wanted, found)
         detail = {**_described(found), "missing": lacks}
         if lacks:
-            return [Check(name, "failed", f"The table of {role} is not as the code expects it: {'; '.join(lacks)}", _REDEPLOY, detail)]
+            todo = _REDEPLOY if found.key == wanted.key else _ANOTHER
+            return [Check(name, "failed", f"The table of {role} is not as the code expects it: {'; '.join(lacks)}", todo, detail)]
         if weak:
             return [Check(name, "warning", f"The table of {role} does its work, but {'; '.join(weak)}", _REDEPLOY, detail)]
-        many = f"with {len(wanted.indexes)} indexes" if wanted.indexes else "without an index"
-        return [Check(name, "ok", f"The table of {role} is as the code expects it, {many}", None, detail)]
+        return [Check(name, "ok", f"The table of {role} is as the code expects it", None, detail)]
 
     def in_use(self) -> Sequence[Check]:
         """Reads the ledger, and that it is divided as it was when it was first used."""
@@ -94,7 +94,7 @@ class OtherLooks:
             said = "What the store can do has not been tried yet; the first upload or run tries it"
             return [Check("conformance", "skipped", said, "GET /diagnostics/conformance tries it now")]
         answer = self.conformance.answer(known)
-        without = [line["name"] for line in answer["lines"] if not line["holds"]]
+        without = [line["name"] for line in answer["lines"] if not line["holds"] and line["name"] not in _NEUTRAL]
         detail = {"profile": known.as_dict(), "probed_at": answer["probed_at"]}
         said = f"The store does without {', '.join(without)}, and the code goes another way there" if without else "The store can do all"
         return [Check("conformance", "ok", said, None, detail)]
@@ -115,4 +115,7 @@ def _described(found: TableShape) -> dict[str, object]:
     }
 
 
-_REDEPLOY = "Deploy the stack anew: the template makes the table so. A key cannot be changed: then the setting names another table"
+_NEUTRAL = ("versioning", "md5_needed")
+"""Lines of a profile that a store is no worse without."""
+_REDEPLOY = "Deploy the stack anew: its template makes the table as it should be"
+_ANOTHER = "The key of a table never changes, so this is another table: see which one the setting names"

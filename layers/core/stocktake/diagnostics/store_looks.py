@@ -168,6 +168,7 @@ class StoreLooks:
             return [Check("cors", "skipped", said, todo)]
         if rules is None:
             return [Check("cors", "skipped", "The store does not tell its CORS rules (NotImplemented)", "See the store's own settings")]
+        rules = [rule for rule in rules if any(rule.origins)]  # of no origin is of nobody
         if not rules:
             said = "The bucket has no CORS rules: no page of a browser can upload to it. That is right where only servers upload"
             return [Check("cors", "skipped", said, _SET_CORS, {"rules": 0})]

@@ -63,8 +63,6 @@ def differences(wanted: TableShape, found: TableShape) -> list[str]:
         said.append(f"its key is {_of(found.key)}, and the code reads by {_of(wanted.key)}")
     for name, index in wanted.indexes.items():
         said += _differences_of_index(name, index, found.indexes.get(name))
-    if found.expires_by is not None and wanted.expires_by and found.expires_by != wanted.expires_by:
-        said.append(f"its rows do not expire by {wanted.expires_by}, so what is only kept for a while is kept for ever")
     if found.expires_by and not wanted.expires_by:
         said.append(f"its rows expire by {found.expires_by}, and none may: records and counts would vanish behind the ledger's back")
     return said
@@ -73,6 +71,8 @@ def differences(wanted: TableShape, found: TableShape) -> list[str]:
 def weaknesses(wanted: TableShape, found: TableShape) -> list[str]:
     """Says in one sentence each what does not break the code, and will be missed one day."""
     said = []
+    if found.expires_by is not None and wanted.expires_by and found.expires_by != wanted.expires_by:
+        said.append(f"its rows do not expire by {wanted.expires_by}, so what is only kept for a while is kept for ever")
     if wanted.recovery and found.recovery is False:
         said.append("it cannot be restored to a point in time")
     if wanted.on_demand and found.on_demand is False:
