@@ -13,7 +13,7 @@ import pytest
 
 from stocktake.diagnostics import ObjectDiagnosis
 from stocktake.diagnostics.first_bytes import FirstBytes, fetch
-from stocktake.errors import ObjectDeleted, ObjectNotFound, StorageUnavailable
+from stocktake.errors import InvalidKey, ObjectDeleted, ObjectNotFound, StorageUnavailable
 from stocktake.model import FindingClass, State
 from tests.unit.world import HOUR, World, an_image, never
 
@@ -87,6 +87,13 @@ def test_an_object_without_record_and_one_that_no_layout_explains_are_told(world
         None,
     )
     assert (unknown["finding"]["class"], unknown["layout"]) == ("unknown", None)
+
+
+def test_a_key_that_no_store_takes_is_refused_before_anybody_is_asked(world: World) -> None:
+    world.store.calls.clear()
+    with pytest.raises(InvalidKey):
+        diagnosis(world).of_key("é" * 600)
+    assert world.store.calls == []
 
 
 def test_what_was_deleted_by_request_is_told_as_that(world: World) -> None:

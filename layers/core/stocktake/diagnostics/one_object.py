@@ -24,6 +24,7 @@ from stocktake.reconciliation import KIND as RECONCILIATION
 from stocktake.reconciliation.owners import Owners
 from stocktake.reconciliation.walking import finding_part
 from stocktake.storage import Store
+from stocktake.storage.rules import check_key
 
 URL_SECONDS = 60
 _BESIDE = 4
@@ -72,6 +73,7 @@ class ObjectDiagnosis:
 
     def of_key(self, key: str) -> dict[str, Any]:
         """Diagnoses a key, whether or not anything is there. Raises InvalidKey, and what bucket and ledger raise."""
+        check_key(key)  # before the ledger is asked: DynamoDB would refuse it as if the ledger did not answer
         at, record, stored = self.now(), self.ledger.record(key), self.store.head(key)
         parsed = self.layouts.parse(key)
         finding = self._finding(key, parsed, record, stored)
