@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.dead_letters import DEAD_LETTERS
+from stocktake.ledger import SHAPES
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
@@ -113,6 +115,11 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
     },
+    "DiagnosticsFunction": {
+        "GET /diagnostics",
+        "GET /diagnostics/objects",
+        "POST /diagnostics/self-test",
+    },
     "AnalyticsFunction": {
         "GET /analytics",
         "GET /projects/{project_id}/analytics",
@@ -206,6 +213,7 @@ def test_every_flow_has_its_functions() -> None:
         "MigrationApiFunction": "migration.api_handler",
         "MigrationStepFunction": "migration.step_handler",
         "AnalyticsFunction": "analytics.handler",
+        "DiagnosticsFunction": "diagnostics.handler",
     }
 
 
@@ -382,6 +390,15 @@ class TestFunctions:
             names = sorted(name for name in own_variables(function) if name.endswith(("_QUEUE_URL", "_ARN")))
             assert names == next((own for flow, own in by_flow.items() if function.startswith(flow)), []), function
 
+    def test_the_queues_of_dead_letters_are_told_to_diagnostics_alone_and_all_of_them(self) -> None:
+        told = own_variables("DiagnosticsFunction")["DEAD_LETTER_QUEUES"]["Fn::Join"][1]
+        by_name = dict(text["Fn::Sub"].removesuffix(".QueueName}").split("=${") for text in told)
+        assert sorted(by_name.values()) == DEAD_ENDS
+        assert list(by_name) == list(DEAD_LETTERS)
+        assert [function for function in FUNCTIONS if "DEAD_LETTER_QUEUES" in own_variables(function)] == ["DiagnosticsFunction"]
+        counted = [s for s in statements(of("DiagnosticsRole")) if "sqs:GetQueueAttributes" in s["Action"]]
+        assert sorted(named(arn) for s in counted for arn in s["Resource"]) == DEAD_ENDS
+
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
         texts = {
@@ -411,13 +428,7 @@ class TestFunctions:
             "TokenJwksUrl": "https://" + "j" * 92,
             "TokenScopePrefix": "p" * 40,
         }
-        names = {
-            "MigrationQueue": 80,
-            "DeletionQueue": 80,
-            "DeletionBatchQueue": 80,
-            "DeletionDeadLetterQueue": 80,
-            "ObjectEventsQueue": 80,
-        }
+        names = dict.fromkeys(QUEUES, 80)
 
         def longest(value: Any) -> str:
             if isinstance(value, str):
@@ -427,8 +438,11 @@ class TestFunctions:
             if "Fn::Sub" in value:
                 return longest(value["Fn::Sub"])
             if "Fn::Join" in value:
-                return longest(value["Fn::Join"][1])
+                separator, joined = value["Fn::Join"]
+                return separator.join(map(longest, joined)) if isinstance(joined, list) else longest(joined)
             name = value["Ref"]
+            if name.removesuffix(".QueueName") in names and name.endswith(".QueueName"):
+                return "q" * names[name.removesuffix(".QueueName")]
             if name in names:  # a queue is named by its URL
                 return f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{'q' * names[name]}"
             if name in RESOURCES:
@@ -577,6 +591,18 @@ class TestPolicies:
         assert {where for action, where in granted if action == "s3:PutObject"} == {"${Bucket}/.stocktake/probe/*"}
         assert ("dynamodb:PutItem", "ProjectsTable") not in granted
         assert ("s3:DeleteObject", "${Bucket}/*") in granted
+
+    def test_diagnostics_write_a_key_and_a_row_of_their_own_and_nothing_else(self) -> None:
+        granted = self.granted("DiagnosticsRole")
+        changing = {(action, where) for action, where in granted if re.search("Put|Update|Delete|Send|Start|Abort", action)}
+        assert {where for action, where in changing if action.startswith("s3:")} == {"${Bucket}/.stocktake/probe/self-test/*"}
+        assert {where for action, where in changing if action.startswith("dynamodb:")} == {"OperationsTable"}
+        assert {action.partition(":")[0] for action, _ in granted} == {"logs", "dynamodb", "sqs", "s3"}
+        for statement in statements(of("DiagnosticsRole")):
+            writes = re.search("dynamodb:(Put|Update|Delete)", json.dumps(statement["Action"]))
+            if writes:
+                (keys,) = statement["Condition"].values()
+                assert keys in ({"dynamodb:LeadingKeys": ["settings"]}, {"dynamodb:LeadingKeys": ["self-test-*"]})
 
     def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
         for statement in statements(of("AnalyticsRole")):
@@ -767,6 +793,21 @@ class TestEvents:
 
 
 class TestTables:
+    @pytest.mark.parametrize("role", sorted(SHAPES))
+    def test_a_table_is_as_diagnostics_expect_it(self, role: str) -> None:
+        table, wanted = of(f"{role.title()}Table"), SHAPES[role]
+        assert tuple(part["AttributeName"] for part in table["KeySchema"]) == wanted.key
+        made = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", ())}
+        assert set(made) == set(wanted.indexes)
+        for name, index in wanted.indexes.items():
+            assert tuple(part["AttributeName"] for part in made[name]["KeySchema"]) == index.key
+            projection = made[name]["Projection"]
+            assert (projection["ProjectionType"] == "ALL") is (index.carries is None)
+            assert (index.carries or frozenset()) == frozenset(projection.get("NonKeyAttributes", ()))
+        assert table.get("TimeToLiveSpecification", {}).get("AttributeName", "") == wanted.expires_by
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
     @pytest.mark.parametrize("table", TABLES)
     def test_a_table_can_be_recovered_and_outlives_the_stack(self, table: str) -> None:
         assert of(table)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "DELETION_BATCH_QUEUE_URL": "https://sqs/batch",
     "DELETION_DEAD_LETTER_QUEUE_URL": "https://sqs/dead",
     "OBJECT_EVENTS_QUEUE_URL": "https://sqs/events",
+    "DEAD_LETTER_QUEUES": "",
     "R2_QUEUE_API": "https://api.cloudflare.com",
     "R2_QUEUE_ACCOUNT": "0123456789abcdef0123456789abcdef",
     "R2_QUEUE_ID": "fedcba9876543210fedcba9876543210",

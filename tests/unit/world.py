@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 import json
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,16 @@ class Crash(BaseException):
 
 def never() -> bool:
     return False
+
+
+def hanging(operation: str, until: threading.Event) -> Callable[[str, str | None], None]:
+    """Makes an operation of the store hang, at most for as long as no test should run."""
+
+    def wait(called: str, key: str | None) -> None:
+        if called == operation:
+            until.wait(20)
+
+    return wait
 
 
 @dataclass

@@ -412,10 +412,14 @@ class ImportDisabled(Refused):
 
 
 class StorageError(StocktakeError):
-    """The store answered something other than what was asked for."""
+    """The store answered something other than what was asked for; `code` is its own word for it, "" where it gave none."""
 
     status = 502
     type = "storage-error"
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StorageDenied(StorageError):

@@ -195,6 +195,15 @@ class ConformanceQuery(Query):
     fresh: bool = Field(default=False, description="Try the store anew, with some fifty requests, in place of saying what is known of it.")
 
 
+class ObjectQuery(Query):
+    """GET /diagnostics/objects: one of the two."""
+
+    key: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="Any key of the bucket, whole; with or without a record."
+    )
+    object_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID, description="The id of an object, in place of a key.")
+
+
 class FindingsQuery(OfClassQuery):
     """GET /reconciliations/{run_id}/findings: what passes every filter that is given."""
 

@@ -78,6 +78,9 @@ _ROWS_PER_PAGE = 1000
 _PATIENT_ATTEMPTS = 30
 """Opening and closing touch every count row of a project, and meet each of its commits under way."""
 
+_LOOKED_AT = 25
+"""Rows of each shard that a look for any record reads."""
+
 _INDEX_WAITS = (0.05, 0.2)
 """Seconds to wait for an object id to reach the index: usually well under 100 ms."""
 
@@ -135,6 +138,11 @@ class Ledger:
         """Returns N, the number of shards the keys are spread over."""
         return self._shards
 
+    def first_use(self) -> int | None:
+        """Reads over how many shards these tables were first used, and writes nothing; None where they never were."""
+        settings = Operations(self._tables, sleep=self._sleep).get(SETTINGS)
+        return None if settings is None else settings.document.get("shards")
+
     # ---- records
 
     def record(self, key: str) -> Record | None:
@@ -168,6 +176,16 @@ class Ledger:
             record = self.record(raw["key"]["S"])
             if record is not None and record.object_id == object_id:
                 return record
+        return None
+
+    def any_stored(self) -> str | None:
+        """Names the key of some record whose object is in the bucket, as a short look into each shard finds one; None where it does not."""
+        names = projection("key", "state")
+        for shard in self._all_shards():
+            rows = _each(self._query("look for a record", None, "shard", shard, names, consistent=False, limit=_LOOKED_AT))
+            for raw in islice(rows, _LOOKED_AT):
+                if raw["state"]["S"] == State.STORED:
+                    return str(raw["key"]["S"])
         return None
 
     def content(self, record: Record) -> bytes | None:
