@@ -38,7 +38,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
+from stocktake.storage import Content, CorsRule, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
 from stocktake.storage.rules import (
     check_key,
     check_part_number,
@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_PREFIX", "PROBE_VERSION", "S3Store", "make_client"]
 
 _DELETE_CHUNK = 1000
+_WITHOUT_CORS = frozenset({"NoSuchCORSConfiguration"})
+_NO_QUESTION = frozenset({"NotImplemented", "MethodNotAllowed"})
 _ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Larger objects need a multipart copy (UploadPartCopy): AWS, CopyObject, "up to 5 GB".
 _MAX_COPY_BYTES = 5 * 1024**3
@@ -542,6 +544,21 @@ class S3Store:
         except (KeyError, ValueError):
             at = None
         return Whereabouts(headers.get("x-amz-bucket-region"), at)
+
+    def cors(self) -> Sequence[CorsRule] | None:
+        """Asks which pages may send to the bucket. See `Store.cors`. Needs s3:GetBucketCORS, which R2's tokens for objects have not."""
+        try:
+            rules = self._requests.call("get_bucket_cors").get("CORSRules", ())
+        except StorageError as error:
+            if error.code in _WITHOUT_CORS:
+                return ()
+            if error.code in _NO_QUESTION:
+                return None
+            raise
+        return tuple(
+            CorsRule(*(tuple(rule.get(name, ())) for name in ("AllowedMethods", "AllowedOrigins", "AllowedHeaders", "ExposeHeaders")))
+            for rule in rules
+        )
 
     def profile(self) -> Profile:
         """Says what this store can do. See `Store.profile`. About 50 requests the first time, none of them when a profile was given.
