@@ -6,6 +6,8 @@ Read as text: no deployment, no AWS, no network.
 from __future__ import annotations
 
 import re
+import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -82,6 +84,14 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading_that_are_there(page:
         if not file.exists() or (fragment and fragment not in anchors(file.read_text())):
             wrong.append(target)
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_has_for_the_shell_can_be_read_by_one(page: Path) -> None:
+    blocks = [textwrap.dedent(block) for kind, block in _FENCE.findall(page.read_text()) if kind == "sh"]
+    if blocks:
+        read = subprocess.run(["bash", "-n"], input="\n".join(blocks), capture_output=True, text=True, check=False)
+        assert read.stderr == ""
 
 
 def test_every_page_is_in_the_index_and_the_index_is_in_the_readme() -> None:
