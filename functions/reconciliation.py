@@ -250,6 +250,8 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         result = services.changes.step(run_id, out_of_time=late)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
+        if services.analytics.keep_run(run_id) is not None:
+            services.analytics.keep_day()
     elif step in ("apply", "fail_apply"):
         # what the execution was launched for, whatever is asked of this run by now; one that was started by hand has no turn
         turn = event.get("input", {}).get("turn")

@@ -112,9 +112,13 @@ PUBLIC_PATHS = {
         "POST /exports",
         "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
+        "POST /recounts",
+        "GET /recounts",
+        "GET /recounts/{recount_id}",
     },
     "AnalyticsFunction": {
         "GET /analytics",
+        "GET /analytics/history",
         "GET /projects/{project_id}/analytics",
         "GET /deletions",
         "GET /dashboard",
@@ -646,7 +650,14 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer", "QuarantinePurgeTimer", "QuarantineDrillTimer")
+        ticking = (
+            "UploadTidyTimer",
+            "UndoWindowTimer",
+            "ObjectEventsPullTimer",
+            "QuarantinePurgeTimer",
+            "QuarantineDrillTimer",
+            "RecountTimer",
+        )
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3

@@ -6,8 +6,24 @@ remember.
 
 from __future__ import annotations
 
+from stocktake.ledger.counting import Cell, ProjectCounts, differences
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
 from stocktake.ledger.operations import Operation, Operations
+from stocktake.ledger.recounting import CountRow, CountRows
 from stocktake.ledger.rows import ProjectEntry, Tables, tables
 
-__all__ = ["Ledger", "Operation", "Operations", "ProjectEntry", "RemovedSummary", "Tables", "shard_of", "tables"]
+__all__ = [
+    "Cell",
+    "CountRow",
+    "CountRows",
+    "Ledger",
+    "Operation",
+    "Operations",
+    "ProjectCounts",
+    "ProjectEntry",
+    "RemovedSummary",
+    "Tables",
+    "differences",
+    "shard_of",
+    "tables",
+]
