@@ -9,14 +9,14 @@ The figures of each complete run and of each day are kept, so that there is a hi
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from stocktake.explanations import counts_explained
 from stocktake.layouts import project_stem
-from stocktake.ledger import Cell, Ledger, Operation, Operations, ProjectCounts
-from stocktake.ledger.counting import DIMENSIONS, OTHER
+from stocktake.ledger import Ledger, Operation, Operations, ProjectCounts
+from stocktake.ledger.counting import DIMENSIONS, NONE, OTHER
 from stocktake.model import ProjectState, State, Tally
 from stocktake.project_deletion import KIND as DELETION
 from stocktake.reconciliation import KIND as RECONCILIATION
@@ -48,12 +48,11 @@ class Analytics:
         largest: list[tuple[int, str, dict[str, Any]]] = []
         in_all = 0
         for project in self._ledger.all_counts():
-            totals.add(project)
-            if project.state is not ProjectState.DELETED or any(tally.objects for tally in project.states.values()):
+            states = totals.add(project)
+            if project.state is not ProjectState.DELETED or any(tally.objects for tally in states.values()):
                 in_all += 1
                 # the largest are shown: an answer of a function ends at 6 MB
-                shown = {"state": project.state.value, "counts": _counts(project.states)}
-                line = (project.states[State.STORED].objects, project.project_id, shown)
+                line = (states[State.STORED].objects, project.project_id, {"state": project.state.value, "counts": _counts(states)})
                 heapq.heappush(largest, line) if len(largest) < PROJECTS_SHOWN else heapq.heappushpop(largest, line)
         run = self._latest_run()
         by_class = run.document["counts"] if run is not None else {}
@@ -91,8 +90,9 @@ class Analytics:
         """Keeps the figures of this moment as those of this day, over older ones of the day, and returns them."""
         overall, at = self.overall(), self._now()
         day = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d}"
-        figures = {name: overall[name] for name in ("records", "stored", "counts", "bucket", "drift")}
-        document = {"day": day, "at": at, **figures, **(overall["findings"] or dict.fromkeys(_TROUBLES))}
+        figures = {name: overall[name] for name in ("records", "stored", "counts", "drift")}
+        bucket = overall["bucket"] and {name: value for name, value in overall["bucket"].items() if name != "age_seconds"}
+        document = {"day": day, "at": at, **figures, "bucket": bucket, **(overall["findings"] or dict.fromkeys(_TROUBLES))}
         self._operations.put(HISTORY, f"day#{day}", None, document, created_at=at, status="KEPT", expires_at=at + KEEP_MS)
         return document
 
@@ -170,26 +170,47 @@ class _Totals:
 
     def __init__(self) -> None:
         self.states: dict[State, Tally] = dict.fromkeys(State, Tally())
-        self.dimensions: dict[str, dict[str, Tally]] = {dimension: {} for dimension in DIMENSIONS}
-        self.unattributed = Cell()
+        self.cells: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in DIMENSIONS}
 
-    def add(self, project: ProjectCounts) -> None:
-        for state, tally in project.states.items():
+    def add(self, project: ProjectCounts) -> dict[State, Tally]:
+        """Adds a project, and returns its counts by state."""
+        states = project.states
+        for state, tally in states.items():
             self.states[state] += tally
-        for dimension, cells in project.dimensions.items():
-            stored = self.dimensions[dimension]
-            for name, cell in cells.items():
-                stored[name] = stored.get(name, Tally()) + cell.stored
-        self.unattributed += project.unattributed
+        for dimension, name, objects, size in project.stored():
+            cell = self.cells[dimension].setdefault(name, [0, 0])
+            cell[0] += objects
+            cell[1] += size
+        return states
+
+    @property
+    def unattributed(self) -> dict[str, int]:
+        """What is stored and in no dimension."""
+        stored = self.states[State.STORED]
+        return _less([stored.objects, stored.bytes], self._sum("layout"))
+
+    def _sum(self, dimension: str) -> list[int]:
+        return [sum(cell[place] for cell in self.cells[dimension].values()) for place in range(2)]
 
     def lines(self, dimension: str) -> list[dict[str, Any]]:
         """Returns what is stored in each cell of a dimension, the largest first, and the rest together."""
-        cells = {name: tally for name, tally in self.dimensions[dimension].items() if tally != Tally()}
-        rest = cells.pop(OTHER, Tally())
-        ranked = sorted(cells.items(), key=lambda cell: (-cell[1].objects, cell[0]))
-        rest = sum((tally for _, tally in ranked[CELLS_SHOWN:]), rest)
-        named = [*ranked[:CELLS_SHOWN], *([(OTHER, rest)] if rest != Tally() else [])]
-        return [{"name": name, **_tally(tally)} for name, tally in sorted(named, key=lambda cell: -cell[1].objects)]
+        cells = {name: {"objects": objects, "bytes": size} for name, (objects, size) in self.cells[dimension].items()}
+        without = _less(self._sum("layout"), self._sum(dimension))  # none of those without one is in a cell of its own
+        cells[NONE] = _plus(cells.get(NONE, _NOTHING), without)
+        rest = cells.pop(OTHER, _NOTHING)
+        ranked = sorted((cell for cell in cells.items() if any(cell[1].values())), key=lambda cell: (-cell[1]["objects"], cell[0]))
+        for _, cell in ranked[CELLS_SHOWN:]:
+            rest = _plus(rest, cell)
+        named = [*ranked[:CELLS_SHOWN], *([(OTHER, rest)] if any(rest.values()) else [])]
+        return [{"name": name, **cell} for name, cell in sorted(named, key=lambda cell: -cell[1]["objects"])]
+
+
+def _less(whole: Sequence[int], part: Sequence[int]) -> dict[str, int]:
+    return {"objects": whole[0] - part[0], "bytes": whole[1] - part[1]}
+
+
+def _plus(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one[name] + other[name] for name in _NOTHING}
 
 
 def _tally(tally: Tally) -> dict[str, int]:
@@ -209,6 +230,6 @@ def _sides(totals: _Totals, counted: Mapping[str, Any] | None, by_class: Mapping
         "bucket": counted["bucket"] if counted else None,
         "drift": counted["drift"] if counted else None,
         **{f"by_{dimension}": totals.lines(dimension) for dimension in DIMENSIONS},
-        "unattributed": _tally(totals.unattributed.stored),
-        "explanation": counts_explained(totals.states, counted, by_class, totals.unattributed.stored.objects),
+        "unattributed": totals.unattributed,
+        "explanation": counts_explained(totals.states, counted, by_class, totals.unattributed["objects"]),
     }

@@ -62,9 +62,7 @@ def _bucket_explained(stored: int, counted: Mapping[str, Any], by_class: Mapping
     rest = objects - then - sum(more.values()) + missing
     terms = [f"plus {number:,} {_MORE[name]}" for name, number in more.items() if number]
     terms += [f"less {missing:,} whose object is missing"] if missing else []
-    terms += (
-        [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} under way then, acknowledged, or in findings of other classes"] if rest else []
-    )
+    terms += [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} for uploads under way then or other findings"] if rest else []
     sum_ = f"the {then:,} of {'a record' if then == 1 else 'records'} stored then"
     text = f"The bucket held {_number(objects, 'object')} when it was last counted, {_age(counted['bucket']['age_seconds'])} ago"
     text += f": {_listed([sum_, *terms])}." if terms else ", one for each record stored then."

@@ -18,7 +18,7 @@ none, and is in none.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,16 +71,8 @@ class Cell:
     def __add__(self, other: Cell) -> Cell:
         return Cell(self.stored + other.stored, self.records + other.records)
 
-
-@dataclass(frozen=True, slots=True)
-class ProjectCounts:
-    """What the ledger counts for one project. `unattributed` are records that no dimension counts: a recount with repair does."""
-
-    project_id: str
-    state: ProjectState
-    states: Mapping[State, Tally]
-    dimensions: Mapping[str, Mapping[str, Cell]]
-    unattributed: Cell
+    def __sub__(self, other: Cell) -> Cell:
+        return Cell(_less(self.stored, other.stored), _less(self.records, other.records))
 
 
 class Names:
@@ -213,41 +205,62 @@ def add_row(totals: Numbers, raw: Mapping[str, Mapping[str, Any]]) -> None:
             totals[name] = totals.get(name, 0) + int(value["N"])
 
 
-_OF_STATES = frozenset(f"{state.lower()}_{measure}" for state in State for measure in ("objects", "bytes"))
+_STATES = tuple((state, f"{state.lower()}_objects", f"{state.lower()}_bytes") for state in State)
+_OF_STATES = frozenset(number for _, *pair in _STATES for number in pair)
 
 
 def by_state(numbers: Mapping[str, int]) -> dict[State, Tally]:
     """Reads the numbers by state."""
-    return {state: Tally(numbers.get(f"{state.lower()}_objects", 0), numbers.get(f"{state.lower()}_bytes", 0)) for state in State}
+    return {state: Tally(numbers.get(objects, 0), numbers.get(size, 0)) for state, objects, size in _STATES}
 
 
-def project_counts(project_id: str, state: ProjectState, numbers: Mapping[str, int], names: Names) -> ProjectCounts:
-    """Reads the numbers of all count rows of a project."""
-    states = by_state(numbers)
-    whole = Cell(states[State.STORED], sum(states.values(), Tally()))
-    found = {dimension: dict[str, Cell]() for dimension in DIMENSIONS}
-    for dimension, cell in sorted({(name[0], name[2:-2]) for name in numbers if name[1:2] == ":"}):
-        of = _LETTERS.get(dimension)
-        if of is None:
-            continue  # of a version that counts more
-        place = f"{dimension}:{cell}:"
-        stored, records = (Tally(numbers.get(place + o, 0), numbers.get(place + b, 0)) for o, b in ("ob", "OB"))
-        name = names.name(of, cell) if of in NAMED else cell
-        if records != Tally() or stored != Tally():
-            found[of][name] = found[of].get(name, Cell()) + Cell(stored, records)
-    attributed = sum(found["layout"].values(), Cell())
-    for dimension in NAMED:
-        without = _less(attributed, sum(found[dimension].values(), Cell()))
-        if without != Cell():
-            found[dimension][NONE] = found[dimension].get(NONE, Cell()) + without
-    return ProjectCounts(project_id, state, states, found, _less(whole, attributed))
+@dataclass(frozen=True, slots=True)
+class ProjectCounts:
+    """What the ledger counts for one project: the numbers of all its count rows, and the names that are counted of it."""
+
+    project_id: str
+    state: ProjectState
+    numbers: Mapping[str, int]
+    names: Names
+
+    @property
+    def states(self) -> dict[State, Tally]:
+        """The records by state."""
+        return by_state(self.numbers)
+
+    def stored(self) -> Iterator[tuple[str, str, int, int]]:
+        """Yields what is stored in each cell: dimension, name, objects and bytes. What has no provider or purpose is in no cell of it."""
+        for number, objects in self.numbers.items():
+            if number[-2:] == ":o" and number[0] in _LETTERS:
+                dimension, cell = _LETTERS[number[0]], number[2:-2]
+                name = self.names.name(dimension, cell) if dimension in NAMED else cell
+                yield dimension, name, objects, self.numbers.get(number[:-1] + "b", 0)
+
+    @property
+    def dimensions(self) -> dict[str, dict[str, Cell]]:
+        """The cells of every dimension by name, also of what has no provider or purpose; without those of which there is nothing."""
+        found = {dimension: dict[str, Cell]() for dimension in DIMENSIONS}
+        for letter, cell in {(number[0], number[2:-2]) for number in self.numbers if number[1:2] == ":" and number[0] in _LETTERS}:
+            place, dimension = f"{letter}:{cell}:", _LETTERS[letter]
+            stored, records = (Tally(self.numbers.get(place + o, 0), self.numbers.get(place + b, 0)) for o, b in ("ob", "OB"))
+            name = self.names.name(dimension, cell) if dimension in NAMED else cell
+            if Cell(stored, records) != Cell():
+                found[dimension][name] = found[dimension].get(name, Cell()) + Cell(stored, records)
+        for dimension in NAMED:
+            without = sum(found["layout"].values(), Cell()) - sum(found[dimension].values(), Cell())
+            if without != Cell():
+                found[dimension][NONE] = found[dimension].get(NONE, Cell()) + without
+        return found
+
+    @property
+    def unattributed(self) -> Cell:
+        """The records that no dimension counts, because an older version wrote them; a recount with repair counts them."""
+        states = self.states
+        return Cell(states[State.STORED], sum(states.values(), Tally())) - sum(self.dimensions["layout"].values(), Cell())
 
 
-def _less(whole: Cell, part: Cell) -> Cell:
-    return Cell(
-        Tally(whole.stored.objects - part.stored.objects, whole.stored.bytes - part.stored.bytes),
-        Tally(whole.records.objects - part.records.objects, whole.records.bytes - part.records.bytes),
-    )
+def _less(whole: Tally, part: Tally) -> Tally:
+    return Tally(whole.objects - part.objects, whole.bytes - part.bytes)
 
 
 _LETTERS = {letter: dimension for dimension, letter in DIMENSIONS.items()}

@@ -48,7 +48,6 @@ from stocktake.ledger.counting import (
     cells_of,
     counted_as,
     deltas,
-    project_counts,
     said_in,
     sum_of_removals,
 )
@@ -559,7 +558,7 @@ class Ledger:
     def project_counts(self, project_id: str) -> ProjectCounts:
         """Sums a project's count rows in every dimension, read consistently. Raises ProjectNotFound."""
         numbers, row = self._numbers(project_id)
-        return project_counts(*_whose(project_stem(project_id), row), numbers, _names_of(row))
+        return ProjectCounts(*_whose(project_stem(project_id), row), numbers, _names_of(row))
 
     def _numbers(self, project_id: str) -> tuple[Numbers, Raw]:
         """Reads what a project's count rows say together, and its own row; where that is not there, one of them, which says its state."""
@@ -596,7 +595,7 @@ class Ledger:
                 add_row(partial.numbers, raw)
             if partial.own is not None and partial.count_rows == self._shards:
                 del open_projects[stem]
-                yield project_counts(*_whose(stem, partial.own), partial.numbers, _names_of(partial.own))
+                yield ProjectCounts(*_whose(stem, partial.own), partial.numbers, _names_of(partial.own))
         for stem in open_projects:  # created while the scan was under way; or rows are lost
             try:
                 yield self.project_counts(stem)
