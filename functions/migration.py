@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from stocktake import metrics
 from stocktake import migration_answers as answers
 from stocktake.answers import timed
 from stocktake.ids import now_ms
@@ -139,18 +140,24 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
     message = record.json_body
     late = out_of_time(lambda_context, reserve_ms=_RESERVE_MS)
     if message.get("begin") == "day":
-        services.analytics.keep_day()
+        metrics.counted(services.analytics.keep_day())
         status = services.recounts.daily().status
     elif "recount_id" in message:
-        status = services.recounts.step(message["recount_id"], out_of_time=late).status
+        recount = services.recounts.step(message["recount_id"], out_of_time=late)
+        status = recount.status
+        if status == "DONE":
+            metrics.recounted(recount.operation_id, recount.document)
     elif "export_id" in message:
         status = services.exports.step(message["export_id"], out_of_time=late)
     else:
         status = services.migrations.step(message["migration_id"], message["turn"], out_of_time=late)
+        if status in ("COMPLETE", "FAILED"):
+            metrics.migration_ended(message["migration_id"], status)
     logger.info("migration step", extra={**message, "status": status})
 
 
 @logger.inject_lambda_context(clear_state=True)
 def step_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Takes messages of the migration queue."""
+    metrics.delivered(event)
     return process_partial_response(event=event, record_handler=take_step, processor=processor, context=context)

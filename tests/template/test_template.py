@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.metrics import METRICS, NAMESPACE
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
@@ -970,7 +971,48 @@ class TestAlarms:
     def test_an_alarm_lives_no_longer_than_what_it_watches(self) -> None:
         for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
             for dimension in alarm["Properties"]["Dimensions"]:
+                if alarm["Properties"]["Namespace"] == NAMESPACE:
+                    continue  # ours watch the stack and what happens in it
                 assert RESOURCES[named(dimension["Value"])].get("Condition") == alarm.get("Condition"), name
+
+
+class TestMetrics:
+    def test_every_metric_is_on_the_dashboard_and_none_that_is_not_told(self) -> None:
+        shown = {*re.findall(r'\["Stocktake", "(\w+)"', self.body()), *re.findall(r'MetricName="(\w+)"', self.body().replace("\\", ""))}
+        assert shown == {metric.name for metric in METRICS}
+
+    def test_a_widget_searches_by_what_its_metric_is_told_by(self) -> None:
+        by = {metric.name: metric.by for metric in METRICS}
+        searches = re.findall(r'SEARCH\(\'{Stocktake,service,(\w+)} MetricName="(\w+)"', self.body().replace("\\", ""))
+        assert searches
+        assert all(by[name] == dimension for dimension, name in searches)
+
+    def test_the_dashboard_is_json_that_shows_every_dead_letter_queue(self) -> None:
+        widgets = json.loads(self.body().replace("${!", "${"))["widgets"]
+        assert all(widget["properties"]["region"] == "${AWS::Region}" and widget["properties"]["title"] for widget in widgets)
+        queues = {name for name in of_type("AWS::SQS::Queue") if re.search("DeadLetter|Undelivered", name)}
+        assert set(re.findall(r"\$\{(\w+)\.QueueName\}", self.body())) == queues
+
+    def test_an_alarm_of_ours_watches_a_metric_as_it_is_told(self) -> None:
+        by = {metric.name: metric.by for metric in METRICS}
+        watched = {}
+        for alarm in of_type("AWS::CloudWatch::Alarm").values():
+            one = alarm["Properties"]
+            if one["Namespace"] == NAMESPACE:
+                stack, *rest = one["Dimensions"]
+                assert stack == {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
+                assert [dimension["Name"] for dimension in rest] in ([], [by[one["MetricName"]]])
+                watched[one["MetricName"]] = [dimension["Value"] for dimension in rest]
+        assert watched == {"Deletions": ["INCOMPLETE"], "Runs": ["INCOMPLETE"], "Findings": ["missing"], "CountDrift": []}
+        assert GLOBALS["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
+
+    def test_the_readme_says_what_each_metric_means(self) -> None:
+        text = (ROOT / "README.md").read_text()
+        for metric in METRICS:
+            assert f"| `{metric.name}` |" in text, metric.name
+
+    def body(self) -> str:
+        return str(of("Dashboard")["DashboardBody"]["Fn::Sub"])
 
 
 class TestStateMachine:
