@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from stocktake import errors, model
 from stocktake.explanations import _COUNTED, SENTENCES
-from stocktake.openapi import migration, project_deletion, reconciliation
+from stocktake.openapi import analytics, migration, project_deletion, reconciliation
 from stocktake.routes import ROUTES
 from stocktake_cli import main  # noqa: F401  # it brings the commands into their group
 from stocktake_cli.commands.group import stocktake
@@ -136,6 +136,7 @@ class TestThePageOfOperation:
             ("### Of a finding's repair", reconciliation.Finding),
             ("### Of a deletion", project_deletion.ListedDeletion),
             ("### Of a migration", migration.ListedMigration),
+            ("### Of a recount", analytics.ListedRecount),
             ("### Of an export", migration.Export),
             ("### Of a quarantine entry", reconciliation.QuarantineEntry),
             ("### Of a drill", reconciliation.Drill),
