@@ -45,7 +45,7 @@ test: dev-environment stack-environment  ## every test, from the cheapest kind t
 	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
 
 test-fast: dev-environment stack-environment  ## every test but those of the deployed stack
-	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/functions tests/template
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/functions tests/template tests/browser
 
 check: dev-environment stack-environment  ## formatting, lint, types, the direction of imports, the template
 	@.venv/bin/ruff format --check .

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands tests out one by one, but those that share servers together: their process starts them once, on ports of its own.
+    """Hands tests out one by one, but those that share servers or a browser together: their process starts them once, on its own ports.
 
     There are two such groups, about as long as one another, each with a local stack of its own: what needs the second make of store is one.
 
@@ -42,6 +42,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(_WITH_FOREIGN_STORE):
                 return "servers, one of them foreign"
+            if nodeid.startswith("tests/browser/"):
+                return "a browser"
             return "servers" if nodeid.startswith("tests/stack/") else nodeid
 
     return ServersTogether(config, log)

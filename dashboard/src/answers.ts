@@ -20,7 +20,9 @@ export interface Analytics {
   findings: Record<string, Tally> | null;
   projects: { project_id: string; state: string; counts: Counts }[];
   projects_in_all: number;
-  explanation?: string | string[] | null;
+  explanation?: string;
+  recounted_at?: string | null;
+  recount?: { drifted_rows: number; repaired: number } | null;
   by_layout?: Named[];
   by_type?: Named[];
   by_provider?: Named[];
@@ -34,6 +36,7 @@ export interface Point {
   orphan?: Tally | number | null;
   missing?: Tally | number | null;
   mismatch?: Tally | number | null;
+  unstored?: Tally | number | null;
 }
 export interface Trend {
   days: (Point & { day: string; at?: string })[];
@@ -183,6 +186,12 @@ export interface Diagnostics {
   as_of: string;
   status: string;
   checks: { name: string; status: string; says: string; do?: string | null; detail?: unknown }[];
+}
+
+export interface SelfTest {
+  status: string;
+  steps: { name: string; status: string; says: string; do: string | null; took_ms: number }[];
+  is_clean: boolean;
 }
 
 export const objectsOf = (value: Tally | number | null | undefined): number | null =>

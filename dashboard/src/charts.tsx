@@ -7,6 +7,7 @@ export interface Line {
   name: string;
   tone: 1 | 2 | 3 | 4 | 5;
   values: (number | null)[];
+  filled?: boolean;
 }
 const COLOURS = ["--accent", "--chart-2", "--chart-3", "--bad", "--warn"];
 const HEIGHT = 190;
@@ -45,14 +46,15 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
         legend: { show: false },
         scales: { y: { range: (_, low, high) => span(low, high, fromZero) } },
         axes: [
-          { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((tick) => onDay(tick * 1000)) },
-          { ...axis, size: 46, space: 40, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? compact(tick) : "")) },
+          { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, ticks) => ticks.map((tick) => onDay(tick * 1000)) },
+          { ...axis, size: 46, space: 28, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? compact(tick) : "")) },
         ],
         series: [
           {},
           ...lines.map((line) => ({
             label: line.name,
             stroke: colour(COLOURS[line.tone - 1]!),
+            ...(line.filled ? { fill: faint(colour(COLOURS[line.tone - 1]!)) } : {}),
             width: 2,
             spanGaps: true,
             points: { show: fromZero || times.length < 2, size: 5, fill: card! },
@@ -124,6 +126,9 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
     </figure>
   );
 }
+
+/** The same colour, as one sees the ground through it. */
+const faint = (colour: string): string => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.09)");
 
 /** Differences are counted from zero; of what is stored the movement is seen, which from zero would be a flat line. */
 function span(low: number | null, high: number | null, fromZero: boolean): [number, number] {

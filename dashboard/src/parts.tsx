@@ -41,7 +41,7 @@ export function Panel({ title, note, tools, flush = false, children }: { title: 
 /** A table that scrolls by itself where it is too wide, also by keyboard. */
 export function Table({ caption, head, children }: { caption: string; head: ComponentChildren; children: ComponentChildren }) {
   return (
-    <div class="scroll" role="region" aria-label={caption} tabIndex={0}>
+    <div class="scroll" role="region" aria-label={`${caption}, as a table`} tabIndex={0}>
       <table>
         <caption class="hidden">{caption}</caption>
         <thead>
@@ -135,14 +135,20 @@ export function Pager({ says, before, after, busy = false }: { says: string; bef
   );
 }
 
-/** The browser's own dialog: it holds the focus, and gives it back to what opened it. */
+/** The browser's own dialog: it holds the focus; what opened it has that back. */
 export function Dialog({ title, wide = false, busy, onClose, onSubmit, children, actions }: { title: string; wide?: boolean; busy: boolean; onClose: () => void; onSubmit: () => void; children: ComponentChildren; actions: ComponentChildren }) {
   const box = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
-    const dialog = box.current!;
-    if (!dialog.open) dialog.showModal();
-    return () => dialog.close();
+    const opener = document.activeElement;
+    box.current!.showModal();
+    return () => {
+      // what opened it may be gone, or be of no use any more: then the view begins anew
+      setTimeout(() => {
+        if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+        if (document.activeElement === document.body) document.querySelector<HTMLElement>("main h1")?.focus();
+      });
+    };
   }, []);
   return (
     <dialog

@@ -1,7 +1,7 @@
 // Every deed there is: what it will do, in numbers, and the request that does it.
 import { ask, encoded, query } from "./api";
-import type { Deletion, Drill, DryRun, Entry, Estimate, Run, Tally, Verification } from "./answers";
-import { Key, type Question } from "./parts";
+import type { Deletion, Drill, DryRun, Entry, Estimate, Run, SelfTest, Tally, Verification } from "./answers";
+import { Key, type Question, Tag } from "./parts";
 import { at, bytes, lasts, listed, many, number, plain } from "./words";
 
 const hasLost = (run: Run | undefined): boolean => run?.status === "INCOMPLETE" && (run.why ?? "").includes("accept_loss");
@@ -113,6 +113,44 @@ export const drill = (): Question<null> => ({
       <p>
         <strong class="bad">It failed.</strong> {done.why ?? listed(done.differences ?? [])} Do not apply a plan with quarantine before this is understood.
       </p>
+    );
+  },
+});
+
+export const selfTest = (): Question<null> => ({
+  title: "Send an object the whole way",
+  prepare: nothing,
+  says: () => (
+    <p>
+      <strong>1 object of Stocktake's own</strong>, of some bytes, is put under <code>.stocktake/probe/</code>, listed, read, fetched by a URL and deleted again. Nothing of yours is touched.
+    </p>
+  ),
+  verb: () => "Run the self-test",
+  act: async () => {
+    const seen = await ask<SelfTest>("diagnostics/self-test", { method: "POST", body: {} });
+    return (
+      <>
+        <p>
+          {seen.status === "ok" ? <strong class="good">Every step worked.</strong> : <strong class="bad">Not every step worked.</strong>} {seen.is_clean ? "" : "What it put may still be there."}
+        </p>
+        <ul class="checks">
+          {seen.steps.map((step) => (
+            <li key={step.name}>
+              <h3>
+                <Tag tone={step.status === "ok" ? "good" : step.status === "failed" ? "bad" : ""}>
+                  {step.name} <span class="hidden">{step.status}</span>
+                </Tag>
+              </h3>
+              <div>
+                <p>
+                  {step.says} <span class="dim">{number(step.took_ms)} ms</span>
+                </p>
+                {step.do && <p class="bad">{step.do}</p>}
+              </div>
+            </li>
+          ))}
+        </ul>
+      </>
     );
   },
 });

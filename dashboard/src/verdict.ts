@@ -59,7 +59,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
 
 /** Says where the numbers that stand side by side part, so that 19 against 15 explains itself. */
 export function explained(analytics: Analytics): string {
-  if (analytics.explanation?.length) return [analytics.explanation].flat().join(" ");
+  if (analytics.explanation) return analytics.explanation;
   const states: [keyof Analytics["counts"], string][] = [
     ["PENDING", "announced"],
     ["INLINE", "in the ledger itself"],

@@ -67,8 +67,10 @@ class House:
     history: dict[str, Any] | None = None
     checks: list[dict[str, Any]] | None = None
     images_at: str = ""
-    steps: int = 3
+    steps: int = 1
     """Answers for which a run or repair goes on once it was asked for."""
+    left: dict[str, int] = field(default_factory=dict)
+    """The same, of those that are under way."""
     broken: dict[str, Answered] = field(default_factory=dict)
     """What is answered in place of anything else, by the beginning of method and path."""
 
@@ -148,10 +150,10 @@ class House:
 
     def _step(self, run: dict[str, Any]) -> None:
         if run["status"] == "RUNNING":
-            left = run["progress"]["left"] - 1 if "progress" in run else self.steps
+            left = self._left(run)
             objects = max(1, (self.analytics["bucket"] or NOTHING)["objects"])
             done = 1 - left / (self.steps + 1)
-            run["progress"] = {"keys": int(objects * done), "keys_per_second": 12_000, "share": done, "seconds_left": left, "left": left}
+            run["progress"] = {"keys": int(objects * done), "keys_per_second": 12_000, "share": done, "seconds_left": left}
             if left <= 0:
                 del run["progress"]
                 run |= {
@@ -163,10 +165,15 @@ class House:
                 }
                 run["changes"] = {"since": RUN_ID, "new": {}, "unchanged": {}, "gone": {}, "repaired": {}}
         repair = run.get("repair", {})
-        if repair.get("status") == "RUNNING":
-            repair["left"] -= 1
-            if repair["left"] <= 0:
-                repair |= {"status": "DONE", "finished_at": rfc(self.now), "done": {"MARK_MISSING": 5}}
+        if repair.get("status") == "RUNNING" and self._left(run) <= 0:
+            repair |= {"status": "DONE", "finished_at": rfc(self.now), "done": {"MARK_MISSING": 5}}
+
+    def _left(self, run: Mapping[str, Any]) -> int:
+        """Counts down once; begins anew where it was at its end."""
+        left = self.left.pop(run["run_id"], self.steps)
+        if left > 0:
+            self.left[run["run_id"]] = left - 1
+        return left
 
     def _findings(self, query: Mapping[str, str]) -> Answered:
         wanted = [finding for finding in self.findings if query.get("class") in (None, finding["class"])]
@@ -209,9 +216,9 @@ class House:
     def _apply(self, run: dict[str, Any]) -> Answered:
         plan = self._plan(run["run_id"], {"missing": "mark_missing"})
         repair = {"status": "RUNNING", "plan": plan["policy"], "started_at": rfc(self.now), "plan_id": plan["plan_id"], "turn": 1}
-        run["repair"] = {**repair, "done": {}, "skipped": 0, "reasons": {}, "deferred": 0, "left": self.steps}
+        run["repair"] = {**repair, "done": {}, "skipped": 0, "reasons": {}, "deferred": 0}
         planned = without(plan, "first")
-        return Answered(202, {**without(run["repair"], "left"), "run_id": run["run_id"], "cursor": 0, "planned": planned})
+        return Answered(202, {**run["repair"], "run_id": run["run_id"], "cursor": 0, "planned": planned})
 
 
 def without(document: Mapping[str, Any], *names: str) -> dict[str, Any]:

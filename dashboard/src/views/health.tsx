@@ -1,6 +1,7 @@
 // Whether the deployment is well: what it says of itself when it is asked, dead letters among it.
 import type { Diagnostics } from "../answers";
 import { Empty, Loaded, Panel, Tag, When } from "../parts";
+import { selfTest } from "../questions";
 import { useResource } from "../state";
 import { useStock } from "../stock";
 import { plain } from "../words";
@@ -9,7 +10,7 @@ const TONES: Record<string, string> = { ok: "good", warning: "warn", failed: "ba
 const ORDER = ["failed", "warning", "ok", "skipped"];
 
 export function Health() {
-  const { diagnostics } = useStock();
+  const { diagnostics, ask } = useStock();
   const absent = diagnostics.problem?.isAbsent ?? false;
   return (
     <>
@@ -22,6 +23,11 @@ export function Health() {
           <button type="button" disabled={diagnostics.loading} onClick={() => void diagnostics.reload()}>
             {diagnostics.loading ? "Looking …" : "Look again"}
           </button>
+          {diagnostics.data && (
+            <button type="button" onClick={() => ask(selfTest())}>
+              Self-test …
+            </button>
+          )}
         </div>
       </div>
       {!absent && (

@@ -91,7 +91,7 @@ function Tiles({ of }: { of: Analytics }) {
   const age = of.bucket ? (now - Date.parse(of.bucket.counted_at)) / 1000 : 0;
   const why = explained(of);
   return (
-    <section aria-label="Side by side">
+    <section class="panel side" aria-label="Side by side">
       <dl class="tiles">
         <Tile name="Records" value={of.records.objects} note={`${bytes(of.records.bytes)} in the ledger`} />
         <Tile name="Stored" value={of.stored.objects} note={`${bytes(of.stored.bytes)} confirmed by the bucket`} />
@@ -102,8 +102,23 @@ function Tiles({ of }: { of: Analytics }) {
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
         <Tile name="Missing" value={of.findings?.missing?.objects ?? null} tone={of.findings?.missing?.objects ? "bad" : ""} note={of.findings ? "records whose object is gone" : "not looked for yet"} />
-        {why && <div class="explained">{why}</div>}
       </dl>
+      {(why || of.recounted_at) && (
+        <p class="explained">
+          {why}
+          {of.recounted_at && (
+            <>
+              {" "}
+              The ledger's counts were proved against its records <When time={of.recounted_at} now={now} />
+              {of.recount && of.recount.drifted_rows > of.recount.repaired ? (
+                <strong class="bad">: {many(of.recount.drifted_rows - of.recount.repaired, "row")} counted wrong.</strong>
+              ) : (
+                "."
+              )}
+            </>
+          )}
+        </p>
+      )}
     </section>
   );
 }
@@ -135,7 +150,7 @@ function DayChart({ of }: { of: Trend }) {
     const lines: Line[] = [
       { name: "Records", tone: 3, values: days.map((day) => objectsOf(day.records)) },
       { name: "In the bucket", tone: 2, values: days.map((day) => objectsOf(day.bucket)) },
-      { name: "Stored", tone: 1, values: days.map((day) => objectsOf(day.stored)) },
+      { name: "Stored", tone: 1, filled: true, values: days.map((day) => objectsOf(day.stored)) },
     ];
     return { times: days.map((day) => Date.parse(day.day)), lines };
   }, [of]);
@@ -144,33 +159,31 @@ function DayChart({ of }: { of: Trend }) {
 }
 
 function Differences() {
-  const { runs } = useStock();
+  const { runs, history } = useStock();
   return (
     <Panel title="Differences by run">
       <Loaded of={runs} what="the runs">
-        {(data) => <RunChart of={data.reconciliations} />}
+        {(data) => <RunChart of={data.reconciliations} before={history.data?.runs} />}
       </Loaded>
     </Panel>
   );
 }
 
-const DRAWN: [string, Line["tone"]][] = [
-  ["orphan", 5],
-  ["missing", 4],
-  ["mismatch", 1],
-  ["unstored", 3],
-];
+const DRAWN = [
+  ["orphan", "Orphans", 5],
+  ["missing", "Missing", 4],
+  ["mismatch", "Mismatches", 1],
+  ["unstored", "Unstored", 3],
+] as const;
 
-function RunChart({ of }: { of: Run[] }) {
+/** The history of runs goes far back; what lists the newest has them too, where there is no history. */
+function RunChart({ of, before }: { of: Run[]; before: Trend["runs"] }) {
   const { times, lines } = useMemo(() => {
-    const runs = of.filter((run) => run.status === "COMPLETE" && run.counts && run.finished_at).toReversed();
-    const lines: Line[] = DRAWN.map(([name, tone]) => ({
-      name: CLASSES[name]!.more.replace(/^./, (letter) => letter.toUpperCase()),
-      tone,
-      values: runs.map((run) => run.counts![name]?.objects ?? 0),
-    }));
-    return { times: runs.map((run) => Date.parse(run.finished_at!)), lines };
-  }, [of]);
+    const newest = of.filter((run) => run.status === "COMPLETE" && run.counts && run.finished_at).toReversed();
+    const runs = before?.length ? before : newest.map((run) => ({ finished_at: run.finished_at!, ...run.counts }) as NonNullable<typeof before>[number]);
+    const lines: Line[] = DRAWN.map(([name, label, tone]) => ({ name: label, tone, values: runs.map((run) => objectsOf(run[name]) ?? 0) }));
+    return { times: runs.map((run) => Date.parse(run.finished_at)), lines };
+  }, [of, before]);
   if (times.length === 0) return <Empty title="No run is complete yet">What differs is drawn here, run by run.</Empty>;
   return <Chart label="Differences by run" times={times} lines={lines} fromZero />;
 }
@@ -213,7 +226,7 @@ function Shares({ of }: { of: Analytics }) {
       ) : (
         <ul class="shares">
           {shown.map((row) => {
-            const name = row.name || "not said";
+            const name = !row.name || row.name === "none" ? "not said" : row.name;
             return (
               <li key={name}>
                 <span title={name}>
