@@ -20,23 +20,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from stocktake import dashboard
 from tests.promised import hold_to_document
-from tools.dashboard.chromium import NoBrowser, chromium
 from tools.dashboard.made_up import House, lived_in
 from tools.dashboard.served import Answered, Asked, Site, serving
 from tools.demo.images import pictures
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with ExitStack() as stack:
-        try:
-            started = stack.enter_context(chromium())
-        except NoBrowser as error:
-            pytest.skip(str(error))
-        yield started
 
 
 @pytest.fixture(scope="session")

@@ -261,7 +261,9 @@ def test_images_come_from_the_bucket_and_what_is_none_is_named_in_its_place(visi
     visit.site.images = {**visit.site.images, f"/bucket/{sum(house.findings[7]['key'].encode()) % 24}": b"<svg onload=alert(1)>"}
     visit.go("Findings")
     page = visit.page
-    page.wait_for_function("[...document.querySelectorAll('td.thumb img')].some(image => image.naturalWidth > 0)")
+    image = page.get_by_role("row").nth(7).locator("td.thumb img")
+    expect(image).to_have_js_property("complete", True)
+    expect(image).not_to_have_js_property("naturalWidth", 0)
     expect(page.get_by_role("row").nth(8).locator("td.thumb")).to_have_text("png")
     expect(page.get_by_role("row").nth(1).locator("td.thumb")).to_have_text("gone")
 
