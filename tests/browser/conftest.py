@@ -38,7 +38,7 @@ def axe() -> str:
 
 @pytest.fixture(scope="session")
 def images() -> Mapping[str, bytes]:
-    return {f"/bucket/{number}": picture.body for number, picture in enumerate(pictures(24))}
+    return {f"/bucket/{number}": picture.body for number, picture in enumerate(pictures(3))}
 
 
 def the_page(origin: str) -> tuple[str, Mapping[str, str]]:

@@ -256,16 +256,18 @@ def test_keys_are_text_whatever_they_say(visiting: Visiting) -> None:
 
 def test_images_come_from_the_bucket_and_what_is_none_is_named_in_its_place(visiting: Visiting) -> None:
     house = lived_in(NOW)
+    house.findings[7]["key"] = broken = "projects/proj_sunset/2026/11/broken.png"
+    house.pictures = 97  # more than there are, so that no other finding has the same
     visit = visiting(house)
-    house.findings[7]["key"] = "projects/proj_sunset/2026/11/broken.png"
-    visit.site.images = {**visit.site.images, f"/bucket/{sum(house.findings[7]['key'].encode()) % 24}": b"<svg onload=alert(1)>"}
+    number = sum(broken.encode()) % house.pictures
+    image = visit.site.images["/bucket/0"]
+    visit.site.images = {**{f"/bucket/{other}": image for other in range(97)}, f"/bucket/{number}": b"<svg onload=alert(1)>"}
     visit.go("Findings")
-    page = visit.page
-    image = page.get_by_role("row").nth(7).locator("td.thumb img")
-    expect(image).to_have_js_property("complete", True)
-    expect(image).not_to_have_js_property("naturalWidth", 0)
-    expect(page.get_by_role("row").nth(8).locator("td.thumb")).to_have_text("png")
-    expect(page.get_by_role("row").nth(1).locator("td.thumb")).to_have_text("gone")
+    rows = visit.page.get_by_role("row")
+    expect(rows.nth(8).locator("td.thumb")).to_have_text("png")
+    expect(rows.nth(7).locator("td.thumb img")).to_have_js_property("complete", True)
+    expect(rows.nth(7).locator("td.thumb img")).not_to_have_js_property("naturalWidth", 0)
+    expect(rows.nth(1).locator("td.thumb")).to_have_text("gone")
 
 
 # deeds

@@ -29,7 +29,8 @@ _SHOTS: tuple[tuple[str, str, Literal["light", "dark"], tuple[int, int]], ...] =
 def main() -> int:
     """Writes docs/dashboard-*.png; returns the exit status."""
     house = lived_in()
-    images = {f"/bucket/{number}": picture.body for number, picture in enumerate(pictures(24))}
+    house.pictures = 24
+    images = {f"/bucket/{number}": picture.body for number, picture in enumerate(pictures(house.pictures))}
     try:
         with (
             serving(

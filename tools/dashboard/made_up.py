@@ -45,12 +45,13 @@ def rfc(at: datetime) -> str:
 class Urls:
     """Signs URLs into the bucket that a `Site` holds."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, pictures: int) -> None:
         self._base = base
+        self._pictures = pictures
 
     def presign_get(self, key: str, *, seconds: int, file_name: str | None = None, inline: bool = False) -> str:
         """Returns one of a few images for any key."""
-        return f"{self._base}/bucket/{sum(key.encode()) % 24}"
+        return f"{self._base}/bucket/{sum(key.encode()) % self._pictures}"
 
 
 @dataclass
@@ -67,6 +68,8 @@ class House:
     history: dict[str, Any] | None = None
     checks: list[dict[str, Any]] | None = None
     images_at: str = ""
+    pictures: int = 3
+    """How many the bucket at `images_at` holds, by number."""
     steps: int = 1
     """Answers for which a run or repair goes on once it was asked for."""
     left: dict[str, int] = field(default_factory=dict)
@@ -181,7 +184,7 @@ class House:
         start, limit = int(query.get("cursor", 0)), int(query.get("limit", 100))
         page: Sequence[Mapping[str, Any]] = wanted[start : start + limit]
         if query.get("urls") == "true":
-            page = with_urls(page, Urls(self.images_at))  # type: ignore[arg-type]  # all of a store that it asks for
+            page = with_urls(page, Urls(self.images_at, self.pictures))  # type: ignore[arg-type]  # all of a store that it asks for
         return Answered(200, {"findings": page, "cursor": str(start + limit) if start + limit < len(wanted) else None})
 
     def _plan(self, run_id: str, policy: Mapping[str, str]) -> dict[str, Any]:
