@@ -1,7 +1,7 @@
 // The one sentence at the top: how much is stored, what is wrong, and what to press.
 import type { Analytics, Deletion, Diagnostics, Run } from "./answers";
 import { isBusy, isRepairing, isWalking } from "./answers";
-import { CLASSES, classed, listed, many } from "./words";
+import { CLASSES, classed, listed, many, number } from "./words";
 
 export type Press = "reconcile" | "findings" | "deletions" | "health" | null;
 export interface Verdict {
@@ -54,7 +54,22 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
     return { tone: trouble ? "bad" : "warn", says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
   }
   because.unshift("The last complete reconcile found no difference between bucket and ledger.");
+  const known = analytics.counts.MISSING.objects;
+  if (known > 0) {
+    because.push(`${many(known, "record")} ${known === 1 ? "says" : "say"} that ${known === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
+    return { tone: "bad", says: `${stored}, and ${many(known, "more object")} ${known === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
+  }
   return { tone: trouble ? "bad" : "good", says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
+}
+
+/** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */
+export function missing(analytics: Analytics, run: Run | undefined): { objects: number | null; note: string } {
+  const found = analytics.findings?.missing?.objects ?? null;
+  const known = analytics.counts.MISSING.objects;
+  const isMarked = run !== undefined && run.run_id === analytics.bucket?.run_id && (run.repair?.done.MARK_MISSING ?? 0) > 0;
+  if (known > 0 && (isMarked || !found)) return { objects: known, note: "marked so in their records" };
+  if (found === null) return { objects: null, note: "not looked for yet" };
+  return { objects: found, note: `records whose object is gone${known ? `; ${number(known)} marked so before` : ""}` };
 }
 
 /** Says where the numbers that stand side by side part, so that 19 against 15 explains itself. */

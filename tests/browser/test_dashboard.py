@@ -85,13 +85,20 @@ def test_one_look_says_how_many_are_stored_what_is_wrong_and_what_to_press(visit
     expect(page.get_by_role("table", name="Findings")).to_be_visible()
 
 
+def missed() -> House:
+    house = nothing_wrong()
+    house.analytics["counts"]["MISSING"] = {"objects": 9, "bytes": 900}
+    return house
+
+
 @pytest.mark.parametrize(
     ("house", "sentence", "press"),
     [
         (empty(NOW), "0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
+        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
     ],
-    ids=["empty", "nothing wrong"],
+    ids=["empty", "nothing wrong", "known to be missing"],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
     page = visiting(house).page

@@ -7,7 +7,7 @@ import { Empty, Key, Loaded, Panel, Table, Tag, usePages, Waiting, When } from "
 import { reconcile } from "../questions";
 import { useNow } from "../state";
 import { useStock } from "../stock";
-import { explained, verdict } from "../verdict";
+import { explained, missing, verdict } from "../verdict";
 import { bytes, CLASSES, classed, lasts, listed, many, number, signed } from "../words";
 import { DeletionRows, DeletionTable } from "./deletions";
 import { Live, RunTag } from "./run";
@@ -87,9 +87,11 @@ function Sentence() {
 }
 
 function Tiles({ of }: { of: Analytics }) {
+  const { newest } = useStock();
   const now = useNow(15);
   const age = of.bucket ? (now - Date.parse(of.bucket.counted_at)) / 1000 : 0;
   const why = explained(of);
+  const gone = missing(of, newest.data);
   return (
     <section class="panel side" aria-label="Side by side">
       <dl class="tiles">
@@ -101,7 +103,7 @@ function Tiles({ of }: { of: Analytics }) {
           note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)}` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
-        <Tile name="Missing" value={of.findings?.missing?.objects ?? null} tone={of.findings?.missing?.objects ? "bad" : ""} note={of.findings ? "records whose object is gone" : "not looked for yet"} />
+        <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} />
       </dl>
       {(why || of.recounted_at) && (
         <p class="explained">
