@@ -245,7 +245,7 @@ def analytics(
     ]
     bucket = None
     if findings is not None:
-        bucket = {**tally(in_bucket), "run_id": RUN_ID, "counted_at": rfc(now - timedelta(hours=3))}
+        bucket = {**tally(in_bucket), "run_id": RUN_ID, "counted_at": rfc(now - timedelta(hours=3)), "age_seconds": 10_800}
     return {
         "as_of": rfc(now),
         "records": tally(records),
@@ -256,6 +256,30 @@ def analytics(
         "findings": None if bucket is None else found,
         "projects": lines,
         "projects_in_all": len(lines),
+        **{name: [{"name": "none", **tally(stored)}] if stored else [] for name in ("by_layout", "by_type", "by_provider", "by_purpose")},
+        "unattributed": NOTHING,
+        "explanation": f"The ledger has {records:,} records: {stored:,} with a stored object.",
+        "recounted_at": rfc(now - timedelta(hours=9)),
+        "recount": {
+            **{"recount_id": f"daily-{now:%Y-%m-%d}", "rows": 16 * len(lines), "drifted_rows": 0},
+            **{"repaired": 0, "busy": 0, "attributed": 0},
+        },
+    }
+
+
+def a_day(at: datetime, stored: int, *, records: int, in_bucket: int) -> dict[str, Any]:
+    """Makes a day of the history."""
+    counted = {**tally(in_bucket), "run_id": RUN_ID, "counted_at": rfc(at)}
+    counts = {**dict.fromkeys(_STATES, NOTHING), "STORED": tally(stored), "PENDING": tally(records - stored)}
+    return {
+        "day": f"{at:%Y-%m-%d}",
+        "at": rfc(at),
+        "records": tally(records),
+        "stored": tally(stored),
+        "counts": counts,
+        "bucket": counted,
+        "drift": {"objects": in_bucket - stored, "bytes": 0},
+        **{name: tally(number) for number, name in enumerate(("unknown", "mismatch", "missing", "unstored", "orphan"))},
     }
 
 
@@ -357,7 +381,7 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
     house.analytics |= {
         "by_layout": cut(stored, ("current", 78), ("hierarchical", 11), ("session", 7), ("flat", 3), ("content", 1)),
         "by_type": cut(stored, ("image/png", 46), ("image/webp", 31), ("image/jpeg", 17), ("image/avif", 4), ("video/mp4", 2)),
-        "by_provider": cut(stored, ("imagen", 52), ("flux", 27), ("", 14), ("firefly", 7)),
+        "by_provider": cut(stored, ("imagen", 52), ("flux", 27), ("none", 14), ("firefly", 7)),
         "by_purpose": cut(stored, ("generation", 66), ("reference", 21), ("upload", 13)),
     }
     house.analytics["explanation"] = (
@@ -382,8 +406,8 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
     house.history = {"days": [], "runs": []}
     for number, day in enumerate(days):
         grown = int(stored * (0.52 + 0.48 * (number / 59) ** 1.25)) + dice.randrange(40)
-        point = {"day": f"{day:%Y-%m-%d}", "at": rfc(day), "records": tally(grown + 20 + dice.randrange(30)), "stored": tally(grown)}
-        house.history["days"].append({**point, "bucket": tally(grown + dice.randrange(-6, 18)), "orphan": tally(9), "missing": tally(2)})
+        records, in_bucket = grown + 20 + dice.randrange(30), grown + dice.randrange(-6, 18)
+        house.history["days"].append(a_day(day, grown, records=records, in_bucket=in_bucket))
     house.deletions = [
         a_deletion(now - timedelta(minutes=9), "summer-archive", "REMOVING", deletion_id="01KAHDELETE000000000000001"),
         a_deletion(now - timedelta(days=4), "pilot-client", "DELETED", objects=1284),
@@ -434,7 +458,7 @@ def huge(now: datetime) -> House:
         finding for name, count in found.items() for finding in some_findings(now, name, count)
     ]
     days = [now - timedelta(days=back) for back in range(90, 0, -1)]
-    house.history = {"days": [{"day": f"{day:%Y-%m-%d}", "records": tally(10**6), "stored": tally(10**6), "bucket": None} for day in days]}
+    house.history = {"days": [a_day(day, 10**6, records=10**6, in_bucket=10**6) for day in days], "runs": []}
     house.deletions = [a_deletion(now, f"old-{number}", "DELETED", deletion_id=f"01KAHDELETE{number:015d}") for number in range(50)]
     return house
 
