@@ -121,8 +121,8 @@ def visiting(browser: Browser, images: Mapping[str, bytes]) -> Iterator[Visiting
         assert [fault for opened in visits for fault in opened.faults] == []
 
 
-# what another part of the contract says is made up here before this part of it has it
-_AHEAD = ("/analytics", "/analytics/history", "/diagnostics")
+# made up as it will be once the counts by layout, type, provider and purpose are here
+_AHEAD = "/analytics"
 
 
 def promised(house: House) -> Callable[[Asked], Answered]:
@@ -130,7 +130,7 @@ def promised(house: House) -> Callable[[Asked], Answered]:
 
     def answer(asked: Asked) -> Answered:
         answered = house.api(asked)
-        if asked.path not in _AHEAD and not isinstance(answered.body, bytes) and answered.content_type == "application/json":
+        if asked.path != _AHEAD and not isinstance(answered.body, bytes) and answered.content_type == "application/json":
             hold_to_document(asked.method, asked.path, answered.status, _headers(answered), json.dumps(answered.body))
         return answered
 

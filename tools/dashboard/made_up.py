@@ -261,8 +261,12 @@ def analytics(
         "explanation": f"The ledger has {records:,} records: {stored:,} with a stored object.",
         "recounted_at": rfc(now - timedelta(hours=9)),
         "recount": {
-            **{"recount_id": f"daily-{now:%Y-%m-%d}", "rows": 16 * len(lines), "drifted_rows": 0},
-            **{"repaired": 0, "busy": 0, "attributed": 0},
+            "recount_id": f"daily-{now:%Y-%m-%d}",
+            "rows": 16 * len(lines),
+            "drifted_rows": 0,
+            "repaired": 0,
+            "busy": 0,
+            "attributed": 0,
         },
     }
 
