@@ -15,7 +15,7 @@ import { Findings } from "./views/findings";
 import { Health } from "./views/health";
 import { Overview } from "./views/overview";
 import { Quarantine } from "./views/quarantine";
-import { ago, atClock, lasts } from "./words";
+import { ago, atClock, lasts, sentence } from "./words";
 
 const VIEWS = [
   ["overview", "Overview"],
@@ -66,7 +66,7 @@ function Door({ why, onEnter }: { why: string; onEnter: (bearer: Bearer) => void
     } catch (failure) {
       forget();
       const problem = asProblem(failure);
-      say(failure instanceof Error && problem.title === "The page stumbled" ? failure.message : `${problem.detail} ${problem.status === 401 ? "Paste a fresh token." : problem.advice}`);
+      say(failure instanceof Error && problem.title === "The page stumbled" ? failure.message : `${sentence(problem.detail)} ${problem.status === 401 ? "Paste a fresh token." : problem.advice}`);
       setBusy(false);
       field.current?.select();
     }
@@ -128,6 +128,20 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
     for (const part of [analytics, runs, newest, deletions, history]) void part.reload();
   };
 
+  // who comes back to the tab sees what is so now, and not what was so when the tab was left
+  const read = useRef(Date.now());
+  const again = useRef(refresh);
+  again.current = refresh;
+  useEffect(() => {
+    const shown = () => {
+      if (document.hidden || Date.now() - read.current < 60_000) return;
+      read.current = Date.now();
+      again.current();
+    };
+    document.addEventListener("visibilitychange", shown);
+    return () => document.removeEventListener("visibilitychange", shown);
+  }, []);
+
   // a run that ends moves the counts, the list of runs and the history
   const busy = isBusy(newest.data);
   usePolling(busy, async () => {
@@ -151,7 +165,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
 
   useEffect(() => {
     // whatever is asked from here on ends the session where the token has ended
-    onEnd((said) => onLeave(`You were signed out: ${said}`));
+    onEnd((said) => onLeave(`You were signed out: ${sentence(said)}`));
   }, []);
   useEffect(() => {
     document.title = `${VIEWS.find(([name]) => name === view)![1]} · Stocktake`;

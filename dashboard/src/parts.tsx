@@ -4,7 +4,7 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Problem } from "./api";
 import type { Resource } from "./state";
 import { asProblem } from "./state";
-import { ago, at, number, pieces, plain } from "./words";
+import { ago, at, number, pieces, plain, sentence } from "./words";
 
 export function Key({ of, short = false }: { of: string; short?: boolean }) {
   return (
@@ -71,7 +71,7 @@ export function Trouble({ problem, retry }: { problem: Problem; retry?: () => un
     <div class="trouble" role="alert">
       <strong class="bad">{problem.title}</strong>
       <p>
-        {problem.detail} {problem.advice}
+        {sentence(problem.detail)} {problem.advice}
       </p>
       {retry && (
         <button type="button" class="little" onClick={() => void retry()}>

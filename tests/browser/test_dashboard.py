@@ -45,7 +45,7 @@ def test_a_wrong_token_is_told_what_is_wrong_with_it(visiting: Visiting) -> None
     page = visiting(signed_in=False).page
     page.get_by_label("Token").fill("hunter2")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("the token has ended: get a fresh one Paste a fresh token.")
+    expect(page.get_by_role("alert")).to_have_text("the token has ended: get a fresh one. Paste a fresh token.")
     page.get_by_label("Token").fill("two words é")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("That is no token")
@@ -57,7 +57,7 @@ def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visi
     visit.page.wait_for_load_state("networkidle")
     visit.site.token = "another"
     visit.page.get_by_role("button", name="Refresh").click()
-    expect(visit.page.get_by_role("alert")).to_have_text("You were signed out: the token has ended: get a fresh one")
+    expect(visit.page.get_by_role("alert")).to_have_text("You were signed out: the token has ended: get a fresh one.")
     assert "12,281" not in visit.page.content()
 
 
