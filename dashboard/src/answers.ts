@@ -188,6 +188,12 @@ export interface Diagnostics {
   checks: { name: string; status: string; says: string; do?: string | null; detail?: unknown }[];
 }
 
+/** How many dead letters wait, by queue; null where they could not be counted. */
+export function deadLetters(of: Diagnostics | undefined): Record<string, number | null> {
+  const detail = of?.checks.find((check) => check.name === "dead-letters")?.detail as { queues?: Record<string, number | null> } | undefined;
+  return detail?.queues ?? {};
+}
+
 export interface SelfTest {
   status: string;
   steps: { name: string; status: string; says: string; do: string | null; took_ms: number }[];

@@ -70,8 +70,7 @@ export function usePolling(active: boolean, ask: () => Promise<string>): void {
     };
     const shown = () => {
       delay = FIRST_MS;
-      if (document.hidden) clearTimeout(timer);
-      else wait();
+      wait();
     };
     document.addEventListener("visibilitychange", shown);
     wait();

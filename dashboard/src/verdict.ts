@@ -1,6 +1,6 @@
 // The one sentence at the top: how much is stored, what is wrong, and what to press.
 import type { Analytics, Deletion, Diagnostics, Run } from "./answers";
-import { isBusy, isRepairing, isWalking } from "./answers";
+import { deadLetters, isBusy, isRepairing, isWalking } from "./answers";
 import { CLASSES, classed, listed, many, number } from "./words";
 
 export type Press = "reconcile" | "findings" | "deletions" | "health" | null;
@@ -25,7 +25,9 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
 
   if (failing.length) because.push(`${many(failing.length, "check")} of the deployment ${failing.length === 1 ? "fails" : "fail"}: ${listed(failing.slice(0, 3).map((check) => check.name.replaceAll(/[_.-]/g, " ")))}.`);
   if (incomplete.length) because.push(`${many(incomplete.length, "deletion")} could not remove everything.`);
-  const trouble: Press = failing.length ? "health" : incomplete.length ? "deletions" : null;
+  const letters = Object.values(deadLetters(diagnostics)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  if (letters) because.push(`${many(letters, "dead letter")} ${letters === 1 ? "waits" : "wait"} to be looked at.`);
+  const trouble: Press = failing.length || letters ? "health" : incomplete.length ? "deletions" : null;
 
   if (isBusy(run)) {
     const what = isWalking(run!) ? "a reconcile is comparing them with the bucket" : isRepairing(run!) ? "a repair is under way" : "";

@@ -112,13 +112,22 @@ def test_an_old_count_and_a_failing_check_and_an_incomplete_deletion_are_said(vi
     visit = visiting(house)
     page = visit.page
     expect(page.get_by_text("The bucket was last counted over a week ago")).to_be_visible()
-    house.checks = [{"name": "dead-letters", "status": "failed", "says": "3 letters wait.", "do": "stocktake redrive", "detail": {}}]
+    letters = {"queues": {"deletion": 3, "migration": 0}}
+    house.checks = [
+        {"name": "clock", "status": "failed", "says": "The clocks are far apart.", "do": "Set the clock.", "detail": {}},
+        {"name": "dead-letters", "status": "warning", "says": "3 wait in deletion.", "do": "Free the cause.", "detail": letters},
+    ]
     house.deletions = [{**lived_in(NOW).deletions[1], "status": "INCOMPLETE"}]
     page.reload()
     visit.sign_in()
-    expect(page.get_by_text("1 check of the deployment fails: dead letters. 1 deletion could not remove everything.")).to_be_visible()
+    expect(
+        page.get_by_text(
+            "1 check of the deployment fails: clock. 1 deletion could not remove everything. 3 dead letters wait to be looked at."
+        )
+    ).to_be_visible()
     page.get_by_role("link", name="Look at the checks").click()
-    expect(page.get_by_text("stocktake redrive")).to_be_visible()
+    expect(page.get_by_text("Set the clock.")).to_be_visible()
+    expect(page.get_by_role("table", name="Dead letters").get_by_role("row").nth(1)).to_have_text("deletion3")
 
 
 def test_five_numbers_stand_side_by_side_and_explain_themselves(visiting: Visiting) -> None:

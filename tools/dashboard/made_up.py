@@ -428,14 +428,14 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
             "detail": {},
         },
         {"name": "bucket", "status": "ok", "says": "stocktake-data answers from eu-north-1 in 41 ms.", "do": None, "detail": {}},
-        {"name": "permissions", "status": "ok", "says": "List, put, head, get and delete are allowed.", "do": None, "detail": {}},
+        {"name": "permission-list", "status": "ok", "says": "List, put, head, get and delete are allowed.", "do": None, "detail": {}},
         {"name": "clock", "status": "ok", "says": "The store's clock is 0.2 s ahead of ours.", "do": None, "detail": {}},
         {
-            "name": "dead_letters",
+            "name": "dead-letters",
             "status": "ok",
-            "says": "Nothing waits in any dead-letter queue.",
+            "says": "Nothing waits in 4 queues of dead letters",
             "do": None,
-            "detail": {"deletion": 0, "object_events": 0},
+            "detail": {"queues": {"deletion": 0, "deletion-batch": 0, "migration": 0, "object-events": 0}},
         },
         {
             "name": "cors",
@@ -444,7 +444,7 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
             "do": "Set UploadOrigins if browsers upload.",
             "detail": {},
         },
-        {"name": "public_url", "status": "skipped", "says": "No public URL is set: URLs are signed.", "do": None, "detail": {}},
+        {"name": "public-url", "status": "skipped", "says": "No public URL is set: URLs are signed.", "do": None, "detail": {}},
     ]
     return house
 

@@ -1,10 +1,11 @@
 // Whether the deployment is well: what it says of itself when it is asked, dead letters among it.
 import type { Diagnostics } from "../answers";
-import { Empty, Loaded, Panel, Tag, When } from "../parts";
+import { deadLetters } from "../answers";
+import { Empty, Loaded, Panel, Table, Tag, When } from "../parts";
 import { selfTest } from "../questions";
 import { useResource } from "../state";
 import { useStock } from "../stock";
-import { plain } from "../words";
+import { number, plain } from "../words";
 
 const TONES: Record<string, string> = { ok: "good", warning: "warn", failed: "bad", skipped: "" };
 const ORDER = ["failed", "warning", "ok", "skipped"];
@@ -37,6 +38,7 @@ export function Health() {
           </Loaded>
         </Panel>
       )}
+      <Letters />
       <Bucket />
       <Store />
     </>
@@ -72,6 +74,41 @@ function Checks({ of }: { of: Diagnostics }) {
 }
 
 const hasMore = (detail: unknown): boolean => detail !== null && detail !== undefined && (typeof detail !== "object" || Object.keys(detail).length > 0);
+
+/** What failed without a caller to be told, by the queue it waits in. */
+function Letters() {
+  const { diagnostics } = useStock();
+  const queues = Object.entries(deadLetters(diagnostics.data)).toSorted((one, other) => (other[1] ?? 0) - (one[1] ?? 0));
+  if (queues.length === 0) return null;
+  const waiting = queues.some(([, count]) => count);
+  return (
+    <Panel title="Dead letters" note="What failed without a caller to be told of it" flush>
+      <Table
+        caption="Dead letters by queue"
+        head={
+          <>
+            <th scope="col">Queue</th>
+            <th scope="col" class="n">
+              Letters
+            </th>
+          </>
+        }
+      >
+        {queues.map(([name, count]) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td class={`n ${count ? "bad" : "dim"}`}>{count === null ? "not counted" : number(count)}</td>
+          </tr>
+        ))}
+      </Table>
+      {waiting && (
+        <p class="within">
+          Free the cause, then <code>stocktake redrive</code> sends them back.
+        </p>
+      )}
+    </Panel>
+  );
+}
 
 interface Identity {
   status: string;
