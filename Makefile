@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY = 0
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status token test test-fast check bench build openapi command-line format lock clean dev-environment stack-environment
+.PHONY: help demo up down status token test test-fast check bench build openapi command-line dashboard screenshots format lock clean dev-environment stack-environment dashboard-environment
 .NOTPARALLEL:
 
 help:  ## what there is
@@ -45,7 +45,7 @@ test: dev-environment stack-environment  ## every test, from the cheapest kind t
 	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
 
 test-fast: dev-environment stack-environment  ## every test but those of the deployed stack
-	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/functions tests/template
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/functions tests/template tests/browser
 
 check: dev-environment stack-environment  ## formatting, lint, types, the direction of imports, the template
 	@.venv/bin/ruff format --check .
@@ -53,6 +53,8 @@ check: dev-environment stack-environment  ## formatting, lint, types, the direct
 	@.venv/bin/mypy layers/core/stocktake cli/stocktake_cli functions tools tests $(if $(wildcard benchmarks/*.py),benchmarks)
 	@.venv/bin/lint-imports --no-cache
 	@.venv-stack/bin/cfn-lint --non-zero-exit-code informational template.yaml
+	@if command -v npm >/dev/null 2>&1; then sh tools/bootstrap.sh dashboard && cd dashboard && npm run --silent types; \
+	else echo "dashboard: npm is not here, so the types of its sources are not checked"; fi
 	@AWS_DEFAULT_REGION=us-east-1 .venv-stack/bin/sam validate --lint --template-file template.yaml
 
 bench: dev-environment stack-environment  ## measure the hot paths side by side; writes build/bench.json
@@ -64,6 +66,12 @@ build: stack-environment  ## the artefacts that `sam deploy` sends, in .aws-sam/
 
 openapi: dev-environment  ## write docs/openapi.json, the contract, as the code has it
 	@$(PYTHON) -m tools.openapi
+
+dashboard: dashboard-environment  ## make layers/core/stocktake/dashboard.html, the page, of what lies in dashboard/ (needs npm)
+	@cd dashboard && npm run --silent types && npm run --silent bundle
+
+screenshots: dev-environment  ## photograph the dashboard over made-up data into docs/dashboard-*.png (needs Chromium)
+	@$(PYTHON) -m tools.dashboard
 
 command-line: dev-environment  ## write docs/command-line.md, the page of the command line, as the code has it
 	@$(PYTHON) -m stocktake_cli.page
@@ -82,6 +90,9 @@ clean: stack-environment  ## stop the local stack and remove all that was built 
 
 dev-environment:
 	@sh tools/bootstrap.sh dev
+
+dashboard-environment:
+	@sh tools/bootstrap.sh dashboard
 
 stack-environment:
 	@sh tools/bootstrap.sh stack

@@ -47,11 +47,11 @@ def list_deletions() -> dict[str, Any]:
     return {"deletions": [answers.deletion(deletion) for deletion in services.analytics.deletions(limit)]}
 
 
-@api.get("/dashboard")
+@api.get("/dashboard", compress=True)
 def show_dashboard() -> Response[str]:
-    """Answers with the dashboard."""
-    page = dashboard.page(services.analytics.overall(), services.analytics.runs(5), services.analytics.deletions(5))
-    return Response(200, "text/html; charset=utf-8", page, headers=dashboard.HEADERS)
+    """Answers with the dashboard, the same page for everybody."""
+    read_query(NoQuery, api.current_event.query_string_parameters)
+    return Response(200, dashboard.TYPE, dashboard.page(), headers=dashboard.headers(services.image_origin))
 
 
 @api.get("/openapi.json")

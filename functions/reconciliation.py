@@ -35,6 +35,7 @@ from stocktake.requests import (
     read_query,
 )
 from stocktake.services import services
+from stocktake.thumbnails import with_urls
 
 logger = Logger()
 api = make_api(logger, lambda: services.access)
@@ -81,6 +82,8 @@ def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
     query = read_query(FindingsQuery, api.current_event.query_string_parameters)
     page, following = services.reconciliations.findings(read_id(run_id), wanted(query), query.limit, query.cursor)
+    if query.urls:
+        page = with_urls(page, services.store)
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
 
 

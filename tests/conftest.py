@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -14,6 +14,9 @@ from tests.fast_moto import fast_moto
 from tools.stack import Settings
 from tools.stack.deployment import BUILT
 from tools.stack.lifecycle import build_all
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
@@ -30,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands tests out one by one, but those that share servers together: their process starts them once, on ports of its own.
+    """Hands tests out one by one, but those that share servers or a browser together: their process starts them once, on its own ports.
 
     There are two such groups, about as long as one another, each with a local stack of its own: what needs the second make of store is one.
 
@@ -42,6 +45,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(_WITH_FOREIGN_STORE):
                 return "servers, one of them foreign"
+            if nodeid.startswith("tests/browser/"):
+                return "a browser"
             return "servers" if nodeid.startswith("tests/stack/") else nodeid
 
     return ServersTogether(config, log)
@@ -65,6 +70,19 @@ def built(request: pytest.FixtureRequest) -> Path:
     with shown(request):
         build_all(Settings.from_environment())
     return BUILT
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; where there is none, and none can be installed, the tests that ask for it say why they cannot run."""
+    from tools.dashboard.chromium import NoBrowser, chromium  # playwright takes a moment, and few processes need it
+
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(chromium())
+        except NoBrowser as error:
+            pytest.skip(str(error))
+        yield started
 
 
 class TemplateLoader(yaml.SafeLoader):

@@ -4,6 +4,7 @@
 #   sh tools/bootstrap.sh dev      .venv        tests, checks, benchmarks      requirements/dev.txt
 #   sh tools/bootstrap.sh stack    .venv-stack  the local AWS, SAM, SeaweedFS  requirements/stack.txt
 #   sh tools/bootstrap.sh tools    .venv-tools  uv alone, to lock and install  requirements/bootstrap.txt
+#   sh tools/bootstrap.sh dashboard  dashboard/node_modules  what the page is made of and tested with  dashboard/package-lock.json
 #   sh tools/bootstrap.sh python   prints the Python 3.13 that would be used
 #
 # A stamp holds the hash of the lock an environment was made from: asking again costs a few milliseconds.
@@ -94,6 +95,14 @@ make_environment() { # make_environment NAME LOCK
     say "bootstrap: $1 from $2 ($(($(date +%s) - began)) s)"
 }
 
+make_dashboard() { # of exactly its lock; npm runs none of the packages' scripts (dashboard/.npmrc)
+    modules="$root/dashboard/node_modules" lock="$root/dashboard/package-lock.json"
+    [ -f "$modules/.lock-hash" ] && [ "$(cat "$modules/.lock-hash")" = "$(hash_of "$lock")" ] && return 0
+    command -v npm >/dev/null 2>&1 || die "needs npm (Node 20 or later) for the dashboard: apt-get install npm, or nodejs.org"
+    (cd "$root/dashboard" && npm ci --silent) || die "dashboard/package-lock.json could not be installed: see npm's message above"
+    hash_of "$lock" >"$modules/.lock-hash"
+}
+
 starts_in() { # an environment's own interpreter has no need of ensurepip
     "$1" -I -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$wanted')" >/dev/null 2>&1
 }
@@ -109,7 +118,8 @@ for what in "$@"; do
         dev) make_environment .venv requirements/dev.txt ;;
         stack) make_environment .venv-stack requirements/stack.txt ;;
         tools) make_tools ;;
+        dashboard) make_dashboard ;;
         python) need_python && printf '%s\n' "$python" ;;
-        *) die "unknown environment '$what': dev, stack, tools or python" ;;
+        *) die "unknown environment '$what': dev, stack, tools, dashboard or python" ;;
     esac
 done

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,12 @@ import migration
 import project_deletion
 import reconciliation
 import upload
+from stocktake import dashboard
 from stocktake.errors import ConfigurationError, ConfirmationFailed
 from stocktake.ids import now_ms
 from stocktake.model import ProjectState
 from stocktake.services import Services
-from tests.functions.conftest import BODY, DELETION_ID, EVENTS, EXPORT_ID, KEY, REGION, RUN_ID, Scene, context, event
+from tests.functions.conftest import BODY, DELETION_ID, EVENTS, EXPORT_ID, KEY, REGION, RUN_ID, Scene, context, event, sent
 from tests.inventories import Delivery, a_row
 from tests.unit.test_edges import ENVIRONMENT
 
@@ -200,7 +203,7 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + hour)
     scene.an_object()
     remove()
-    put("projects/proj_sunset/scenes/s/media/orphan.png")
+    put(orphan := "projects/proj_sunset/scenes/s/media/orphan.png")
     earlier = scene.a_run("01KAHEAR1YER00000000000000")
     assert scene.services.reconciliations.run(earlier).status == "COMPLETE"
     hour *= 2
@@ -227,6 +230,9 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert (counted["ledger_units"]["read"] > 0, counted["usd"] is not None) == (True, True)
     status, page = scene.api(reconciliation.api_handler, "reconciliation/get_findings")
     assert (status, [finding["key"] for finding in page["findings"]]) == (200, [KEY])
+    images = {"queryStringParameters": {"urls": "true"}}
+    status, seen = scene.api(reconciliation.api_handler, "reconciliation/get_findings", **images)
+    assert (status, [finding["key"] for finding in seen["findings"] if "url" in finding]) == (200, [orphan])
     assert (run["changes"]["since"], run["changes"]["unchanged"]) == (earlier, {"missing": 1, "orphan": 1})
     status, changes = scene.api(reconciliation.api_handler, "reconciliation/get_changes")
     assert (status, changes["findings"]) == (200, [])
@@ -410,11 +416,36 @@ def test_counts_are_answered_overall_and_by_project(scene: Scene) -> None:
     assert (status, project["counts"]["STORED"]["objects"]) == (200, 1)
 
 
-def test_the_dashboard_is_a_page_that_may_run_nothing(scene: Scene) -> None:
+def test_the_dashboard_may_run_itself_and_show_images_of_the_bucket(scene: Scene) -> None:
     answer = scene.call(analytics.handler, "analytics/dashboard")
-    assert (answer["statusCode"], "proj_sunset" in answer["body"]) == (200, True)
-    assert "default-src 'none'" in answer["headers"]["Content-Security-Policy"]
-    assert "<script" not in answer["body"]
+    assert (answer["statusCode"], answer["body"], answer["headers"]["Content-Type"]) == (200, dashboard.page(), "text/html; charset=utf-8")
+    assert answer["headers"]["Content-Security-Policy"].endswith("; img-src data: https://stocktake-data.s3.eu-north-1.amazonaws.com")
+
+
+def test_the_dashboard_comes_small_to_who_can_unpack_it(scene: Scene) -> None:
+    asked = sent("analytics/dashboard", headers={"accept-encoding": "gzip, br"})
+    answer = analytics.handler(asked, context())
+    assert answer["headers"]["Content-Encoding"] == "gzip"
+    assert gzip.decompress(base64.b64decode(answer["body"])).decode() == dashboard.page()
+    assert len(answer["body"]) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin"),
+    [
+        ({}, "https://stocktake-data.s3.eu-north-1.amazonaws.com"),
+        ({"STORAGE_ADDRESSING": "path"}, "https://s3.eu-north-1.amazonaws.com"),
+        ({"STORAGE_ENDPOINT": "http://127.0.0.1:8333", "STORAGE_ADDRESSING": "path"}, "http://127.0.0.1:8333"),
+    ],
+)
+def test_the_dashboard_names_where_signed_urls_lie_and_no_secret_is_read_for_that(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], origin: str
+) -> None:
+    secret = {"STORAGE_CREDENTIALS_SECRET": "nobody's"} if "STORAGE_ENDPOINT" in changes else {}
+    services = Services({**scene.environment, **secret, **changes})
+    assert services.image_origin == origin
+    monkeypatch.setattr(services, "_credentials", lambda: ("AK", "SK"))
+    assert services.store.presign_get("a key", seconds=60).startswith(f"{origin}/")
 
 
 # the composition root

@@ -84,9 +84,3 @@ def test_every_route_answers_problems_and_never_a_bare_error(stack: Stack) -> No
         answer = stack.api.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
         assert answer.json()["detail"]
-
-
-def test_the_dashboard_is_served(stack: Stack, project: str) -> None:
-    answer = stack.api.get("/dashboard")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert project in answer.text

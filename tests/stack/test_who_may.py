@@ -159,7 +159,7 @@ def test_a_token_for_one_project_opens_what_it_has(stack: Stack, issuer: Issuer,
 
 
 def test_a_browser_is_asked_for_a_token(stack: Stack) -> None:
-    page = stack.api_with(None).get("/dashboard", headers={"accept": "text/html"})
+    page = stack.api_with(None).get("/docs", headers={"accept": "text/html"})
     assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert "<form>" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
 

@@ -246,7 +246,7 @@ class TestApi:
     @pytest.mark.parametrize("function", sorted(PUBLIC_PATHS))
     def test_a_handler_answers_exactly_the_routes_it_is_given(self, function: str) -> None:
         code = (ROOT / "functions" / f"{of(function)['Handler'].split('.')[0]}.py").read_text()
-        answered = re.findall(r'^@api\.(get|post|put|patch|delete)\("([^"]+)"\)', code, re.MULTILINE)
+        answered = re.findall(r'^@api\.(get|post|put|patch|delete)\("([^"]+)"[,)]', code, re.MULTILINE)
         assert {f"{method.upper()} {path.replace('<', '{').replace('>', '}')}" for method, path in answered} == self.routes()[function]
 
     def test_every_route_leaves_it_to_the_functions_who_may(self) -> None:

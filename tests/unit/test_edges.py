@@ -1,9 +1,7 @@
-"""What stands between the flows and the world: ids, settings, request bodies, messages, answers, the dashboard."""
+"""What stands between the flows and the world: ids, settings, request bodies, messages, answers."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from typing import Any
 
@@ -12,11 +10,10 @@ import pytest
 from botocore.stub import Stubber
 from pydantic import BaseModel
 
-from stocktake import answers, dashboard, requests, upload_answers, upload_requests
+from stocktake import answers, requests, upload_answers, upload_requests
 from stocktake.conditions import Full
 from stocktake.errors import ConfigurationError, InvalidRequest, MessagingError
 from stocktake.ids import new_id, now_ms, time_of_id
-from stocktake.ledger import Operation
 from stocktake.messaging import Bus, Queue, StateMachine
 from stocktake.model import Details, Record, SessionPlace, State, StoredObject
 from stocktake.requests import read_body
@@ -270,54 +267,3 @@ def test_a_file_name_cannot_break_out_of_its_header() -> None:
         headers["Content-Disposition"]
         == "inline; filename=\"a___Set-Cookie: x=_.png\"; filename*=UTF-8''a___Set-Cookie%3A%20x%3D%C3%A9.png"
     )
-
-
-def an_overview(**changes: Any) -> dict[str, Any]:
-    nothing = {"objects": 0, "bytes": 0}
-    counts = dict.fromkeys(("PENDING", "STORED", "INLINE", "EXTERNAL", "MISSING", "QUARANTINED"), nothing)
-    return {
-        "as_of": 0,
-        "records": {"objects": 19, "bytes": 190},
-        "stored": {"objects": 15, "bytes": 1500},
-        "counts": counts,
-        "bucket": {"objects": 15, "bytes": 1500, "run_id": "r", "counted_at": 0},
-        "drift": {"objects": 0, "bytes": 0},
-        "findings": {"orphan": nothing, "missing": {"objects": 3, "bytes": 30}},
-        "projects": [{"project_id": "<b>&", "state": "ACTIVE", "counts": {**counts, "STORED": {"objects": 15, "bytes": 1_500_000}}}],
-        "projects_in_all": 1,
-        **changes,
-    }
-
-
-def test_the_dashboard_shows_the_numbers_and_escapes_what_callers_named() -> None:
-    run = Operation("run-1", "", "reconciliation", "FAILED", 0, 1, {"why": "the wrong bucket"})
-    deletion = Operation("del-1", "", "deletion", "DELETED", 0, 1, {"project_id": "gone"})
-    html = dashboard.page(an_overview(), [run], [deletion])
-    for expected in ('<b class="">15</b>', "records whose object is gone", "&lt;b&gt;&amp;", "1.5 MB", "the wrong bucket", "del-1"):
-        assert expected in html
-    assert "<b>&" not in html
-
-
-def test_the_dashboard_of_an_empty_stack_says_what_to_do() -> None:
-    html = dashboard.page(an_overview(bucket=None, drift=None, findings=None, projects=[]), [], [])
-    assert "POST /projects" in html
-    assert "POST /reconciliations" in html
-
-
-def test_the_dashboard_says_when_nothing_is_wrong() -> None:
-    html = dashboard.page(an_overview(findings={"orphan": {"objects": 0, "bytes": 0}}), [], [])
-    assert "tell the same story" in html
-
-
-def test_the_dashboards_policy_allows_its_own_style_and_nothing_else() -> None:
-    style = dashboard.page(an_overview(), [], []).split("<style>")[1].split("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in dashboard.HEADERS["Content-Security-Policy"]
-    assert dashboard.HEADERS["Content-Security-Policy"].startswith("default-src 'none'")
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_500_000_000, "2.5 GB"), (10**18, "1000.0 PB")]
-)
-def test_sizes_are_shown_as_people_read_them(size: int, shown: str) -> None:
-    assert shown in dashboard.page(an_overview(stored={"objects": 1, "bytes": size}), [], [])

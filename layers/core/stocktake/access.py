@@ -51,7 +51,7 @@ class Access:
         self._project_of = project_of
 
     def admit(self, authorization: str | None, route_key: str, ids: Mapping[str, str], body: Callable[[], str | None]) -> Caller | None:
-        """Lets a request through; returns its caller, None where the route asks for a signature in place of a token.
+        """Lets a request through; returns its caller, None where the route asks for no token.
 
         Args:
             authorization: the header.
@@ -69,7 +69,7 @@ class Access:
         """
         route = _BY_KEY.get(route_key)
         if route is not None and route.scope is None:
-            return None  # its handler checks the signature
+            return None  # its handler checks a signature, or has nothing to hide
         caller = self._tokens.caller(authorization)
         # the path itself may have been spelled as the table spells it
         if route is None or route.scope is None or not route.names <= ids.keys():

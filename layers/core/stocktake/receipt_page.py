@@ -25,12 +25,13 @@ code { font: 12px/1.4 ui-monospace, monospace }
 @media print { body { margin: 0; padding: 0; max-width: none } }
 """
 
-_HASH = base64.b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()
+STYLE = f"'sha256-{base64.b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()}'"
+"""What a policy calls the page's style."""
 
 TYPE = "text/html; charset=utf-8"
 HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+        f"default-src 'none'; style-src {STYLE}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -35,7 +35,8 @@ class Owner(enum.Enum):
 class Route:
     """One method of one path. `path` is spelled as API Gateway spells it.
 
-    `scope` is None where no token is asked for: the request bears a signature of its own, which the handler checks (`webhook`).
+    `scope` is None where no token is asked for: the request bears a signature of its own, which the handler checks (`webhook`), or
+    the answer is the same for everybody and tells nothing of what is stored (`dashboard`).
     """
 
     method: str
@@ -126,7 +127,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/recounts", _OPERATE, Owner.ALL),
     Route("GET", "/recounts/{recount_id}", _OPERATE, Owner.ALL),
     Route("GET", "/deletions", _OPERATE, Owner.ALL),
-    Route("GET", "/dashboard", _OPERATE, Owner.ALL),
+    Route("GET", "/dashboard", None, Owner.NONE),  # the page alone: what it shows it asks for with a token, path by path
     Route("GET", "/openapi.json", _READ, Owner.NONE),
     Route("GET", "/docs", _READ, Owner.NONE),
     # diagnostics
@@ -136,4 +137,4 @@ ROUTES: tuple[Route, ...] = (
 )
 
 BY_TOKEN: tuple[Route, ...] = tuple(route for route in ROUTES if route.scope is not None)
-"""The routes that ask for a token: all but those whose requests are signed."""
+"""The routes that ask for a token: all but those whose requests are signed, and the page that a token is typed into."""

@@ -11,6 +11,7 @@ import os
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import botocore
 import botocore.session
@@ -118,6 +119,25 @@ class Services:
         return S3Store(
             self.settings.storage_bucket, client=self._store_client, profile=self._known_profile(), learned=self.conformance.learn
         )
+
+    @cached_property
+    def image_origin(self) -> str:
+        """Where the URLs lie that are signed for objects of the bucket: scheme and host, with the port where there is one.
+
+        The page that anybody may read names it, so it is read off a URL that is signed with nobody's key: no secret is asked for.
+        """
+        settings = self.settings
+        client = make_client(
+            region=settings.storage_region,
+            endpoint_url=settings.storage_endpoint or None,
+            access_key_id="nobody",
+            secret_access_key="nobody",
+            addressing=settings.storage_addressing,
+            read_seconds=settings.storage_read_seconds,
+            session=self._boto3,
+        )
+        parts = urlsplit(S3Store(settings.storage_bucket, client=client).presign_get("-", seconds=1))
+        return f"{parts.scheme}://{parts.netloc}"
 
     @cached_property
     def conformance(self) -> Conformance:

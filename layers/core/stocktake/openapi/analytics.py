@@ -281,9 +281,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET /dashboard",
         "showDashboard",
-        "See the counts as a page",
+        "Open the dashboard",
         "analytics",
-        {200: Answer("A page for people.", media_type="text/html; charset=utf-8")},
+        {
+            200: Answer(
+                "The page, the same for everybody: it asks for a token, and this API, with that, for what it shows.",
+                media_type="text/html; charset=utf-8",
+            )
+        },
     ),
     Operation(
         "GET /openapi.json",

@@ -161,7 +161,7 @@ def _operation(route: Route, operation: Operation, schemas: Mapping[str, Any]) -
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "security": [{"bearer": [route.scope.value]} if route.scope else {"signature": []}],
+        "security": [{"bearer": [route.scope.value]}] if route.scope else [{"signature": []}] if operation.signed else [],
         "parameters": _parameters(route, operation, schemas),
         "responses": {str(status): response for status, response in sorted(_responses(route, operation, schemas).items())},
     }
@@ -212,7 +212,7 @@ def _responses(route: Route, operation: Operation, schemas: Mapping[str, Any]) -
     problems = by_status((*_OF_EVERY, *operation.problems, *(_OF_TOKENS if route.scope else ()), *(_OF_ONCE if operation.once else ())))
     for status in sorted(problems.keys() | _GATEWAY.keys()):
         responses[status] = _failure(status, problems.get(status, []))
-    if route.method == "GET":
+    if route.method == "GET" and route.scope:
         # a browser that comes without a token is given a page to sign in
         responses[errors.Unauthenticated.status]["content"]["text/html; charset=utf-8"] = {"schema": {"type": "string"}}
     return responses

@@ -25,5 +25,6 @@ OPERATIONS: tuple[Operation, ...] = (
         (errors.NotFound, errors.BadSignature, errors.TooLarge, errors.MessagingError),
         "For the Worker that reads R2's queue. Signed in place of a token. There only where WebhookSecretArn is set.",
         body=PostedMessages,
+        signed=True,
     ),
 )

@@ -76,6 +76,7 @@ class Operation:
         problems: what this operation answers with besides what every operation may.
         body: the JSON it takes; `raw_types` are the media types of the bytes it takes as well.
         once: whether it takes an Idempotency-Key.
+        signed: whether its requests bear a signature in place of a token.
     """
 
     key: str
@@ -90,6 +91,7 @@ class Operation:
     headers: tuple[Header, ...] = ()
     raw_types: tuple[str, ...] = ()
     once: bool = False
+    signed: bool = False
 
 
 OF_THE_BUCKET = (

@@ -330,6 +330,9 @@ class Finding(SeenFinding):
     skipped: str = Field(default=LEFT_OUT, description="Why nothing was done.", examples=[])
     outcome: str = Field(default=LEFT_OUT, description="What was done.", examples=[])
     entry_id: str = Field(default=LEFT_OUT, description="Of the quarantine.", examples=[])
+    url: str = Field(
+        default=LEFT_OUT, description="With urls=true, of an image in the bucket: where it can be looked at for five minutes.", examples=[]
+    )
 
 
 class PlannedFinding(SeenFinding):

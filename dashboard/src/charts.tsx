@@ -1,0 +1,140 @@
+// Lines over time, drawn by uPlot, with the same numbers as a table for who cannot see or wants to copy them.
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import { at, compact, number, onDay } from "./words";
+
+export interface Line {
+  name: string;
+  tone: 1 | 2 | 3 | 4 | 5;
+  values: (number | null)[];
+  filled?: boolean;
+}
+const COLOURS = ["--accent", "--chart-2", "--chart-3", "--bad", "--warn"];
+const HEIGHT = 190;
+
+export function Chart({ label, times, lines, fromZero = false }: { label: string; times: number[]; lines: Line[]; fromZero?: boolean }) {
+  const box = useRef<HTMLDivElement>(null);
+  const [dark, setDark] = useState(false);
+  const data = useMemo<uPlot.AlignedData>(() => [times.map((time) => time / 1000), ...lines.map((line) => line.values)], [times, lines]);
+
+  useEffect(() => {
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    const changed = () => setDark(scheme.matches);
+    changed();
+    scheme.addEventListener("change", changed);
+    return () => scheme.removeEventListener("change", changed);
+  }, []);
+
+  useEffect(() => {
+    const holder = box.current!;
+    // a colour that stands in a custom property is only worked out where it is used
+    const colour = (name: string): string => {
+      holder.style.color = `var(${name})`;
+      const worked = getComputedStyle(holder).color;
+      holder.style.color = "";
+      return worked;
+    };
+    const [dim, grid, card] = ["--dim", "--line", "--card"].map(colour);
+    const font = `12px ${getComputedStyle(document.documentElement).fontFamily}`;
+    const axis = { stroke: dim!, font, ticks: { show: false }, grid: { stroke: grid!, width: 1 } };
+    const plot = new uPlot(
+      {
+        width: Math.max(200, holder.clientWidth),
+        height: HEIGHT,
+        padding: [8, 6, 0, 0],
+        cursor: { points: { size: 7, fill: card! }, drag: { x: false, y: false }, y: false },
+        legend: { show: false },
+        scales: { y: { range: (_, low, high) => span(low, high, fromZero) } },
+        axes: [
+          { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, ticks) => ticks.map((tick) => onDay(tick * 1000)) },
+          { ...axis, size: 46, space: 28, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? compact(tick) : "")) },
+        ],
+        series: [
+          {},
+          ...lines.map((line) => ({
+            label: line.name,
+            stroke: colour(COLOURS[line.tone - 1]!),
+            ...(line.filled ? { fill: faint(colour(COLOURS[line.tone - 1]!)) } : {}),
+            width: 2,
+            spanGaps: true,
+            points: { show: fromZero || times.length < 2, size: 5, fill: card! },
+          })),
+        ],
+        hooks: { setCursor: [(of) => setPointed(of.cursor.idx ?? null)] },
+      },
+      data,
+      holder,
+    );
+    const watcher = new ResizeObserver(() => plot.setSize({ width: Math.max(200, holder.clientWidth), height: HEIGHT }));
+    watcher.observe(holder);
+    return () => {
+      watcher.disconnect();
+      plot.destroy();
+    };
+  }, [data, dark]);
+
+  const [pointed, setPointed] = useState<number | null>(null);
+  const last = times.length - 1;
+  const shown = pointed ?? last;
+  return (
+    <figure>
+      <ul class="legend" aria-hidden="true">
+        {lines.map((line) => (
+          <li key={line.name}>
+            <i class={`tone-${line.tone}`} />
+            {line.name} <b>{line.values[shown] == null ? "–" : number(line.values[shown]!)}</b>
+          </li>
+        ))}
+        {pointed !== null && <li>{at(new Date(times[shown]!).toISOString())}</li>}
+      </ul>
+      <div ref={box} class="chart" role="img" aria-label={`${label}. ${lines.map((line) => `${line.name}: ${line.values[last] == null ? "not counted" : number(line.values[last]!)} at the end`).join("; ")}. The table that follows has every number.`} />
+      <details>
+        <summary>As a table</summary>
+        <div class="scroll" role="region" aria-label={`${label}, as a table`} tabIndex={0}>
+          <table>
+            <caption class="hidden">{label}</caption>
+            <thead>
+              <tr>
+                <th scope="col">When</th>
+                {lines.map((line) => (
+                  <th scope="col" class="n" key={line.name}>
+                    {line.name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {times.map((_, from) => {
+                const row = last - from;
+                return (
+                  <tr key={row}>
+                    <th scope="row" class="when">
+                      {at(new Date(times[row]!).toISOString())}
+                    </th>
+                    {lines.map((line) => (
+                      <td class="n" key={line.name}>
+                        {line.values[row] == null ? "–" : number(line.values[row]!)}
+                      </td>
+                    ))}
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </figure>
+  );
+}
+
+/** The same colour, as one sees the ground through it. */
+const faint = (colour: string): string => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.09)");
+
+/** Differences are counted from zero; of what is stored the movement is seen, which from zero would be a flat line. */
+function span(low: number | null, high: number | null, fromZero: boolean): [number, number] {
+  const least = low ?? 0;
+  const most = high ?? 1;
+  if (fromZero) return [0, Math.max(4, most * 1.15)];
+  const room = Math.max((most - least) * 0.25, most * 0.02, 2);
+  return [Math.max(0, Math.floor(least - room)), Math.ceil(most + room)];
+}

@@ -1,0 +1,189 @@
+// The plan of a repair: what is to be done about each class, what that would do in numbers, and then, if it is meant, the deed.
+import { useEffect, useId, useState } from "preact/hooks";
+import { ask, encoded, type Problem } from "./api";
+import type { Plan, Run } from "./answers";
+import { Dialog, Trouble, Waiting } from "./parts";
+import { asProblem } from "./state";
+import { acted, ACTIONS, bytes, CLASSES, listed, many, number, REASONS } from "./words";
+
+const CHOICES: Record<string, string[]> = {
+  missing: ["mark_missing", "refetch", "forget", "acknowledge"],
+  mismatch: ["refresh", "acknowledge"],
+  unstored: ["settle", "refetch", "acknowledge"],
+  orphan: ["quarantine", "adopt", "delete", "acknowledge"],
+  unknown: ["acknowledge"],
+  duplicate_spelling: ["acknowledge"],
+};
+const SAFE: Record<string, string> = { missing: "mark_missing", mismatch: "refresh", unstored: "settle" };
+const FOR_GOOD = ["delete", "forget"];
+
+export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => void; onDone: (said: string) => void }) {
+  const found = Object.keys(CHOICES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
+  const [chosen, setChosen] = useState<Record<string, string>>(() => Object.fromEntries(found.filter((name) => SAFE[name]).map((name) => [name, SAFE[name]!])));
+  const [nobodys, setNobodys] = useState(false);
+  const [plan, setPlan] = useState<Plan>();
+  const [problem, setProblem] = useState<Problem>();
+  const [busy, setBusy] = useState(false);
+  const [read, setRead] = useState(false);
+  const [typed, setTyped] = useState("");
+  const field = useId();
+  const isFirst = run.previous === null;
+
+  const wanted = { ...chosen, ...(nobodys && chosen.orphan && chosen.orphan !== "delete" ? { "orphan.none": chosen.orphan } : {}) };
+  const name = `reconciliations/${encoded(run.run_id)}`;
+
+  const attempt = async (what: () => Promise<void>) => {
+    setBusy(true);
+    setProblem(undefined);
+    try {
+      await what();
+    } catch (failure) {
+      setProblem(asProblem(failure));
+    }
+    setBusy(false);
+  };
+  const first = isFirst ? { first_run: read } : {};
+  const count = () =>
+    attempt(async () => {
+      let made = await ask<Plan>(`${name}/plan`, { method: "POST", body: { plan: wanted, ...first } });
+      // a run with very many findings is read in several requests
+      for (let more = 0; made.status === "PLANNING" && more < 100; more += 1) made = await ask<Plan>(`${name}/plan`, { method: "POST", body: { plan_id: made.plan_id, ...first } });
+      setPlan(made);
+    });
+  const apply = () =>
+    attempt(async () => {
+      await ask(`${name}/apply`, { method: "POST", body: { plan_id: plan!.plan_id, ...first } });
+      onDone("The plan is being applied.");
+    });
+
+  const acts = plan?.actions.filter((line) => line.count > 0) ?? [];
+  const total = acts.reduce((sum, line) => sum + line.count, 0);
+  const forGood = acts.filter((line) => FOR_GOOD.includes(line.action)).reduce((sum, line) => sum + line.count, 0);
+  const leaves = plan?.actions.some((line) => line.deferred.count > 0 || Object.keys(line.skipped).length > 0);
+  const ready = plan ? total > 0 && (forGood === 0 || typed.trim() === String(forGood)) : Object.keys(wanted).length > 0 && (!isFirst || read);
+
+  useEffect(() => {
+    if (plan) document.getElementById(field)?.focus();
+  }, [plan]);
+
+  return (
+    <Dialog
+      title={plan ? "What the plan would do" : "Plan a repair"}
+      wide
+      busy={busy}
+      onClose={onClose}
+      onSubmit={() => void (busy || !ready ? undefined : plan ? apply() : count())}
+      actions={
+        <>
+          {plan && (
+            <button type="button" class="plain" disabled={busy} onClick={() => setPlan(undefined)}>
+              Change the plan
+            </button>
+          )}
+          <button type="button" onClick={onClose} disabled={busy}>
+            Cancel
+          </button>
+          <button type="submit" class={plan && forGood > 0 ? "danger" : "first"} disabled={!ready || busy}>
+            {busy ? "Working …" : plan ? `Apply to ${many(total, "finding")}` : "Show what it would do"}
+          </button>
+        </>
+      }
+    >
+      {!plan && (
+        <>
+          <p class="dim">Nothing happens yet. What is not chosen is left alone.</p>
+          {found.length === 0 && <p>This run found nothing that could be acted on.</p>}
+          {found.map((of) => (
+            <div class="field" key={of}>
+              <label for={`${field}-${of}`}>
+                {many(run.counts![of]!.objects, CLASSES[of]!.one, CLASSES[of]!.more)}, {bytes(run.counts![of]!.bytes)}
+              </label>
+              <select
+                id={`${field}-${of}`}
+                value={chosen[of] ?? ""}
+                onChange={(event) => {
+                  const { [of]: _, ...others } = chosen;
+                  const action = event.currentTarget.value;
+                  setChosen(action ? { ...others, [of]: action } : others);
+                }}
+              >
+                <option value="">leave alone</option>
+                {CHOICES[of]!.map((action) => (
+                  <option key={action} value={action}>
+                    {acted(action)}
+                  </option>
+                ))}
+              </select>
+              <p class="dim small">{chosen[of] ? ACTIONS[chosen[of]]!.says : CLASSES[of]!.says.replace(/^./, (letter) => letter.toUpperCase()) + "."}</p>
+              {of === "orphan" && chosen.orphan && chosen.orphan !== "delete" && (
+                <label class="check">
+                  <input type="checkbox" checked={nobodys} onChange={(event) => setNobodys(event.currentTarget.checked)} />
+                  <span>Also orphans that may be anyone's: of no project that the ledger knows</span>
+                </label>
+              )}
+            </div>
+          ))}
+          {isFirst && (
+            <label class="check">
+              <input type="checkbox" checked={read} onChange={(event) => setRead(event.currentTarget.checked)} />
+              <span>This is the first complete run of this ledger, which only reports. I have read its findings, and they are what I expect.</span>
+            </label>
+          )}
+        </>
+      )}
+      {plan && (
+        <div role="status" class="says">
+          <table>
+            <caption class="hidden">What would be done, by class of finding</caption>
+            <thead>
+              <tr>
+                <th scope="col">Findings</th>
+                <th scope="col">Action</th>
+                <th scope="col" class="n">
+                  Now
+                </th>
+                <th scope="col" class="n">
+                  Bytes
+                </th>
+                {leaves && <th scope="col">Not now</th>}
+              </tr>
+            </thead>
+            <tbody>
+              {plan.actions.map((line) => (
+                <tr key={`${line.class} ${line.action}`}>
+                  <th scope="row">{line.class === "orphan.none" ? "orphans of nobody" : (CLASSES[line.class]?.more ?? line.class)}</th>
+                  <td>{acted(line.action)}</td>
+                  <td class="n">
+                    <strong>{number(line.count)}</strong>
+                  </td>
+                  <td class="n">{bytes(line.bytes)}</td>
+                  {leaves && <td class="dim small">
+                    {listed([
+                      ...(line.deferred.count ? [`${number(line.deferred.count)} put off: over what one apply may do`] : []),
+                      ...Object.entries(line.skipped).map(([reason, many]) => `${number(many)} ${REASONS[reason] ?? reason.replaceAll("_", " ")}`),
+                    ])}
+                  </td>}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+          {plan.warning && <p class="callout">{plan.warning}</p>}
+          <p class="dim small">
+            {total === 0 ? "There is nothing to do now. " : "Each finding is read again on both sides at the moment, and what has changed is left alone. "}
+            One apply does at most {many(plan.allowed.actions, "action")}, and {number(plan.allowed.per_project)} in one project.
+          </p>
+        </div>
+      )}
+      {plan && forGood > 0 && (
+        <div class="field">
+          <label for={field}>
+            {many(forGood, "finding")} {forGood === 1 ? "is" : "are"} acted on for good. Type <code>{forGood}</code> to go on
+          </label>
+          <input id={field} value={typed} inputMode="numeric" autocomplete="off" onInput={(event) => setTyped(event.currentTarget.value)} />
+        </div>
+      )}
+      {busy && !plan && <Waiting what="what the plan would do" />}
+      {problem && <Trouble problem={problem} />}
+    </Dialog>
+  );
+}

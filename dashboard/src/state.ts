@@ -1,0 +1,113 @@
+// What is read from the API and how it is kept fresh: each part by itself, so that one that fails leaves the others as they are.
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { ask, Problem } from "./api";
+
+export interface Resource<T> {
+  data: T | undefined;
+  problem: Problem | undefined;
+  loading: boolean;
+  reload: () => Promise<T | undefined>;
+}
+
+/** Reads a path, keeps what it read while it reads it again, and drops what comes late. null reads nothing. */
+export function useResource<T>(path: string | null): Resource<T> {
+  const [state, set] = useState<{ path: string | null; data?: T; problem?: Problem; loading: boolean }>({ path, loading: path !== null });
+  const turn = useRef<AbortController>(undefined);
+
+  const reload = useCallback(async (): Promise<T | undefined> => {
+    turn.current?.abort();
+    if (path === null) return undefined;
+    const mine = (turn.current = new AbortController());
+    set((before) => ({ ...(before.path === path ? before : { path }), loading: true }));
+    try {
+      const data = await ask<T>(path, { signal: mine.signal });
+      if (mine.signal.aborted) return undefined;
+      set({ path, data, loading: false });
+      return data;
+    } catch (failure) {
+      if (mine.signal.aborted) return undefined;
+      set((before) => ({ ...(before.path === path ? before : { path }), problem: asProblem(failure), loading: false }));
+      return undefined;
+    }
+  }, [path]);
+
+  useEffect(() => {
+    void reload();
+    return () => turn.current?.abort();
+  }, [reload]);
+
+  const current = state.path === path ? state : { loading: path !== null, data: undefined, problem: undefined };
+  return { data: current.data, problem: current.problem, loading: current.loading, reload };
+}
+
+export const asProblem = (failure: unknown): Problem =>
+  failure instanceof Problem ? failure : new Problem(0, "", "The page stumbled", failure instanceof Error ? failure.message : String(failure));
+
+const FIRST_MS = 1000;
+const LAST_MS = 15_000;
+
+/** Asks again and again while `active`, each time later while nothing moves, and not at all while nobody looks.
+ *
+ * `ask` says what it saw as a text; where that has changed the next one comes soon. */
+export function usePolling(active: boolean, ask: () => Promise<string>): void {
+  const latest = useRef(ask);
+  latest.current = ask;
+  useEffect(() => {
+    if (!active) return undefined;
+    let delay = FIRST_MS;
+    let seen = "";
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let over = false;
+    const wait = () => {
+      clearTimeout(timer);
+      if (!over && !document.hidden) timer = setTimeout(look, delay);
+    };
+    const look = async () => {
+      const now = await latest.current().catch(() => seen);
+      delay = now === seen ? Math.min(delay * 1.5, LAST_MS) : FIRST_MS;
+      seen = now;
+      wait();
+    };
+    const shown = () => {
+      delay = FIRST_MS;
+      wait();
+    };
+    document.addEventListener("visibilitychange", shown);
+    wait();
+    return () => {
+      over = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", shown);
+    };
+  }, [active]);
+}
+
+/** The current time, read again every few seconds, for ages that are shown. */
+export function useNow(seconds: number): number {
+  const [now, set] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || set(Date.now()), seconds * 1000);
+    return () => clearInterval(timer);
+  }, [seconds]);
+  return now;
+}
+
+/** Where in the page we are: what stands after the `#`, in parts. */
+export function usePlace(): string[] {
+  const read = () => location.hash.slice(1).split("/").filter(Boolean).map(decodeURIComponentSafely);
+  const [place, set] = useState(read);
+  useEffect(() => {
+    const moved = () => set(read());
+    addEventListener("hashchange", moved);
+    return () => removeEventListener("hashchange", moved);
+  }, []);
+  return place;
+}
+
+function decodeURIComponentSafely(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,28 @@
+// What all views share: what was read, who is signed in, and the way to ask before something is done.
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import type { Analytics, Deletion, Diagnostics, Run, Trend } from "./answers";
+import type { Question } from "./parts";
+import type { Resource } from "./state";
+
+export interface Stock {
+  analytics: Resource<Analytics>;
+  runs: Resource<{ reconciliations: Run[] }>;
+  newest: Resource<Run>;
+  deletions: Resource<{ deletions: Deletion[] }>;
+  history: Resource<Trend>;
+  diagnostics: Resource<Diagnostics>;
+  /** Opens a question; nothing is done before it is answered. */
+  ask: <T>(question: Question<T>) => void;
+  /** Opens the plan of a run's repair. */
+  plan: (run: Run) => void;
+  /** Shows the receipt of a deletion that has ended. */
+  receipt: (deletion: Deletion) => void;
+  /** Tells what happened, also to who listens. */
+  say: (what: string) => void;
+  /** Reads again what a change may have moved. */
+  refresh: () => void;
+}
+
+export const Shared = createContext<Stock | null>(null);
+export const useStock = (): Stock => useContext(Shared)!;

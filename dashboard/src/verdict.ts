@@ -1,0 +1,89 @@
+// The one sentence at the top: how much is stored, what is wrong, and what to press.
+import type { Analytics, Deletion, Diagnostics, Run } from "./answers";
+import { deadLetters, isBusy, isRepairing, isWalking } from "./answers";
+import { CLASSES, classed, listed, many, number } from "./words";
+
+export type Press = "reconcile" | "findings" | "deletions" | "health" | null;
+export interface Verdict {
+  tone: "good" | "warn" | "bad" | "";
+  says: string;
+  because: string[];
+  press: Press;
+}
+
+const OLD_SECONDS = 8 * 86_400;
+
+export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, now: number): Verdict {
+  const stored = `${many(analytics.stored.objects, "object")} ${analytics.stored.objects === 1 ? "is" : "are"} stored`;
+  const because: string[] = [];
+  const found = Object.entries(analytics.findings ?? {}).filter(([, tally]) => tally.objects > 0);
+  const differ = found.reduce((sum, [, tally]) => sum + tally.objects, 0);
+  // a repair of the very run whose count is shown: its findings are not what is so any more
+  const repaired = run?.repair && run.run_id === analytics.bucket?.run_id ? Object.values(run.repair.done).reduce((sum, count) => sum + count, 0) : 0;
+  const failing = (diagnostics?.checks ?? []).filter((check) => check.status === "failed");
+  const incomplete = deletions.filter((deletion) => deletion.status === "INCOMPLETE");
+
+  if (failing.length) because.push(`${many(failing.length, "check")} of the deployment ${failing.length === 1 ? "fails" : "fail"}: ${listed(failing.slice(0, 3).map((check) => check.name.replaceAll(/[_.-]/g, " ")))}.`);
+  if (incomplete.length) because.push(`${many(incomplete.length, "deletion")} could not remove everything.`);
+  const letters = Object.values(deadLetters(diagnostics)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  if (letters) because.push(`${many(letters, "dead letter")} ${letters === 1 ? "waits" : "wait"} to be looked at.`);
+  const trouble: Press = failing.length || letters ? "health" : incomplete.length ? "deletions" : null;
+
+  if (isBusy(run)) {
+    const what = isWalking(run!) ? "a reconcile is comparing them with the bucket" : isRepairing(run!) ? "a repair is under way" : "";
+    return { tone: trouble ? "bad" : "", says: `${stored}, and ${what}.`, because, press: trouble };
+  }
+  if (analytics.bucket === null) {
+    because.unshift(
+      analytics.records.objects === 0
+        ? "Nothing was recorded so far. A first reconcile shows what the bucket already holds."
+        : "The bucket was never counted whole, so nobody knows whether they are all there: start a reconcile.",
+    );
+    return { tone: trouble ? "bad" : "warn", says: `${stored}; the bucket has not been counted yet.`, because, press: trouble ?? "reconcile" };
+  }
+  const age = (now - Date.parse(analytics.bucket.counted_at)) / 1000;
+  if (differ > 0) {
+    const serious = found.some(([name]) => CLASSES[name]?.tone === "bad");
+    if (repaired > 0) {
+      because.unshift(`Since that count a repair did ${many(repaired, "thing")}. Start a reconcile to see what is left.`);
+      return { tone: trouble ? "bad" : "warn", says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
+    }
+    because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}.`);
+    return { tone: serious || trouble ? "bad" : "warn", says: `${stored}, and ${many(differ, "thing")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
+  }
+  if (age > OLD_SECONDS) {
+    because.unshift("The bucket was last counted over a week ago: start a reconcile to know that it is still so.");
+    return { tone: trouble ? "bad" : "warn", says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
+  }
+  because.unshift("The last complete reconcile found no difference between bucket and ledger.");
+  const known = analytics.counts.MISSING.objects;
+  if (known > 0) {
+    because.push(`${many(known, "record")} ${known === 1 ? "says" : "say"} that ${known === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
+    return { tone: "bad", says: `${stored}, and ${many(known, "more object")} ${known === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
+  }
+  return { tone: trouble ? "bad" : "good", says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
+}
+
+/** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */
+export function missing(analytics: Analytics, run: Run | undefined): { objects: number | null; note: string } {
+  const found = analytics.findings?.missing?.objects ?? null;
+  const known = analytics.counts.MISSING.objects;
+  const isMarked = run !== undefined && run.run_id === analytics.bucket?.run_id && (run.repair?.done.MARK_MISSING ?? 0) > 0;
+  if (known > 0 && (isMarked || !found)) return { objects: known, note: "marked so in their records" };
+  if (found === null) return { objects: null, note: "not looked for yet" };
+  return { objects: found, note: `records whose object is gone${known ? `; ${number(known)} marked so before` : ""}` };
+}
+
+/** Says where the numbers that stand side by side part, so that 19 against 15 explains itself. */
+export function explained(analytics: Analytics): string {
+  if (analytics.explanation) return analytics.explanation;
+  const states: [keyof Analytics["counts"], string][] = [
+    ["PENDING", "announced"],
+    ["INLINE", "in the ledger itself"],
+    ["EXTERNAL", "at foreign URLs"],
+    ["MISSING", "missing from the bucket"],
+    ["QUARANTINED", "set aside"],
+  ];
+  const others = states.filter(([state]) => analytics.counts[state].objects > 0).map(([state, says]) => `${many(analytics.counts[state].objects, "is", "are")} ${says}`);
+  return others.length ? `Of ${many(analytics.records.objects, "record")}, ${many(analytics.stored.objects, "is", "are")} of stored objects; ${listed(others)}.` : "";
+}

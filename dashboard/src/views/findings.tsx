@@ -1,0 +1,383 @@
+// A run's findings: by class, filtered, page by page, each with its image where there is one, and what it means.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ask, encoded, query, type Problem } from "../api";
+import type { Finding, Run } from "../answers";
+import { isBusy } from "../answers";
+import { Empty, Key, Loaded, Pager, Panel, Table, Tag, Trouble, Waiting, When } from "../parts";
+import { reconcile, restoreRun } from "../questions";
+import { asProblem, usePolling, useResource } from "../state";
+import { useStock } from "../stock";
+import { acted, at, bytes, CLASSES, classed, listed, many, number, plain } from "../words";
+import { Live, RunTag } from "./run";
+
+export function Findings({ runId }: { runId: string | undefined }) {
+  const stock = useStock();
+  const chosen = runId ?? stock.runs.data?.reconciliations[0]?.run_id ?? null;
+  const isNewest = chosen !== null && chosen === stock.newest.data?.run_id;
+  const older = useResource<Run>(chosen !== null && !isNewest ? `reconciliations/${encoded(chosen)}` : null);
+  const run = isNewest ? stock.newest : older;
+  const busy = isBusy(stock.newest.data);
+  usePolling(!isNewest && isBusy(older.data), async () => JSON.stringify(await older.reload()));
+  const listedRuns = stock.runs.data?.reconciliations ?? [];
+
+  return (
+    <>
+      <div class="head">
+        <div>
+          <h1 tabIndex={-1}>Findings</h1>
+          <p>Where bucket and ledger differ, key by key. A run only reports; nothing is moved or removed before a plan is applied.</p>
+        </div>
+        <div class="actions">
+          <button type="button" disabled={busy} onClick={() => stock.ask(reconcile(stock.newest.data))}>
+            Start a reconcile
+          </button>
+          {run.data?.status === "COMPLETE" && (
+            <button type="button" class="first" disabled={isBusy(run.data)} onClick={() => stock.plan(run.data!)}>
+              Plan a repair
+            </button>
+          )}
+        </div>
+      </div>
+      {stock.runs.problem && <Trouble problem={stock.runs.problem} retry={stock.runs.reload} />}
+      {chosen === null ? (
+        stock.runs.data ? (
+          <div class="panel">
+            <Empty title="There was no run yet">Start a reconcile: it compares both sides, and changes nothing.</Empty>
+          </div>
+        ) : (
+          !stock.runs.problem && <Waiting what="the runs" />
+        )
+      ) : (
+        <Loaded of={run} what="the run">
+          {(data) => (
+            <>
+              <Live run={data} />
+              <Summary run={data} others={listedRuns} />
+              {data.counts && <List key={data.run_id} run={data} />}
+            </>
+          )}
+        </Loaded>
+      )}
+    </>
+  );
+}
+
+function Summary({ run, others }: { run: Run; others: Run[] }) {
+  const { ask: question } = useStock();
+  const known = others.some((other) => other.run_id === run.run_id) ? others : [run, ...others];
+  const setAside = run.repair?.done.QUARANTINE ?? 0;
+  return (
+    <Panel
+      title="The run"
+      tools={
+        <div>
+          <label class="hidden" for="run">
+            Which run
+          </label>
+          <select id="run" value={run.run_id} onChange={(event) => (location.hash = `findings/${event.currentTarget.value}`)}>
+            {known.map((other) => (
+              <option key={other.run_id} value={other.run_id}>
+                {at(other.started_at)}, {other.status.toLowerCase()}
+              </option>
+            ))}
+          </select>
+        </div>
+      }
+    >
+      <dl class="facts">
+        <dt>Status</dt>
+        <dd>
+          <RunTag run={run} />
+        </dd>
+        <dt>Started</dt>
+        <dd>
+          <When time={run.started_at} />
+        </dd>
+        {run.counts && (
+          <>
+            <dt>Compared</dt>
+            <dd>
+              {many(run.counts.bucket?.objects ?? 0, "object")} of {bytes(run.counts.bucket?.bytes ?? 0)}; {number(run.counts.matched?.objects ?? 0)} match their records
+            </dd>
+          </>
+        )}
+        {run.why && (
+          <>
+            <dt>Why</dt>
+            <dd>{run.why}</dd>
+          </>
+        )}
+        {run.repair && (
+          <>
+            <dt>Repair</dt>
+            <dd>
+              {run.repair.status.toLowerCase()}: {listed(Object.entries(run.repair.done).map(([action, count]) => `${number(count)} ${acted(action)}`)) || "nothing done"}
+              {run.repair.skipped ? `; ${number(run.repair.skipped)} left alone` : ""}
+              {run.repair.deferred ? `; ${number(run.repair.deferred)} put off, apply again to take them` : ""}
+              {run.repair.why ? `. ${run.repair.why}` : ""}
+            </dd>
+          </>
+        )}
+        {run.restoration && (
+          <>
+            <dt>Restored</dt>
+            <dd>
+              {many(run.restoration.restored, "object")}
+              {run.restoration.failed ? `; ${number(run.restoration.failed)} could not be` : ""}
+            </dd>
+          </>
+        )}
+      </dl>
+      {setAside > 0 && (
+        <p class="actions under">
+          <button type="button" class="little" disabled={isBusy(run)} onClick={() => question(restoreRun(run.run_id))}>
+            Restore what this run set aside …
+          </button>
+        </p>
+      )}
+    </Panel>
+  );
+}
+
+const PAGE = 50;
+/** Requests for one page: with filters an answer may hold few findings, or none, while there are more. */
+const REQUESTS = 6;
+
+function List({ run }: { run: Run }) {
+  const counted = Object.keys(CLASSES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
+  const all = counted.reduce((sum, name) => sum + run.counts![name]!.objects, 0);
+  const [wanted, setWanted] = useState({ class: "", project: "", layout: "", repair: "" });
+  const [typed, setTyped] = useState("");
+  const [starts, setStarts] = useState<(string | null)[]>([null]);
+  const [page, setPage] = useState<{ rows: Finding[]; after: string | null }>();
+  const [problem, setProblem] = useState<Problem>();
+  const [busy, setBusy] = useState(true);
+  const [again, setAgain] = useState(0);
+  const turn = useRef(0);
+  const from = starts[starts.length - 1]!;
+  const layouts = Object.keys((run.counts as unknown as { layout?: Record<string, unknown> })?.layout ?? {});
+  const filtered = wanted.project || wanted.layout || wanted.repair;
+
+  useEffect(() => {
+    const mine = ++turn.current;
+    setBusy(true);
+    setProblem(undefined);
+    void (async () => {
+      const rows: Finding[] = [];
+      let cursor: string | null = from;
+      try {
+        for (let asked = 0; asked < REQUESTS && rows.length < PAGE; asked += 1) {
+          const answer: { findings: Finding[]; cursor: string | null } = await ask(
+            `reconciliations/${encoded(run.run_id)}/findings${query({ ...wanted, limit: PAGE - rows.length, cursor, urls: true })}`,
+          );
+          if (mine !== turn.current) return;
+          rows.push(...answer.findings);
+          cursor = answer.cursor;
+          if (cursor === null) break;
+        }
+        setPage({ rows, after: cursor });
+      } catch (failure) {
+        if (mine !== turn.current) return;
+        setProblem(asProblem(failure));
+      }
+      setBusy(false);
+    })();
+    return () => {
+      turn.current += 1;
+    };
+  }, [run.run_id, run.repair?.status, wanted, from, again]);
+
+  const want = (change: Partial<typeof wanted>) => {
+    setStarts([null]);
+    setWanted({ ...wanted, ...change });
+  };
+  const place = (starts.length - 1) * PAGE;
+  return (
+    <Panel
+      title="What was found"
+      flush
+      tools={
+        counted.length > 0 && (
+          <div class="choose" role="group" aria-label="Class of finding">
+            <button type="button" aria-pressed={wanted.class === ""} onClick={() => want({ class: "" })}>
+              All {number(all)}
+            </button>
+            {counted.map((name) => (
+              <button type="button" key={name} aria-pressed={wanted.class === name} onClick={() => want({ class: name })} title={CLASSES[name]!.says}>
+                {classed(name, run.counts![name]!.objects)}
+              </button>
+            ))}
+          </div>
+        )
+      }
+    >
+      {all > 0 && (
+        <form
+          class="filters within"
+          onSubmit={(event) => {
+            event.preventDefault();
+            want({ project: typed.trim() });
+          }}
+        >
+          <div class="field">
+            <label for="of-project">Project</label>
+            <input id="of-project" value={typed} autocomplete="off" spellcheck={false} onInput={(event) => setTyped(event.currentTarget.value)} onBlur={() => typed.trim() !== wanted.project && want({ project: typed.trim() })} />
+          </div>
+          {layouts.length > 0 && (
+            <div class="field">
+              <label for="of-layout">Layout</label>
+              <select id="of-layout" value={wanted.layout} onChange={(event) => want({ layout: event.currentTarget.value })}>
+                <option value="">any</option>
+                {[...layouts, "unknown"].map((layout) => (
+                  <option key={layout}>{layout}</option>
+                ))}
+              </select>
+            </div>
+          )}
+          <div class="field">
+            <label for="of-repair">What was done</label>
+            <select id="of-repair" value={wanted.repair} onChange={(event) => want({ repair: event.currentTarget.value })}>
+              <option value="">anything</option>
+              <option value="FOUND">nothing: open</option>
+              {["QUARANTINE", "MARK_MISSING", "REFRESH", "SETTLE", "ADOPT", "DELETE", "FORGET", "REFETCH", "SKIPPED", "ACKNOWLEDGED"].map((repair) => (
+                <option key={repair} value={repair}>
+                  {acted(repair)}
+                </option>
+              ))}
+            </select>
+          </div>
+        </form>
+      )}
+      {problem && (
+        <div class="within">
+          <Trouble problem={problem} retry={() => setAgain(again + 1)} />
+        </div>
+      )}
+      {!page && !problem && (
+        <div class="within">
+          <Waiting what="the findings" />
+        </div>
+      )}
+      {page && page.rows.length === 0 && (
+        <Empty title={all === 0 ? "Nothing differs" : "No finding is like that"}>
+          {all === 0 ? "Bucket and ledger tell the same story." : page.after ? "Not all were looked through yet: go on with Next." : filtered ? "Look with fewer filters." : ""}
+        </Empty>
+      )}
+      {page && page.rows.length > 0 && (
+        <div aria-busy={busy}>
+          <Table
+            caption="Findings"
+            head={
+              <>
+                <th scope="col" class="thumb">
+                  <span class="hidden">Image</span>
+                </th>
+                <th scope="col">Key</th>
+                <th scope="col">Class</th>
+                <th scope="col" class="wide-only">
+                  Project
+                </th>
+                <th scope="col" class="n">
+                  Bytes
+                </th>
+                <th scope="col" class="wide-only">
+                  First seen
+                </th>
+                <th scope="col">Done</th>
+                <th scope="col">
+                  <span class="hidden">More</span>
+                </th>
+              </>
+            }
+          >
+            {page.rows.map((finding) => (
+              <Row key={`${finding.class} ${finding.key}`} of={finding} />
+            ))}
+          </Table>
+        </div>
+      )}
+      {page && (page.rows.length > 0 || page.after || starts.length > 1) && (
+        <Pager
+          busy={busy}
+          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(place + page.rows.length)}${filtered ? "" : ` of ${number(wanted.class ? run.counts![wanted.class]!.objects : all)}`}`}
+          before={starts.length > 1 ? () => setStarts(starts.slice(0, -1)) : undefined}
+          after={page.after ? () => setStarts([...starts, page.after]) : undefined}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function Row({ of }: { of: Finding }) {
+  const [open, set] = useState(false);
+  const known = CLASSES[of.class];
+  return (
+    <>
+      <tr>
+        <td class="thumb">
+          <Thumbnail of={of} />
+        </td>
+        <th scope="row">
+          <Key of={of.key} short />
+        </th>
+        <td>
+          <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>
+        </td>
+        <td class="wide-only">{of.project ? <Key of={of.project} short /> : <span class="dim">nobody's</span>}</td>
+        <td class="n">{bytes(of.bytes)}</td>
+        <td class="when wide-only">
+          <When time={of.first_seen_at} />
+        </td>
+        <td class={of.repair === "FOUND" ? "dim" : ""}>{of.repair === "FOUND" ? "open" : acted(of.repair)}</td>
+        <td class="act">
+          <button type="button" class="plain little" aria-expanded={open} onClick={() => set(!open)}>
+            {open ? "Less" : "More"}
+            <span class="hidden"> about {plain(of.key)}</span>
+          </button>
+        </td>
+      </tr>
+      {open && (
+        <tr class="more">
+          <td colSpan={8}>
+            <dl class="facts">
+              <dt>Key</dt>
+              <dd>
+                <Key of={of.key} />
+              </dd>
+              <dt>Means</dt>
+              <dd>{of.meaning}</dd>
+              <dt>Likely cause</dt>
+              <dd>{of.likely_cause}</dd>
+              <dt>What to do</dt>
+              <dd>{of.recommended}</dd>
+              <dt>In the bucket</dt>
+              <dd>{of.object ? `${bytes(of.object.bytes)}, ETag ${of.object.etag}, written ${of.object.last_modified ? at(of.object.last_modified) : "nobody knows when"}` : "nothing"}</dd>
+              <dt>In the ledger</dt>
+              <dd>{of.record ? `${(of.record.state ?? "").toLowerCase()}, ${bytes(of.record.bytes)}, object ${of.record.object_id}` : "nothing"}</dd>
+              <dt>Layout</dt>
+              <dd>{of.layout ?? "none explains the key"}</dd>
+              <dt>Seen</dt>
+              <dd>
+                in {many(of.sightings, "run")} in a row, first {at(of.first_seen_at)}
+              </dd>
+              {(of.skipped || of.outcome) && (
+                <>
+                  <dt>What came of it</dt>
+                  <dd>{of.skipped ?? of.outcome}</dd>
+                </>
+              )}
+            </dl>
+          </td>
+        </tr>
+      )}
+    </>
+  );
+}
+
+/** The image under a key. What lies there nobody has checked: as an `img` it is an image or nothing, and runs nothing. */
+function Thumbnail({ of }: { of: Finding }) {
+  const [failed, fail] = useState(false);
+  const ending = /\.([a-z0-9]{1,4})$/i.exec(of.key)?.[1] ?? "";
+  if (!of.url || failed || !/^https?:/.test(of.url)) return <span aria-hidden="true">{of.object ? ending : "gone"}</span>;
+  return <img src={of.url} alt="" width={44} height={44} loading="lazy" decoding="async" referrerpolicy="no-referrer" onError={() => fail(true)} />;
+}

@@ -1,0 +1,97 @@
+// Numbers, times and names as people read them.
+
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
+export const number = (value: number): string => whole.format(value);
+export const compact = (value: number): string => short.format(value);
+export const signed = (value: number): string => (value > 0 ? `+${number(value)}` : value < 0 ? `−${number(-value)}` : "0");
+export const many = (count: number, one: string, more = `${one}s`): string => `${number(count)} ${count === 1 ? one : more}`;
+/** What others say, as a sentence that another can follow. */
+export const sentence = (said: string): string => (said && !/[.!?]$/.test(said) ? `${said}.` : said);
+export const listed = (parts: string[]): string =>
+  parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
+
+export function bytes(size: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let step = 0;
+  let left = size;
+  while (Math.abs(left) >= 999.5 && step < units.length - 1) {
+    left /= 1000;
+    step += 1;
+  }
+  return `${step === 0 || Math.abs(left) >= 99.5 ? Math.round(left) : left.toFixed(1)} ${units[step]}`;
+}
+
+export function lasts(seconds: number): string {
+  if (seconds < 1) return "less than a second";
+  if (seconds < 90) return many(Math.round(seconds), "second");
+  if (seconds < 5400) return many(Math.round(seconds / 60), "minute");
+  if (seconds < 129_600) return many(Math.round(seconds / 3600), "hour");
+  return many(Math.round(seconds / 86_400), "day");
+}
+
+export const at = (time: string): string => date.format(new Date(time));
+export const atClock = (time: string | number): string => clock.format(new Date(time));
+export const onDay = (milliseconds: number): string => day.format(new Date(milliseconds));
+
+export function ago(time: string, now = Date.now()): string {
+  const seconds = (now - Date.parse(time)) / 1000;
+  if (Math.abs(seconds) < 5) return "just now";
+  return seconds > 0 ? `${lasts(seconds)} ago` : `in ${lasts(-seconds)}`;
+}
+
+/** What a class of finding is called, one and many. */
+export const CLASSES: Record<string, { one: string; more: string; says: string; tone: "bad" | "warn" | "" }> = {
+  missing: { one: "missing object", more: "missing objects", says: "records whose object is gone", tone: "bad" },
+  orphan: { one: "orphan", more: "orphans", says: "objects without a record", tone: "warn" },
+  mismatch: { one: "mismatch", more: "mismatches", says: "objects that differ from their record", tone: "warn" },
+  unstored: { one: "unstored record", more: "unstored records", says: "records without an object yet", tone: "warn" },
+  unknown: { one: "unknown key", more: "unknown keys", says: "keys that no layout explains", tone: "" },
+  duplicate_spelling: { one: "duplicate spelling", more: "duplicate spellings", says: "names in two Unicode spellings", tone: "" },
+};
+export const classed = (name: string, count: number): string => {
+  const known = CLASSES[name];
+  return known ? many(count, known.one, known.more) : `${number(count)} ${name.replaceAll("_", " ")}`;
+};
+
+/** What an action does, for a button and for a sentence. */
+export const ACTIONS: Record<string, { name: string; says: string }> = {
+  mark_missing: { name: "mark missing", says: "The record says that its object is missing, and is counted as stored no more." },
+  forget: { name: "forget", says: "The record goes, with its counts. A row is kept for 400 days that says what it was." },
+  refetch: { name: "fetch again", says: "The bytes are put back from where they came, if they are still the very same." },
+  refresh: { name: "refresh", says: "The record says what the bucket says." },
+  settle: { name: "settle", says: "What has arrived is committed; an upload that ended without bytes is withdrawn." },
+  adopt: { name: "adopt", says: "A record is made for the object, where it can be told whose it is." },
+  quarantine: { name: "quarantine", says: "The object is set aside, and can be restored for some days." },
+  delete: { name: "delete", says: "The object goes for good." },
+  acknowledge: { name: "acknowledge", says: "The finding is quiet until object or record change." },
+};
+export const acted = (action: string): string => ACTIONS[action.toLowerCase()]?.name ?? action.toLowerCase().replaceAll("_", " ");
+
+export const REASONS: Record<string, string> = {
+  seen_once: "seen once only: the next run takes it",
+  other_kind: "of a kind the action is not for",
+  too_large: "over 5 GiB",
+  changed: "changed since",
+  waiting: "not yet: their time is not over",
+};
+
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]|^ | $/gu;
+
+/** Cuts a key into what can be shown as it is and what cannot be seen, or would change how the rest is read. */
+export function pieces(key: string): { text: string; hidden: boolean }[] {
+  const found: { text: string; hidden: boolean }[] = [];
+  let from = 0;
+  for (const match of key.matchAll(HIDDEN)) {
+    if (match.index > from) found.push({ text: key.slice(from, match.index), hidden: false });
+    found.push({ text: match[0] === " " ? "space" : `U+${match[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`, hidden: true });
+    from = match.index + match[0].length;
+  }
+  if (from < key.length) found.push({ text: key.slice(from), hidden: false });
+  return found;
+}
+export const plain = (key: string): string => pieces(key).map((piece) => (piece.hidden ? `⟨${piece.text}⟩` : piece.text)).join("");

@@ -1,0 +1,530 @@
+"""The dashboard as one meets it: every state of it, by hand, by keyboard and by ear, over answers that were made up."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import NOW, Visiting
+from tools.dashboard.made_up import DELETION_ID, HOSTILE, RUN_ID, House, a_run, analytics, empty, huge, lived_in
+from tools.dashboard.served import Answered, problem
+
+BROKEN = problem(503, "storage-unavailable", "the store gave no whole answer: try again")
+
+
+def nothing_wrong() -> House:
+    house = House(NOW, analytics(NOW, stored=1284, projects=[("sunset", 1284)], findings={"orphan": 0}))
+    house.runs = [a_run(NOW, RUN_ID, {}, objects=1284)]
+    return house
+
+
+def verdict(page: Page) -> str:
+    return page.get_by_role("heading", level=1).inner_text()
+
+
+# the door
+
+
+def test_a_token_opens_the_page_and_is_kept_nowhere(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    kept = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie, location.href, history.state]")
+    assert kept == [0, 0, "", f"{visit.site.base}/dashboard", None]
+    assert visit.site.token not in page.content()
+    page.reload()
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert page.get_by_label("Token").input_value() == ""
+
+
+def test_a_wrong_token_is_told_what_is_wrong_with_it(visiting: Visiting) -> None:
+    page = visiting(signed_in=False).page
+    page.get_by_label("Token").fill("hunter2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("the token has ended: get a fresh one. Paste a fresh token.")
+    page.get_by_label("Token").fill("two words é")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("That is no token")
+    assert page.get_by_role("navigation").count() == 0
+
+
+def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visiting: Visiting) -> None:
+    visit = visiting()
+    visit.page.wait_for_load_state("networkidle")
+    visit.site.token = "another"
+    visit.page.get_by_role("button", name="Refresh").click()
+    expect(visit.page.get_by_role("alert")).to_have_text("You were signed out: the token has ended: get a fresh one.")
+    assert "12,281" not in visit.page.content()
+
+
+def test_signing_out_forgets_everything(visiting: Visiting) -> None:
+    page = visiting().page
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert "12,281" not in page.content()
+
+
+def test_under_a_stage_everything_is_asked_there(visiting: Visiting) -> None:
+    visit = visiting(stage="/prod")
+    assert "objects are stored" in verdict(visit.page)
+    assert {asked.path.split("/")[1] for asked in visit.site.asked} >= {"analytics", "reconciliations", "deletions"}
+
+
+# the sentence
+
+
+def test_one_look_says_how_many_are_stored_what_is_wrong_and_what_to_press(visiting: Visiting) -> None:
+    page = visiting().page
+    assert verdict(page) == "12,281 objects are stored, and 20 things need a look."
+    expect(page.get_by_text("The last complete reconcile found 9 orphans, 5 missing objects")).to_be_visible()
+    page.get_by_role("link", name="Look at the findings").click()
+    expect(page.get_by_role("table", name="Findings")).to_be_visible()
+
+
+def missed() -> House:
+    house = nothing_wrong()
+    house.analytics["counts"]["MISSING"] = {"objects": 9, "bytes": 900}
+    return house
+
+
+@pytest.mark.parametrize(
+    ("house", "sentence", "press"),
+    [
+        (empty(NOW), "0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
+        (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
+        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
+    ],
+    ids=["empty", "nothing wrong", "known to be missing"],
+)
+def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
+    page = visiting(house).page
+    expect(page.get_by_role("heading", level=1)).to_have_text(sentence)
+    assert [button.inner_text() for button in page.locator(".verdict .first").all()] == ([press] if press else [])
+
+
+def test_an_old_count_and_a_failing_check_and_an_incomplete_deletion_are_said(visiting: Visiting) -> None:
+    house = nothing_wrong()
+    house.analytics["bucket"]["counted_at"] = (NOW - timedelta(days=9)).isoformat()
+    visit = visiting(house)
+    page = visit.page
+    expect(page.get_by_text("The bucket was last counted over a week ago")).to_be_visible()
+    letters = {"queues": {"deletion": 3, "migration": 0}}
+    house.checks = [
+        {"name": "clock", "status": "failed", "says": "The clocks are far apart.", "do": "Set the clock.", "detail": {}},
+        {"name": "dead-letters", "status": "warning", "says": "3 wait in deletion.", "do": "Free the cause.", "detail": letters},
+    ]
+    house.deletions = [{**lived_in(NOW).deletions[1], "status": "INCOMPLETE"}]
+    page.reload()
+    visit.sign_in()
+    expect(
+        page.get_by_text(
+            "1 check of the deployment fails: clock. 1 deletion could not remove everything. 3 dead letters wait to be looked at."
+        )
+    ).to_be_visible()
+    page.get_by_role("link", name="Look at the checks").click()
+    expect(page.get_by_text("Set the clock.")).to_be_visible()
+    expect(page.get_by_role("table", name="Dead letters").get_by_role("row").nth(1)).to_have_text("deletion3")
+
+
+def test_five_numbers_stand_side_by_side_and_explain_themselves(visiting: Visiting) -> None:
+    tiles = visiting().page.get_by_role("region", name="Side by side")
+    said = tiles.inner_text()
+    for expected in (
+        "Records\n12,286",
+        "Stored\n12,281",
+        "In the bucket\n12,286",
+        "Orphans\n9",
+        "Missing\n5",
+        "counted 3 hours ago; drift +5",
+    ):
+        assert expected in said
+    assert "the others are 3 uploads under way" in said
+
+
+def test_what_is_stored_is_counted_four_ways(visiting: Visiting) -> None:
+    page = visiting().page
+    panel = page.get_by_role("region", name="What is stored")
+    expect(panel).to_contain_text("hierarchical")
+    panel.get_by_role("button", name="Provider").click()
+    expect(panel).to_contain_text("imagen")
+    expect(panel).to_contain_text("not said")
+
+
+def test_every_chart_has_its_numbers_as_a_table(visiting: Visiting) -> None:
+    page = visiting().page
+    panel = page.get_by_role("region", name="Objects by day", exact=True)
+    expect(panel.get_by_role("img")).to_have_accessible_name(
+        re.compile(r"Objects by day\. Records: [\d,]+ at the end; .*The table that follows")
+    )
+    panel.get_by_text("As a table").click()
+    assert panel.get_by_role("row").count() == 61
+
+
+# states
+
+
+def test_a_part_that_fails_fails_alone_and_can_be_tried_again(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.broken = {"GET /reconciliations": BROKEN}
+    page = visiting(house).page
+    panel = page.get_by_role("region", name="Differences by run", exact=True)
+    expect(panel.get_by_role("alert")).to_contain_text("the store gave no whole answer: try again")
+    assert "12,281 objects are stored" in verdict(page)
+    expect(page.get_by_role("region", name="Projects", exact=True)).to_contain_text("sunset")
+    house.broken = {}
+    panel.get_by_role("button", name="Try again").click()
+    expect(panel.get_by_role("img")).to_be_visible()
+
+
+def test_without_its_counts_the_page_still_shows_all_else(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.broken = {"GET /analytics": Answered(500, {"message": "Internal Server Error"})}
+    page = visiting(house).page
+    expect(page.get_by_role("alert").first).to_contain_text("Internal Server Error")
+    expect(page.get_by_role("region", name="Latest run")).to_contain_text("9 orphans")
+    expect(page.get_by_role("region", name="Deletions under way", exact=True)).to_contain_text("summer-archive")
+
+
+def test_what_a_deployment_does_not_have_yet_is_said_to_be_absent_and_not_to_fail(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.history, house.checks = None, None
+    house.analytics = {name: value for name, value in house.analytics.items() if not name.startswith(("by_", "explanation", "recount"))}
+    visit = visiting(house)
+    expect(visit.page.get_by_role("region", name="Objects by day", exact=True)).to_contain_text("comes with a newer version")
+    assert visit.page.get_by_role("alert").count() == 0
+    assert "Of 12,286 records" in visit.page.get_by_role("region", name="Side by side").inner_text()
+    visit.go("Health")
+    expect(visit.page.get_by_role("region", name="The bucket")).to_contain_text("stocktake-data")
+
+
+def test_nothing_at_all_has_words_of_its_own_in_every_view(visiting: Visiting) -> None:
+    visit = visiting(empty(NOW))
+    expect(visit.page.get_by_text("There is no project yet")).to_be_visible()
+    for view, said in (
+        ("Findings", "There was no run yet"),
+        ("Deletions", "No project was deleted yet"),
+        ("Quarantine", "Nothing is set aside"),
+    ):
+        visit.go(view)
+        expect(visit.page.get_by_text(said)).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [(1280, 860), (390, 844)], ids=["desktop", "phone"])
+def test_a_million_records_and_ten_thousand_findings_stay_readable(visiting: Visiting, size: tuple[int, int]) -> None:
+    visit = visiting(huge(NOW), size=size)
+    page = visit.page
+    assert verdict(page) == "1,000,000 objects are stored, and 10,000 things need a look."
+    expect(page.get_by_text("The 1,000 largest of 24,310")).to_be_visible()
+    assert page.get_by_role("region", name="Projects", exact=True).get_by_role("row").count() == 16
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert page.evaluate(fits)
+    for view in ("Findings", "Deletions"):
+        visit.go(view)
+        page.get_by_role("row").nth(5).wait_for()
+        assert page.evaluate(fits)
+
+
+def test_findings_are_read_page_by_page_and_class_by_class(visiting: Visiting) -> None:
+    visit = visiting(huge(NOW))
+    page = visit.page
+    visit.go("Findings")
+    pages = page.get_by_role("region", name="What was found")
+    expect(pages).to_contain_text("1 to 50 of 10,000")
+    pages.get_by_role("button", name="Next").click()
+    expect(pages).to_contain_text("51 to 100 of 10,000")
+    pages.get_by_role("button", name="Previous").click()
+    expect(pages).to_contain_text("1 to 50 of 10,000")
+    pages.get_by_role("button", name="3,000 missing objects").click()
+    expect(pages).to_contain_text("1 to 50 of 3,000")
+    expect(pages.get_by_role("row").nth(1)).to_contain_text("missing object")
+    page.get_by_label("Project").fill("avatars")
+    page.keyboard.press("Enter")
+    expect(pages.get_by_role("row").nth(1)).to_contain_text("proj_avatars")
+    asked = visit.requests(f"GET /reconciliations/{RUN_ID}/findings")[-1].query
+    assert (asked["class"], asked["project"], asked["urls"]) == ("missing", "avatars", "true")
+
+
+def test_keys_are_text_whatever_they_say(visiting: Visiting) -> None:
+    house = huge(NOW)
+    house.analytics["projects"][0]["project_id"] = HOSTILE[0]
+    house.deletions[0]["project_id"] = HOSTILE[3]
+    house.runs[0]["why"] = HOSTILE[0]
+    visit = visiting(house)
+    page = visit.page
+    expect(page.get_by_role("region", name="Projects", exact=True)).to_contain_text('<img src=x onerror="document.title=1">')
+    visit.go("Deletions")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("</script><script>document.title=1</script>")
+    visit.go("Findings")
+    page.get_by_role("row").nth(6).wait_for()
+    rows = page.get_by_role("row").all_inner_texts()
+    assert '<img src=x onerror="document.title=1">.png' in rows[1]
+    assert "U+202E" in rows[2] and "U+2066" in rows[2] and "U+0007" in rows[2] and "\u202e" not in page.inner_text("body")
+    assert "space" in rows[5]
+    for button in page.get_by_role("button", name="More").all()[:6]:
+        button.click()
+    assert page.title() == "Findings · Stocktake"
+    assert page.evaluate("document.querySelectorAll('img[onerror], main script').length") == 0
+
+
+def test_images_come_from_the_bucket_and_what_is_none_is_named_in_its_place(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.findings[7]["key"] = broken = "projects/proj_sunset/2026/11/broken.png"
+    house.pictures = 97  # more than there are, so that no other finding has the same
+    visit = visiting(house)
+    number = sum(broken.encode()) % house.pictures
+    image = visit.site.images["/bucket/0"]
+    visit.site.images = {**{f"/bucket/{other}": image for other in range(97)}, f"/bucket/{number}": b"<svg onload=alert(1)>"}
+    visit.go("Findings")
+    rows = visit.page.get_by_role("row")
+    expect(rows.nth(8).locator("td.thumb")).to_have_text("png")
+    expect(rows.nth(7).locator("td.thumb img")).to_have_js_property("complete", True)
+    expect(rows.nth(7).locator("td.thumb img")).not_to_have_js_property("naturalWidth", 0)
+    expect(rows.nth(1).locator("td.thumb")).to_have_text("gone")
+
+
+# deeds
+
+
+def test_a_reconcile_says_what_it_will_do_and_is_watched_to_its_end(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.deletions = []
+    visit = visiting(house)
+    page = visit.page
+    page.get_by_role("button", name="Start a reconcile").click()
+    asked = page.get_by_role("dialog", name="Compare bucket and ledger")
+    expect(asked).to_contain_text("Walks 12,286 objects in the bucket beside 12,286 records")
+    assert [body.body for body in visit.requests("POST /reconciliations")] == [{"dry_run": True}]
+    asked.get_by_role("button", name="Start").click()
+    live = page.get_by_role("region", name="Under way", exact=True)
+    expect(live).to_contain_text("keys so far, 12,000 a second")
+    assert page.get_by_role("button", name="Start a reconcile").is_disabled()
+    expect(page.get_by_text("The reconcile is complete.")).to_be_visible()
+    expect(live).to_have_count(0)
+    polled = len(visit.site.asked)
+    page.wait_for_timeout(1200)
+    assert len(visit.site.asked) == polled  # nothing is under way any more
+
+
+def test_nobody_is_asked_while_nobody_looks(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.runs[0] |= {"status": "RUNNING"}
+    house.runs[0].pop("finished_at")
+    house.steps = 99
+    visit = visiting(house)
+    visit.page.get_by_role("region", name="Under way", exact=True).wait_for()
+    define = "Object.defineProperty(document, 'hidden', {value: hidden, configurable: true})"
+    hide = f"hidden => {{ {define}; document.dispatchEvent(new Event('visibilitychange')) }}"
+    visit.page.evaluate(hide, True)
+    visit.page.wait_for_timeout(300)
+    polled = len(visit.site.asked)
+    visit.page.wait_for_timeout(1500)
+    assert len(visit.site.asked) == polled
+    with visit.page.expect_request(re.compile("reconciliations/")):
+        visit.page.evaluate(hide, False)
+
+
+def test_a_plan_is_shown_in_numbers_before_it_is_applied(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.go("Findings")
+    page.get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    expect(plan.get_by_label("5 missing objects")).to_have_value("mark_missing")
+    expect(plan.get_by_label("9 orphans")).to_have_value("")  # what moves objects is chosen by nobody else
+    plan.get_by_label("9 orphans").select_option("quarantine")
+    plan.get_by_label("2 mismatches").select_option("")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("row", name="orphans quarantine 6")).to_contain_text("3 seen once only")
+    assert visit.requests("POST")[-1].body == {"plan": {"missing": "mark_missing", "unstored": "settle", "orphan": "quarantine"}}
+    assert not visit.requests(f"POST /reconciliations/{RUN_ID}/apply")
+    plan.get_by_role("button", name="Apply to 14 findings").click()
+    expect(page.get_by_text("The plan is being applied.")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan_id": "01KAHP1AN00000000000000000"}
+    expect(page.get_by_text("The repair has ended.")).to_be_visible()
+    expect(page.get_by_role("region", name="The run", exact=True)).to_contain_text("done: 5 mark missing")
+
+
+def test_what_is_for_good_is_typed_and_a_first_run_is_said_to_be_read(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.runs = [{**house.runs[0], "previous": None}]
+    visit = visiting(house)
+    page = visit.page
+    visit.go("Findings")
+    page.get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    plan.get_by_label("5 missing objects").select_option("forget")
+    assert plan.get_by_role("button", name="Show what it would do").is_disabled()
+    plan.get_by_role("checkbox", name="I have read its findings").check()
+    plan.get_by_role("button", name="Show what it would do").click()
+    apply = plan.get_by_role("button", name="Apply to 10 findings")
+    expect(apply).to_be_disabled()
+    plan.get_by_label("acted on for good").fill("5")
+    apply.click()
+    expect(page.get_by_text("The plan is being applied.")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan_id": "01KAHP1AN00000000000000000", "first_run": True}
+
+
+def test_an_object_is_restored_by_its_own_button(visiting: Visiting) -> None:
+    visit = visiting()
+    visit.go("Quarantine")
+    visit.page.get_by_role("button", name="Restore …").first.click()
+    asked = visit.page.get_by_role("dialog", name="Put the object back")
+    expect(asked).to_contain_text("1 object of 420 kB goes back to where it lay")
+    asked.get_by_role("button", name="Restore 1 object").click()
+    expect(visit.page.get_by_text("Restored: projects/proj_sunset/")).to_be_visible()
+    expect(visit.page.get_by_role("table", name="Quarantine").get_by_role("row")).to_have_count(2)
+
+
+def test_a_refusal_is_shown_in_the_question_and_nothing_closes(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.broken = {"POST /quarantine": problem(409, "object-exists", "something else lies under the key: look at both")}
+    visit = visiting(house)
+    visit.go("Quarantine")
+    visit.page.get_by_role("button", name="Restore …").first.click()
+    asked = visit.page.get_by_role("dialog")
+    asked.get_by_role("button", name="Restore 1 object").click()
+    expect(asked.get_by_role("alert")).to_contain_text("something else lies under the key")
+    asked.get_by_role("button", name="Cancel").click()
+    expect(asked).to_have_count(0)
+
+
+def test_a_drill_tells_how_it_ended(visiting: Visiting) -> None:
+    visit = visiting()
+    visit.go("Quarantine")
+    visit.page.get_by_role("button", name="Run a drill").click()
+    visit.page.get_by_role("dialog").get_by_role("button", name="Run the drill").click()
+    expect(visit.page.get_by_role("dialog")).to_contain_text("It passed.")
+
+
+def test_a_deletion_is_verified_and_its_receipt_read_kept_and_printed(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.go("Deletions")
+    expect(page.get_by_role("row", name="summer-archive")).to_contain_text("9 of 14 batches")
+    row = page.get_by_role("row", name="pilot-client")
+    row.get_by_role("button", name="Verify").click()
+    asked = page.get_by_role("dialog")
+    expect(asked).to_contain_text("should find none of the 1,284 objects that went")
+    asked.get_by_role("button", name="Verify").click()
+    expect(asked).to_contain_text("Nothing is left: 0 objects")
+    asked.get_by_role("button", name="Close").click()
+    row.get_by_role("button", name="Receipt").click()
+    receipt = page.get_by_role("dialog", name="Receipt of a deletion")
+    expect(receipt).to_contain_text("Deleted: a fresh listing of every layout showed nothing.")
+    with page.expect_download() as download:
+        receipt.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == f"receipt-{DELETION_ID}.json"
+    with page.context.expect_page() as printed:
+        receipt.get_by_role("link", name="Open to print").click()
+    expect(printed.value.get_by_role("heading", name="Receipt of a deletion")).to_be_visible()
+
+
+def test_a_project_is_deleted_only_by_who_types_its_name(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.go("Deletions")
+    page.get_by_label("Project to delete").fill("moodboards")
+    page.keyboard.press("Enter")
+    asked = page.get_by_role("dialog", name="Delete the project moodboards")
+    expect(asked).to_contain_text("Removes 12 objects of 5.0 MB")
+    delete = asked.get_by_role("button", name="Delete 12 objects")
+    expect(delete).to_be_disabled()
+    asked.get_by_label("Type moodboards to go on").fill("moodboard")
+    page.keyboard.press("Enter")
+    expect(delete).to_be_disabled()
+    assert [asked.query for asked in visit.requests("DELETE")] == [{"dry_run": "true"}]
+
+
+# by keyboard, by ear, in any light
+
+
+def test_all_of_it_is_done_by_keyboard(visiting: Visiting) -> None:
+    page = visiting().page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_role("button", name="Start a reconcile").focus()
+    page.keyboard.press("Enter")
+    asked = page.get_by_role("dialog")
+    asked.get_by_role("button", name="Start").wait_for()
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement === document.body || document.activeElement.closest('dialog') !== null")
+    page.keyboard.press("Escape")
+    expect(asked).to_have_count(0)
+    expect(page.get_by_role("button", name="Start a reconcile")).to_be_focused()
+    page.get_by_role("link", name="Health").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Health")).to_be_focused()
+
+
+def test_what_comes_of_a_deed_is_said_to_who_listens(visiting: Visiting) -> None:
+    page = visiting().page
+    live = page.locator("[role=status][aria-live=polite]")
+    assert live.count() == 1 and live.inner_text() == ""  # there before anything is said in it
+    page.get_by_role("button", name="Start a reconcile").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    expect(live).to_contain_text("The reconcile has started.")
+
+
+@pytest.mark.parametrize("size", [(1280, 860), (390, 844)], ids=["desktop", "phone"])
+def test_axe_finds_nothing_to_say_in_any_light(visiting: Visiting, axe: str, size: tuple[int, int]) -> None:
+    visit = visiting(signed_in=False, size=size, bypass=True)  # axe is no part of the page, and its policy lets none in
+    page = visit.page
+    page.evaluate(axe)
+    found = {"door": violations(page)}
+    visit.sign_in()
+    page.get_by_role("region", name="Projects", exact=True).wait_for()
+    page.get_by_text("As a table").last.click()
+    found["overview"] = violations(page)
+    for view in ("Findings", "Deletions", "Quarantine", "Health"):
+        visit.go(view)
+        page.wait_for_load_state("networkidle")
+        if view == "Findings":
+            page.get_by_role("button", name="More").first.click()
+        found[view] = violations(page)
+    visit.go("Findings")
+    page.get_by_role("button", name="Plan a repair").click()
+    found["plan"] = violations(page)
+    page.get_by_role("dialog").get_by_role("button", name="Show what it would do").click()
+    page.get_by_role("dialog").get_by_role("table").wait_for()
+    found["planned"] = violations(page)
+    assert {place: faults for place, faults in found.items() if faults} == {}
+
+
+def violations(page: Page) -> list[str]:
+    """Asks axe about all in the light, and about colours, which alone are others there, in the dark."""
+    found: list[str] = []
+    for scheme, rules in (("light", "null"), ("dark", "['color-contrast']")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        only = f"{rules} ? {{runOnly: {rules}}} : {{}}"
+        answer: dict[str, Any] = page.evaluate(f"axe.run(document, {{resultTypes: ['violations'], ...({only})}})")
+        found += [
+            f"{scheme} {fault['id']}: {node['target']} {node['failureSummary']}"
+            for fault in answer["violations"]
+            for node in fault["nodes"]
+        ]
+    return found
+
+
+# figures, never pass or fail by the clock
+
+
+def test_how_long_it_takes_to_show_a_million_records(visiting: Visiting, record_property: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    visit = visiting(huge(NOW), signed_in=False)
+    began = time.perf_counter()
+    visit.sign_in()
+    visit.page.get_by_role("region", name="Projects", exact=True).get_by_role("row").nth(3).wait_for()
+    overview = time.perf_counter() - began
+    began = time.perf_counter()
+    visit.go("Findings")
+    visit.page.get_by_role("table", name="Findings").get_by_role("row").nth(50).wait_for()
+    findings = time.perf_counter() - began
+    record_property("overview_seconds", overview)
+    with capsys.disabled():
+        print(f"\ndashboard: 1,000,000 records and 1,000 projects shown in {overview:.2f} s, 50 of 10,000 findings in {findings:.2f} s")
