@@ -51,8 +51,9 @@ PROVIDER = "https://images.provider.example/ephemeral/4711.png"
 class Wreck:
     """What is wrong before anybody looks, by the team whose it is, and since when.
 
-    `dashboard` has 19 records and 15 objects, `strays` two objects that nobody recorded, `rows` 12 records without an object, and beside
-    them `rescued` are six objects without a record. `doomed` is full of what older versions left; `neighbour` is called almost like it.
+    `dashboard` has 19 records and 15 objects, `strays` two objects that nobody recorded. `misled` sent 12 objects while the region was set
+    wrong; `rows` has 12 records without an object, and beside them `rescued` are six objects without a record. `doomed` is full of what
+    older versions left, and `neighbour` is called almost like it.
     """
 
     dashboard: str
@@ -63,6 +64,8 @@ class Wreck:
     lost_key: str
     strays: str
     stray_keys: list[str]
+    misled: str
+    misdirected: list[dict[str, Any]]
     rows: str
     row_keys: list[str]
     rescued: list[str]
@@ -86,7 +89,7 @@ def stocktake(stack: Stack, stack_settings: Settings, home: Path) -> Iterator[Ru
 @pytest.fixture(scope="module", autouse=True)
 def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory) -> Wreck:
     bucket, folder = stack.bucket_client(), tmp_path_factory.mktemp("wreck")
-    dashboard, strays, rows = (opened(stack) for _ in range(3))
+    dashboard, strays, misled, rows = (opened(stack) for _ in range(4))
     tag = dashboard.partition("-")[2]
     # 16 images are stored, a 17th keeps its provider's URL, an 18th is announced and never sent, a 19th comes while storage is switched off
     stored = batch(stack, dashboard, [item(n) for n in range(16)])
@@ -99,6 +102,9 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
     with configured(stack, ENABLE_STORAGE="false", PUBLIC_BASE_URL=CDN):
         inline = uploaded(stack, dashboard, an_image(18))
         public = call(stack, "GET", f"/objects/{stored[1]['object_id']}", 200)
+    with configured(stack, STORAGE_REGION="eu-north-1"):
+        twelve = {"objects": [item(n) for n in range(12)]}
+        misdirected = call(stack, "POST", f"/projects/{misled}/objects/batch", 207, json=twelve)["results"]
     layout = {"name": "session", "persona": f"realtor-{tag}"}
     row_keys = [record["key"] for record in batch(stack, rows, [item(n, layout=layout) for n in range(12)])]
     doomed, neighbour = f"proj_{tag}", f"proj_{tag}0"
@@ -127,6 +133,8 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
         public=public,
         strays=strays,
         stray_keys=stray_keys,
+        misled=misled,
+        misdirected=misdirected,
         rows=rows,
         row_keys=row_keys,
         rescued=rescued,
@@ -282,19 +290,24 @@ def test_a_table_without_what_the_code_reads_by_is_told_by_name(stack: Stack, st
 # ---- twelve rows pointed at nothing (001)
 
 
-def test_uploads_with_the_wrong_region_are_no_records_of_anything_stored_and_nothing_is_judged(stack: Stack, stocktake: Run) -> None:
-    project, everywhere = opened(stack), ("UploadFunction", "ReconciliationApiFunction", "ReconciliationStepFunction")
-    with configured(stack, *everywhere, STORAGE_REGION="eu-north-1"):
-        results = call(stack, "POST", f"/projects/{project}/objects/batch", 207, json={"objects": [item(n) for n in range(12)]})["results"]
+def test_twelve_uploads_with_the_wrong_region_are_twelve_errors_and_no_record_of_anything_stored(stack: Stack, wreck: Wreck) -> None:
+    told = Counter((result["status"], result["problem"]["type"].rpartition(":")[2]) for result in wreck.misdirected)
+    assert told == {(502, "wrong-region"): 12}
+    assert all(f"it is in '{REGION}'" in result["problem"]["detail"] for result in wreck.misdirected)
+    assert counts(stack, wreck.misled).get("STORED", 0) == 0
+
+
+def test_a_bucket_in_another_region_is_recognised_and_nothing_is_done_to_it(stack: Stack, wreck: Wreck, first_look: str) -> None:
+    repair = {"plan": {"missing": "forget"}, "first_run": True}
+    with configured(stack, "ReconciliationApiFunction", STORAGE_REGION="eu-north-1"):
         identity = call(stack, "GET", "/diagnostics/identity", 200)
-        assert (identity["status"], "StorageRegion" in identity["why"]) == ("wrong-region", True)
-        code, run = stocktake("reconcile")
-        assert (code, run["result"]["run"]["status"]) == (1, "INCOMPLETE")
-        assert "'eu-north-1'" in run["result"]["run"]["why"]
-        path, plan = f"/reconciliations/{run['result']['run']['run_id']}/apply", {"plan": {"missing": "forget"}, "first_run": True}
-        assert refused(stack, "POST", path, json=plan)[0] == 409
-    assert Counter((result["status"], result["problem"]["type"].rpartition(":")[2]) for result in results) == {(502, "wrong-region"): 12}
-    assert counts(stack, project).get("STORED", 0) == 0
+        assert (identity["status"], identity["configured_region"], "StorageRegion" in identity["why"]) == (
+            "wrong-region",
+            "eu-north-1",
+            True,
+        )
+        assert refused(stack, "POST", f"/reconciliations/{first_look}/apply", json=repair) == (502, "wrong-region")
+    assert counts(stack, wreck.rows) == {"STORED": 12}
 
 
 def test_bytes_that_did_not_arrive_are_not_recorded_as_stored_whatever_the_uploader_says(stack: Stack) -> None:
