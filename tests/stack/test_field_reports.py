@@ -260,7 +260,8 @@ def test_16_9_comes_back_as_16_9_and_one_job_lists_its_two_images(stack: Stack) 
     job = call(stack, "POST", f"/projects/{project}/generations", 201, json={"metadata": sent, "outputs": 2})
     for output in range(2):
         options = {"generation": {"generation_id": job["generation_id"], "output": output}}
-        uploaded(stack, project, an_image(output), stocktake_options=json.dumps(options))
+        record = uploaded(stack, project, an_image(output), stocktake_options=json.dumps(options))
+        assert (record["metadata"], record["generation"]) == ({}, options["generation"])  # what was not sent has no default
     done = call(stack, "GET", f"/generations/{job['generation_id']}", 200)
     assert (done["status"], json.dumps(done["metadata"]), len(done["images"])) == ("completed", json.dumps(sent), 2)
     assert [requests.get(image["url"], timeout=10).content for image in done["images"]] == [an_image(0), an_image(1)]
