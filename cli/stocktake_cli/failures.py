@@ -1,7 +1,7 @@
 """Why a command could not do what it was asked.
 
 ```
-Failure             7  something nobody foresaw
+Failure             7  something nobody foresaw, or the deployment's own settings
 ├── Misused         2  the command line, the profile or the request is wrong
 ├── Refused         3  denied, stopped by a safety rule, or not confirmed
 ├── Interrupted     5  by the person at the terminal
