@@ -146,15 +146,20 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def first_look(stack: Stack, stocktake: Run, wreck: Wreck) -> str:
-    """Compares bucket and ledger once all of the wreck is older than the grace window; returns the run."""
-    return compared(stocktake, wreck.at)
+def looked(stocktake: Run, wreck: Wreck) -> tuple[str, float]:
+    """Compares bucket and ledger once all of the wreck is older than the grace window; returns the run, and when it had ended."""
+    return compared(stocktake, wreck.at), time.monotonic()
 
 
 @pytest.fixture(scope="module")
-def second_look(stack: Stack, stocktake: Run, first_look: str) -> str:
+def first_look(looked: tuple[str, float]) -> str:
+    return looked[0]
+
+
+@pytest.fixture(scope="module")
+def second_look(stocktake: Run, looked: tuple[str, float]) -> str:
     """Compares once more: what moves objects wants them seen twice, a grace window apart."""
-    return compared(stocktake, time.monotonic())
+    return compared(stocktake, looked[1])
 
 
 # ---- a deleted project left files behind (004), first half
