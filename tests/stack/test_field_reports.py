@@ -312,6 +312,11 @@ def test_19_records_against_15_objects_explain_themselves(stocktake: Run, wreck:
     assert all(row["meaning"] and row["likely_cause"] and row["recommended"] for row in found["result"]["findings"])
 
 
+def test_an_orphan_that_was_seen_once_is_in_no_plan(stocktake: Run, first_look: str) -> None:
+    code, dry = stocktake("reconcile", "--run", first_look, "--apply", "--do", "orphan=quarantine", "--first-run")
+    assert (code, dry["result"]["applied"], dry["result"]["plan"]["actions"][0]["skipped"]["seen_once"] >= 2) == (1, False, True)
+
+
 # ---- twelve rows pointed at nothing (001)
 
 
