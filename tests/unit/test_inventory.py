@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stocktake import inventory
 from stocktake.errors import InventoryUnusable
 from stocktake.model import ListedObject
+from stocktake.storage import Content
 from stocktake.storage.memory import MemoryStore
 from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_row, md5
 from tests.unit.test_reconciliation import a_world_with_one_of_each, aged
@@ -91,6 +92,35 @@ def test_the_counts_that_are_shown_stay_those_of_a_listing(world: World) -> None
     by_listing = aged(world).reconcile()
     compared(world, an_inventory(world).deliver())
     assert world.analytics.overall()["bucket"]["run_id"] == by_listing
+
+
+def test_objects_that_came_after_the_inventory_are_none_that_were_lost_before_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.runs.LOST_OBJECTS", 1)
+    world.upload(color=1)
+    before = an_inventory(aged(world))
+    world.clock.advance(2 * DAY)
+    world.upload(color=2)
+    aged(world).reconcile()
+    run_id = compared(world, before.deliver())
+    assert (world.runs.run(run_id).status, world.runs.run(run_id).document["counts"]["bucket"]["objects"]) == ("COMPLETE", 1)
+
+
+def test_a_range_reads_no_page_behind_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "_PAGE_ROWS", 2)
+    store = MemoryStore("operations", now=lambda: DAY)
+    inventories = inventory.Inventories("data", {"operations": store}, store, now=lambda: DAY)
+    rows = [a_row(ListedObject(f"k{number}", 1, "etag", 1)) for number in range(8)]
+    inventories.sort("r1", inventories.manifest(Delivery("operations", store.plant, rows, DAY, source="data", files=1).deliver()), 0)
+    read = list[str]()
+    real = store.get
+
+    def reading(key: str) -> Content | None:
+        read.append(key)
+        return real(key)
+
+    monkeypatch.setattr(store, "get", reading)
+    assert [row.key for row in inventories.listed("r1", 1, after="k1", until="k3")] == ["k2", "k3"]
+    assert len(read) == 3  # the index, and two pages: the first may hold keys behind the cursor
 
 
 def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
@@ -190,9 +220,10 @@ def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[
     ],
 )
 def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
-    world: World, spoil: Callable[[bytes], bytes] | None, *, tells: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes] | None, *, tells: bool
 ) -> None:
     """`tells`: the manifest speaks of the file as it was before."""
+    monkeypatch.setattr(inventory, "_READ_BYTES", 32)  # so that a file is read in pieces
     world.upload()
     delivered = an_inventory(aged(world))
     location = delivered.deliver()
