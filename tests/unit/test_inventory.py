@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake import inventory
-from stocktake.errors import InventoryUnusable
+from stocktake.errors import InventoryUnusable, RunInProgress
 from stocktake.model import ListedObject
 from stocktake.storage import Content
 from stocktake.storage.memory import MemoryStore
@@ -207,6 +207,7 @@ def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[
         (_truncated, False),
         (lambda body: body[:4] + b"\x01" + body[5:], True),
         (lambda body: body[:-1], False),
+        (lambda body: body + b"and more", True),
         (lambda _: b"no gzip", False),
         (lambda _: gzip.compress(b'"data","a"\n'), False),
         (lambda _: gzip.compress(b'"data","a\n'), False),
@@ -223,7 +224,7 @@ def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
     world: World, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes] | None, *, tells: bool
 ) -> None:
     """`tells`: the manifest speaks of the file as it was before."""
-    monkeypatch.setattr(inventory, "_READ_BYTES", 32)  # so that a file is read in pieces
+    monkeypatch.setattr(inventory, "_READ_BYTES", 8)  # so that a file is read in pieces
     world.upload()
     delivered = an_inventory(aged(world))
     location = delivered.deliver()
@@ -257,6 +258,16 @@ def test_a_manifest_that_was_replaced_meanwhile_ends_the_run_incomplete(world: W
     an_inventory(world).deliver()
     assert world.runs.sort_inventory(run_id, out_of_time=never)["done"]
     assert world.runs.run(run_id).status == "INCOMPLETE"
+
+
+def test_a_run_that_sorts_keeps_its_turn(world: World) -> None:
+    run_id = world.runs.request(inventory=an_inventory(world).deliver()).operation_id
+    world.runs.plan(run_id)
+    world.clock.advance(10 * 60_000)
+    assert not world.runs.sort_inventory(run_id, out_of_time=lambda: True)["done"]
+    world.clock.advance(12 * 60_000)
+    with pytest.raises(RunInProgress):
+        world.runs.request()
 
 
 def test_a_run_that_was_stopped_sorts_no_more(world: World) -> None:
