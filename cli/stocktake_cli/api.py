@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from stocktake_cli.failures import Failure, Unreachable, of_status
+from stocktake_cli.failures import Failure, Unreachable, is_of_settings, of_status
 from stocktake_cli.wire import Reply, Wire
 
 ATTEMPTS = 5
@@ -110,10 +110,12 @@ class Api:
                 before, self._token, renewed = self._token, self._fetch_token(), True
                 if self._token != before:
                     continue
-            if reply.status in _AGAIN and (may_repeat or reply.status == 429) and attempt < ATTEMPTS:
+            problem = _problem(reply)
+            is_worth_it = reply.status in _AGAIN and not is_of_settings(problem)
+            if is_worth_it and (may_repeat or reply.status == 429) and attempt < ATTEMPTS:
                 self._pause(attempt, reply.headers.get("retry-after"))
                 continue
-            raise of_status(reply.status, _problem(reply))
+            raise of_status(reply.status, problem)
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, attempt: int, retry_after: str | None) -> None:

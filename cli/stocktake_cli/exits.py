@@ -31,5 +31,5 @@ _MEANINGS = {
     Exit.UNREACHABLE: "no answer, or one that says to try again later",
     Exit.INTERRUPTED: "interrupted; the same command goes on from there",
     Exit.NOT_FOUND: "there is no such project, object, run, deletion or path",
-    Exit.BROKEN: "something failed that nobody foresaw, there or here",
+    Exit.BROKEN: "something failed that nobody foresaw, there or here; or the deployment is set up wrong",
 }

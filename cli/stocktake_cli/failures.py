@@ -1,7 +1,7 @@
 """Why a command could not do what it was asked.
 
 ```
-Failure             7  something nobody foresaw
+Failure             7  something nobody foresaw, or the deployment's own settings
 ├── Misused         2  the command line, the profile or the request is wrong
 ├── Refused         3  denied, stopped by a safety rule, or not confirmed
 ├── Interrupted     5  by the person at the terminal
@@ -94,7 +94,13 @@ def of_status(status: int, problem: Mapping[str, Any]) -> Failure:
     if not advice:
         what, advice = detail, _ADVICE.get(status, "")
     advice = _COMMANDS.get(advice, advice)
-    return _class_of(status)(what, advice, problem=problem)
+    made = Failure if is_of_settings(problem) else _class_of(status)
+    return made(what, advice, problem=problem)
+
+
+def is_of_settings(problem: Mapping[str, Any]) -> bool:
+    """Says whether the deployment is set up wrong: its bucket answers, and will answer the same however often it is asked."""
+    return str(problem.get("type", "")).rpartition(":")[2] in _OF_SETTINGS
 
 
 def _class_of(status: int) -> type[Failure]:
@@ -107,6 +113,7 @@ def _class_of(status: int) -> type[Failure]:
     return Misused if 400 <= status < 500 else Failure
 
 
+_OF_SETTINGS = frozenset({"wrong-region", "bucket-not-found", "storage-denied"})
 _ADVICE = {
     401: "get a fresh token; `stocktake doctor` says what is wrong with this one",
     403: "use a token with the scope and projects this needs; `stocktake doctor` shows what this one allows",

@@ -996,6 +996,7 @@ def everything(store: Store) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "range", lambda: store.get("k", byte_range=(0, 1))
     yield "list", lambda: list(store.list("p"))
     yield "whereabouts", lambda: store.whereabouts()
+    yield "cors", lambda: store.cors()
     yield "copy", lambda: store.copy("k", "t")
     yield "delete", lambda: store.delete("k")
     yield "delete_many", lambda: store.delete_many(["k", "\x01"])
@@ -1035,6 +1036,10 @@ def test_a_store_says_what_time_it_is_by_the_clock_that_dates_its_objects(store:
     stored, at = a_put(store, f"{folder}k"), store.whereabouts().at
     assert at is not None
     assert abs(at - stored.last_modified) < 60_000
+
+
+def test_a_bucket_without_cors_rules_says_that_there_are_none(store: Store) -> None:
+    assert store.cors() == ()
 
 
 def test_the_profile_says_what_these_stores_are(backend: Backend) -> None:

@@ -9,14 +9,22 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
+from click.testing import CliRunner
 
 from stocktake.ledger import Ledger, tables
+from stocktake_cli.commands.group import stocktake as command_line
+from stocktake_cli.main import MODULES
 from tests.promised import hold_to_document
-from tools.stack import Stack
+from tools.stack import Settings, Stack
 from tools.stack.settings import REGION, ROOT
+
+Run = Callable[..., tuple[int, dict[str, Any]]]
+"""`stocktake("analytics")`: gives a command and returns the exit code and the one document."""
 
 _projects = itertools.count(1)
 
@@ -131,6 +139,39 @@ def without_events(stack: Stack) -> Iterator[None]:
         yield
     finally:
         bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={"QueueConfigurations": kept})
+
+
+@contextmanager
+def configured(stack: Stack, *functions: str, **settings: str) -> Iterator[None]:
+    """Gives functions, or the upload function, other settings for a while, as a deployment with other parameters would."""
+    client, before = stack.aws("lambda"), {}
+    for name in functions or ("UploadFunction",):
+        function = stack.resources[name]
+        before[function] = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        client.update_function_configuration(FunctionName=function, Environment={"Variables": {**before[function], **settings}})
+    try:
+        yield
+    finally:
+        for function, variables in before.items():
+            client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+
+
+@contextmanager
+def at_the_terminal(stack: Stack, settings: Settings, folder: Path) -> Iterator[Run]:
+    """Lets commands be given with `--profile local`, as `make up` leaves it; the command line's own settings lie in the folder."""
+    here = {"STOCKTAKE_HOME": str(settings.home), "XDG_CONFIG_HOME": str(folder), "STOCKTAKE_PROFILE": "local"}
+    assert MODULES
+
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        ended = CliRunner().invoke(command_line, [*arguments, "--json"], env=here)
+        assert ended.stdout, ended.output
+        return ended.exit_code, json.loads(ended.stdout)
+
+    with pytest.MonkeyPatch.context() as environment:
+        # what lies behind the API is reached by variables of the process, which other tests must not find
+        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            environment.setenv(name, stack.environment()[name])
+        yield run
 
 
 def eventually[T](ask: Callable[[], T], good: Callable[[T], bool], seconds: float = 60) -> T:

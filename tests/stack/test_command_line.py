@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from stocktake_cli.commands.group import stocktake as command_line
-from stocktake_cli.main import MODULES
+from tests.stack.api import Run, at_the_terminal
 from tools.stack import Settings, Stack
-
-Run = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture
-def stocktake(stack: Stack, stack_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`stocktake("analytics")`: with `--profile local`, as `make up` gives it; returns the exit code and the one document."""
-    here = {"STOCKTAKE_HOME": str(stack_settings.home), "XDG_CONFIG_HOME": str(tmp_path), "STOCKTAKE_PROFILE": "local"}
-    # what lies behind the API is reached by variables of the process, which other tests must not find
-    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "")
-
-    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
-        ended = CliRunner().invoke(command_line, [*arguments, "--json"], env=here)
-        assert ended.stdout, ended.output
-        return ended.exit_code, json.loads(ended.stdout)
-
-    assert MODULES
-    return run
+def stocktake(stack: Stack, stack_settings: Settings, tmp_path: Path) -> Iterator[Run]:
+    with at_the_terminal(stack, stack_settings, tmp_path) as run:
+        yield run
 
 
 def an_image(folder: Path, name: str, color: int) -> None:

@@ -11,9 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +22,7 @@ from tests.stack.api import (
     a_film,
     begun,
     call,
+    configured,
     counts,
     eventually,
     keys,
@@ -454,15 +453,3 @@ def expire(stack: Stack, monkeypatch: pytest.MonkeyPatch, *uploads: dict[str, An
         record = ledger.record(upload["object"]["key"])
         assert record is not None
         ledger.move(record, replace(record, expires_at=record.created_at), gated=False)
-
-
-@contextmanager
-def configured(stack: Stack, **settings: str) -> Iterator[None]:
-    """Gives the upload function other settings for a while, as a deployment with other parameters would."""
-    functions, name = stack.aws("lambda"), stack.resources["UploadFunction"]
-    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": {**before, **settings}})
-    try:
-        yield
-    finally:
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})

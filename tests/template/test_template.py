@@ -1048,8 +1048,8 @@ class TestMetrics:
         assert watched == {"Deletions": ["INCOMPLETE"], "Runs": ["INCOMPLETE"], "Findings": ["missing"], "CountDrift": []}
         assert GLOBALS["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
 
-    def test_the_readme_says_what_each_metric_means(self) -> None:
-        text = (ROOT / "README.md").read_text()
+    def test_the_page_of_operation_says_what_each_metric_means(self) -> None:
+        text = (ROOT / "docs" / "operate.md").read_text()
         for metric in METRICS:
             assert f"| `{metric.name}` |" in text, metric.name
 

@@ -578,6 +578,26 @@ def test_a_redirect_is_not_followed(server: Server, status: str) -> None:
     assert "169.254" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("status", "told"), [("206 Partial Content", 206), ("403 Forbidden", 403), ("301 Moved Permanently", 301)])
+def test_of_the_beginning_of_a_url_the_status_is_told_and_no_more_bytes_are_read_than_were_asked_for(
+    server: Server, status: str, told: int
+) -> None:
+    server.answer = sending(response(BODY, "Location: https://169.254.169.254/", "Content-Type: image/png", status=status))
+    assert a_fetcher(server).begin(URL, 16) == (told, BODY[:16], "image/png")
+    assert len(server.heads) == 1
+    assert "Range: bytes=0-15" in server.heads[0]
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "10.0.0.1", "::1"])
+def test_the_beginning_of_a_url_that_leads_inside_is_never_asked_for(address: str) -> None:
+    network = Network()
+    with pytest.raises(ImportRefused, match="does not lead to public addresses"):
+        a_fetcher(names=Names([PUBLIC, address]), network=network).begin(URL, 16)
+    with pytest.raises(ImportDisabled):
+        a_fetcher(hosts=("other.example.com",), network=network).begin(URL, 16)
+    assert network.dialled == []
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "206 Partial Content", "401 Unauthorized", "404 Not Found", "500 Oops", "999 Odd"])
 def test_an_answer_other_than_200_is_refused_with_its_status(server: Server, status: str) -> None:
     server.answer = sending(response(BODY, status=status))

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake import inventory
-from stocktake.errors import InventoryUnusable
+from stocktake.errors import InventoryUnusable, RunInProgress
 from stocktake.model import ListedObject
+from stocktake.storage import Content
 from stocktake.storage.memory import MemoryStore
 from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_row, md5
 from tests.unit.test_reconciliation import a_world_with_one_of_each, aged
@@ -91,6 +92,35 @@ def test_the_counts_that_are_shown_stay_those_of_a_listing(world: World) -> None
     by_listing = aged(world).reconcile()
     compared(world, an_inventory(world).deliver())
     assert world.analytics.overall()["bucket"]["run_id"] == by_listing
+
+
+def test_objects_that_came_after_the_inventory_are_none_that_were_lost_before_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.runs.LOST_OBJECTS", 1)
+    world.upload(color=1)
+    before = an_inventory(aged(world))
+    world.clock.advance(2 * DAY)
+    world.upload(color=2)
+    aged(world).reconcile()
+    run_id = compared(world, before.deliver())
+    assert (world.runs.run(run_id).status, world.runs.run(run_id).document["counts"]["bucket"]["objects"]) == ("COMPLETE", 1)
+
+
+def test_a_range_reads_no_page_behind_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "_PAGE_ROWS", 2)
+    store = MemoryStore("operations", now=lambda: DAY)
+    inventories = inventory.Inventories("data", {"operations": store}, store, now=lambda: DAY)
+    rows = [a_row(ListedObject(f"k{number}", 1, "etag", 1)) for number in range(8)]
+    inventories.sort("r1", inventories.manifest(Delivery("operations", store.plant, rows, DAY, source="data", files=1).deliver()), 0)
+    read = list[str]()
+    real = store.get
+
+    def reading(key: str) -> Content | None:
+        read.append(key)
+        return real(key)
+
+    monkeypatch.setattr(store, "get", reading)
+    assert [row.key for row in inventories.listed("r1", 1, after="k1", until="k3")] == ["k2", "k3"]
+    assert len(read) == 3  # the index, and two pages: the first may hold keys behind the cursor
 
 
 def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
@@ -177,6 +207,7 @@ def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[
         (_truncated, False),
         (lambda body: body[:4] + b"\x01" + body[5:], True),
         (lambda body: body[:-1], False),
+        (lambda body: body + b"and more", True),
         (lambda _: b"no gzip", False),
         (lambda _: gzip.compress(b'"data","a"\n'), False),
         (lambda _: gzip.compress(b'"data","a\n'), False),
@@ -190,9 +221,10 @@ def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[
     ],
 )
 def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
-    world: World, spoil: Callable[[bytes], bytes] | None, *, tells: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes] | None, *, tells: bool
 ) -> None:
     """`tells`: the manifest speaks of the file as it was before."""
+    monkeypatch.setattr(inventory, "_READ_BYTES", 8)  # so that a file is read in pieces
     world.upload()
     delivered = an_inventory(aged(world))
     location = delivered.deliver()
@@ -226,6 +258,16 @@ def test_a_manifest_that_was_replaced_meanwhile_ends_the_run_incomplete(world: W
     an_inventory(world).deliver()
     assert world.runs.sort_inventory(run_id, out_of_time=never)["done"]
     assert world.runs.run(run_id).status == "INCOMPLETE"
+
+
+def test_a_run_that_sorts_keeps_its_turn(world: World) -> None:
+    run_id = world.runs.request(inventory=an_inventory(world).deliver()).operation_id
+    world.runs.plan(run_id)
+    world.clock.advance(10 * 60_000)
+    assert not world.runs.sort_inventory(run_id, out_of_time=lambda: True)["done"]
+    world.clock.advance(12 * 60_000)
+    with pytest.raises(RunInProgress):
+        world.runs.request()
 
 
 def test_a_run_that_was_stopped_sorts_no_more(world: World) -> None:

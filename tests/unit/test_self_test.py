@@ -80,6 +80,19 @@ def test_a_right_that_lacks_is_one_step_that_failed_and_what_needs_it_is_skipped
     assert not any(key.startswith(PREFIX) for key in world.store.keys())  # noqa: SIM118  # a store is no mapping
 
 
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (StorageDenied("The store refused put_object (SignatureDoesNotMatch)", code="SignatureDoesNotMatch"), "GET /diagnostics"),
+        (StorageUnavailable("The store gave no whole answer to put_object"), "GET /diagnostics"),
+        (denied("put_object"), "s3:PutObject"),
+    ],
+)
+def test_what_is_no_lack_of_a_right_is_not_told_as_one(world: World, error: Exception, word: str) -> None:
+    world.store.fail("put", error=error)
+    assert word in a_test(world).run()["steps"][0]["do"]
+
+
 def test_where_nothing_can_be_deleted_that_is_said_and_a_later_test_removes_it(world: World) -> None:
     world.store.fail("delete", times=2, error=denied("delete_object"))
     answer = a_test(world).run()

@@ -273,8 +273,10 @@ def findings(
     found = session.api.pages(path, "findings", {**query, "limit": 100}, run_id=run_id)
     shown = list(found if everything else islice(found, limit))
     more = not everything and next(found, None) is not None
-    rows = [(of["class"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown]
-    session.out.table(["class", "key", "#bytes", "repair", "recommended"], rows)
+    rows = [
+        (of["class"], of["kind"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown
+    ]
+    session.out.table(["class", "kind", "key", "#bytes", "repair", "recommended"], rows)
     if not rows:
         session.out.note("there is none")
     if more:

@@ -238,7 +238,7 @@ class _Reading(io.RawIOBase):
         if wanted <= 0:
             return 0
         piece = self._store.get(self._file.key, byte_range=(self._at, self._at + wanted - 1))
-        if piece is None or piece.object.size != self._file.size or len(piece.body) != wanted:
+        if piece is None or piece.object.size != self._file.size:
             raise InventoryUnusable(
                 f"the inventory's file {self._file.key} is not there with {self._file.size} bytes: take another inventory"
             )

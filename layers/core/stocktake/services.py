@@ -88,6 +88,8 @@ _AWS = Profile(
     lists_uploads=True,
 )
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_BRIEF = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1})
+"""For what an answer is better without than late."""
 
 
 class Services:
@@ -608,10 +610,10 @@ class Services:
         access_key_id, secret_access_key = self._store_keys
         if access_key_id is None:
             found = self._session.get_credentials()
-            return described.credentials("process", found.access_key if found else "", lambda: self._client("sts"))
+            return described.credentials("process", found.access_key if found else "", lambda: self._client("sts", _BRIEF))
         keys = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         is_foreign = bool(self.settings.storage_endpoint)
-        return described.credentials("secret", access_key_id, None if is_foreign else lambda: self._client("sts", **keys))
+        return described.credentials("secret", access_key_id, None if is_foreign else lambda: self._client("sts", _BRIEF, **keys))
 
     def _secrets_in_memory(self) -> tuple[str, ...]:
         """Returns every secret that this process holds and an answer might quote."""
@@ -764,9 +766,9 @@ class Services:
 
         return Queue(self._client("sqs"), _own(url, setting))
 
-    def _client(self, service: str, **keys: str | None) -> Any:
+    def _client(self, service: str, config: Config = _CONFIG, **keys: str | None) -> Any:
         with self._making:
-            return self._boto3.client(service, config=_CONFIG, **keys)  # type: ignore[call-overload]  # the name is not a literal here
+            return self._boto3.client(service, config=config, **keys)  # type: ignore[call-overload]  # the name is not a literal here
 
     @cached_property
     def _store_client(self) -> S3Client:

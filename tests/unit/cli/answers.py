@@ -34,7 +34,15 @@ def run(run_id: str = "run-1", status: str = "COMPLETE", **found: int) -> dict[s
 
 
 def finding(key: str, finding_class: str = "orphan") -> dict[str, Any]:
-    return {"key": key, "class": finding_class, "bytes": 3, "repair": "FOUND", "meaning": "It differs.", "recommended": "Adopt it."}
+    return {
+        "key": key,
+        "class": finding_class,
+        "kind": "active",
+        "bytes": 3,
+        "repair": "FOUND",
+        "meaning": "It differs.",
+        "recommended": "Adopt it.",
+    }
 
 
 def project(project_id: str = "p1", deletion_id: str | None = None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from stocktake_cli.api import ATTEMPTS, Api
-from stocktake_cli.failures import Refused, Unreachable
+from stocktake_cli.exits import Exit
+from stocktake_cli.failures import Failure, Refused, Unreachable
 from stocktake_cli.wire import Reply
 from tests.unit.cli.conftest import URL, Wire, problem
 
@@ -30,6 +31,15 @@ def test_and_not_for_ever() -> None:
     with pytest.raises(Unreachable):
         api(wire).get("/x")
     assert len(wire.sent) == ATTEMPTS
+
+
+@pytest.mark.parametrize("kind", ["wrong-region", "bucket-not-found", "storage-denied"])
+def test_what_only_other_settings_can_mend_is_asked_once_and_told_with_what_to_set(kind: str) -> None:
+    wire = Wire({"GET /x": problem(502, kind, "The bucket is elsewhere: set StorageRegion")})
+    with pytest.raises(Failure) as told:
+        api(wire).get("/x")
+    assert (told.value.exit, str(told.value), told.value.advice) == (Exit.BROKEN, "The bucket is elsewhere", "set StorageRegion")
+    assert len(wire.sent) == 1
 
 
 @pytest.mark.parametrize("answer", [LATER, Unreachable("nobody")], ids=["later", "no-answer"])

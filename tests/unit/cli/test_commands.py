@@ -259,6 +259,11 @@ def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
     assert cli.wire.sent[-1].query == {"class": "orphan", "limit": "100", "cursor": "c"}
 
 
+def test_findings_show_people_the_kind_beside_the_class(cli: Cli) -> None:
+    shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [finding("a")], "cursor": None}})
+    assert shown.out.splitlines()[1].split()[:3] == ["orphan", "active", "a"]
+
+
 def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
     answers = {"GET /reconciliations/r/findings": {"findings": [finding("a"), finding("b")], "cursor": None}}
     shown = cli("findings", "r", "--limit", "1", "--json", answers=answers)

@@ -21,7 +21,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import KeyFailure
-from stocktake.storage import ObjectVersion
+from stocktake.storage import CorsRule, ObjectVersion
 from stocktake.storage.s3 import S3Store
 from tests.unit.storage.wire import UNABLE, Clock, Reply, Request, Wire, a_client, a_store, bare, of_object, refusal
 
@@ -119,6 +119,33 @@ def test_an_unconditional_copy_says_nothing_of_the_target(store: S3Store, wire: 
     store.copy("s", "t")
 
     assert not {"if-none-match", "cf-copy-destination-if-none-match"} & set(wire.requests[1].headers)
+
+
+CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>https://app.example.com</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>
+<AllowedMethod>GET</AllowedMethod><AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader></CORSRule></CORSConfiguration>"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "rules"),
+    [
+        (Reply(200, CORS), (CorsRule(("PUT", "GET"), ("https://app.example.com",), ("*",), ("ETag",)),)),
+        (refusal(404, "NoSuchCORSConfiguration"), ()),
+        (refusal(501, "NotImplemented"), None),
+        (refusal(405, "MethodNotAllowed"), None),
+    ],
+)
+def test_the_cors_rules_are_read_or_there_are_none_or_the_store_does_not_know_the_question(
+    store: S3Store, wire: Wire, answer: Reply, rules: tuple[CorsRule, ...] | None
+) -> None:
+    wire.answers(answer)
+    assert store.cors() == rules
+
+
+def test_a_token_that_may_not_read_the_cors_rules_is_denied_in_the_stores_own_word(store: S3Store, wire: Wire) -> None:
+    wire.answers(refusal(403, "AccessDenied"))
+    with pytest.raises(StorageDenied) as denied:
+        store.cors()
+    assert denied.value.code == "AccessDenied"
 
 
 def test_presigned_urls_are_signed_in_version_4_in_every_region(seconds: Clock) -> None:

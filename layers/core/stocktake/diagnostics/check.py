@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-from stocktake.errors import StocktakeError
+from stocktake.errors import StocktakeError, StorageError
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
@@ -31,9 +31,10 @@ class Check:
 
     @classmethod
     def of_error(cls, name: str, error: StocktakeError, do: str | None = None, **detail: Any) -> Self:
-        """Makes one that failed. What an error says after a colon or a semicolon is what to do."""
+        """Makes one that failed."""
         said = str(error)
-        return cls(name, "failed", said[:1].upper() + said[1:].removesuffix("."), do, {"problem": error.type, **detail})
+        code = {"code": error.code} if isinstance(error, StorageError) and error.code else {}
+        return cls(name, "failed", said[:1].upper() + said[1:].removesuffix("."), do, {"problem": error.type, **code, **detail})
 
     def document(self) -> dict[str, Any]:
         """Returns it as it is answered."""

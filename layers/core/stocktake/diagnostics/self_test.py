@@ -17,7 +17,8 @@ from stocktake.diagnostics.check import Check, worst
 from stocktake.diagnostics.first_bytes import FirstBytes
 from stocktake.diagnostics.redaction import redacted
 from stocktake.diagnostics.side_by_side import Begun, failure
-from stocktake.errors import ConfigurationError, StocktakeError, StorageError
+from stocktake.diagnostics.store_looks import UNKNOWN_CREDENTIALS
+from stocktake.errors import ConfigurationError, StocktakeError, StorageDenied, StorageError
 from stocktake.ids import time_of_id
 from stocktake.layouts import SYSTEM_PREFIX
 from stocktake.ledger import Operations
@@ -139,7 +140,7 @@ class _Test:
                 check = begun.result()
             except Exception as error:
                 check = failure(name, error, begun.seconds)
-            check = replace(check, name=name, do=check.do or (_RIGHTS.get(name) if check.status == "failed" else None))
+            check = replace(check, name=name, do=check.do or _todo(name, check))
         self.took[name] = round((time.monotonic() - began) * 1000)
         self.checks.append(check)
 
@@ -258,12 +259,29 @@ def _promised(name: str, is_so: bool, said: str, otherwise: str = "") -> Check:
     return Check(name, "ok" if is_so else "failed", said if is_so else otherwise or f"Not so: {said}")
 
 
+def _todo(name: str, check: Check) -> str | None:
+    """Says what to do about a step that failed: a right that lacks is named, anything else that has an error is a matter of the whole."""
+    if check.status != "failed":
+        return None
+    problem, code = check.detail.get("problem"), check.detail.get("code", "")
+    if problem == StorageDenied.type and code not in UNKNOWN_CREDENTIALS:
+        return _RIGHTS.get(name)
+    return _ODDITIES.get(name) if problem is None else "GET /diagnostics says what is wrong with credentials, bucket, network and tables"
+
+
 _RIGHTS = {
     "put": "Grant s3:PutObject on the bucket's objects (R2: a token of tier Object Read & Write)",
     "list": "Grant s3:ListBucket on the bucket",
     "head": "Grant s3:GetObject on the bucket's objects",
     "get": "Grant s3:GetObject on the bucket's objects",
     "delete": "Grant s3:DeleteObject on the bucket's objects",
-    "record": "See the tables in GET /diagnostics, and the function's role",
-    "gone": "See whether the store or a proxy before it answers from a cache",
+}
+_ODDITIES = {
+    "list": "The store's listings leave keys out: update it, for whatever trusts them misses these keys too",
+    "head": "See whether a proxy before the store changes what goes through",
+    "metadata": "The store, or a proxy before it, rewrites the metadata of objects: see its documentation on x-amz-meta headers",
+    "get": "See whether the endpoint is the store itself and no cache",
+    "url": "See what answers at the store's address: a proxy, a cache, another bucket",
+    "record": "Rows do not come back as they were written: see what else writes to the operations table",
+    "gone": "See whether the store, or a proxy before it, answers from a cache",
 }

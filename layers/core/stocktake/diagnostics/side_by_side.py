@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from stocktake.diagnostics.check import Check
-from stocktake.errors import StocktakeError
+from stocktake.errors import ConfigurationError, LedgerError, StocktakeError
 
 
 class Begun[T]:
@@ -47,10 +47,13 @@ def checks_of(names: Sequence[str], begun: Begun[Sequence[Check]]) -> Sequence[C
         return [failure(name, error, begun.seconds) for name in names]
 
 
+_OF_LEDGER = "See the function's role, the names of the tables and the region"
+
+
 def failure(name: str, error: Exception, seconds: float) -> Check:
     """Says of a look that gave no checks why not."""
     if isinstance(error, StocktakeError):
-        return Check.of_error(name, error)
+        return Check.of_error(name, error, _OF_LEDGER if isinstance(error, (LedgerError, ConfigurationError)) else None)
     if isinstance(error, TimeoutError):
         said = f"There was no answer within {seconds:g} seconds"
         todo = "Look again; if it stays so, see what lies between the function and it: a network, an endpoint, throttling"

@@ -37,7 +37,7 @@ SKEW_WARNING_MS = 60_000
 UPLOAD_HEADERS = ("content-type", "cache-control", "content-disposition", "if-none-match", "x-amz-checksum-sha256", "x-amz-meta-intent")
 """What a browser sends with a presigned PUT."""
 
-_UNKNOWN_CREDENTIALS = frozenset(
+UNKNOWN_CREDENTIALS = frozenset(
     {
         "CredentialRetrievalError",
         "ExpiredToken",
@@ -110,7 +110,7 @@ class StoreLooks:
 
     def _refused(self, error: StorageError, who: Credentials, identity: Identity) -> Reached:
         bucket, known = identity.store.bucket, [_taken(who)] if who.account else []
-        if who.refused or (isinstance(error, StorageDenied) and error.code in _UNKNOWN_CREDENTIALS):
+        if who.refused or (isinstance(error, StorageDenied) and error.code in UNKNOWN_CREDENTIALS):
             return unreached("credentials", [_unknown(who, error)])
         if error.code == _OF_THE_CLOCK:
             said = "The clocks of store and function are over a quarter of an hour apart, so every request is refused"

@@ -458,6 +458,8 @@ class Reconciliations:
         previous = self._operations.get(run.document["previous"]) if run.document["previous"] else None
         if previous is None or run.document.get("accept_loss"):
             return None
+        if "inventory" in run.document and run.document["inventory"]["created_at"] < previous.document["finished_at"]:
+            return None  # what came in between is in the run before and not in the inventory
         had = previous.document["counts"].get("bucket", {}).get("objects", 0)
         let_go = previous.document["counts"].get("ledger", {}).get("stored", {}).get("objects", 0) - stored
         lost = had - objects - max(let_go, 0)
