@@ -141,6 +141,13 @@ def without_events(stack: Stack) -> Iterator[None]:
         bucket.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration={"QueueConfigurations": kept})
 
 
+def events_taken(stack: Stack) -> None:
+    """Waits until the bucket's events so far are dealt with: one that comes late would be told what is true by then."""
+    wanted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    asked = {"QueueUrl": stack.resources["ObjectEventsQueue"], "AttributeNames": wanted}
+    eventually(lambda: set(stack.aws("sqs").get_queue_attributes(**asked)["Attributes"].values()), lambda left: left == {"0"})
+
+
 @contextmanager
 def configured(stack: Stack, *functions: str, **settings: str) -> Iterator[None]:
     """Gives functions, or the upload function, other settings for a while, as a deployment with other parameters would."""

@@ -29,6 +29,7 @@ from tests.stack.api import (
     call,
     configured,
     counts,
+    events_taken,
     keys,
     opened,
     refused,
@@ -91,6 +92,8 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
     bucket, folder = stack.bucket_client(), tmp_path_factory.mktemp("wreck")
     dashboard, strays, misled, rows = (opened(stack) for _ in range(4))
     tag = dashboard.partition("-")[2]
+    layout = {"name": "session", "persona": f"realtor-{tag}"}
+    row_keys = [record["key"] for record in batch(stack, rows, [item(n, layout=layout) for n in range(12)])]
     # 16 images are stored, a 17th keeps its provider's URL, an 18th is announced and never sent, a 19th comes while storage is switched off
     stored = batch(stack, dashboard, [item(n) for n in range(16)])
     _, imported = stocktake("import", written(folder / "rows.jsonl", [{"project_id": dashboard, "url": PROVIDER}]), "--project", dashboard)
@@ -105,8 +108,6 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
     with configured(stack, STORAGE_REGION="eu-north-1"):
         twelve = {"objects": [item(n) for n in range(12)]}
         misdirected = call(stack, "POST", f"/projects/{misled}/objects/batch", 207, json=twelve)["results"]
-    layout = {"name": "session", "persona": f"realtor-{tag}"}
-    row_keys = [record["key"] for record in batch(stack, rows, [item(n, layout=layout) for n in range(12)])]
     doomed, neighbour = f"proj_{tag}", f"proj_{tag}0"
     for project in (doomed, neighbour):
         call(stack, "POST", "/projects", 201, json={"project_id": project})
@@ -119,6 +120,7 @@ def wreck(stack: Stack, stocktake: Run, tmp_path_factory: pytest.TempPathFactory
     ]
     stray_keys = [f"projects/{strays}/scenes/s1/media/{name}.png" for name in ("kept", "junk")]
     rescued = [f"images/guest-{tag}/{1761529430465 + n}-3by50ra1{n}.png" for n in range(6)]
+    events_taken(stack)
     with without_events(stack):
         for key in (*left, *stray_keys, *rescued):
             bucket.put_object(Bucket=stack.bucket, Key=key, Body=an_image(99), ContentType="image/png")
@@ -358,7 +360,7 @@ def test_rows_that_point_at_nothing_are_shown_one_by_one_and_marked_and_never_de
     code, looked = stocktake("inspect", wreck.row_keys[0])
     assert (code, looked["result"]["object"], looked["result"]["finding"]["class"]) == (1, None, "missing")
     code, looked = stocktake("inspect", wreck.rescued[0])
-    assert (code, looked["result"]["record"], looked["result"]["url"]["status"]) == (1, None, 206)
+    assert (code, looked["result"]["record"], looked["result"]["url"]["status"] in (200, 206)) == (1, None, True)
     assert wreck.rescued[1] in [row["key"] for row in looked["result"]["neighbours"]]
 
     repair = ("reconcile", "--run", first_look, "--apply", "--do", "missing=mark_missing", "--first-run")
