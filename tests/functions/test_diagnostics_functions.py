@@ -136,6 +136,11 @@ def test_a_ledger_that_is_not_there_leaves_the_bucket_looked_at(scene: Scene, mo
     }
     assert found["table-operations"]["status"] == "failed"
     assert "a table is not there" in found["table-operations"]["says"]
+    # nor is what is known of the store waited for before the bucket is looked at
+    monkeypatch.setattr("stocktake.conformance.Conformance.known", lambda self: {}["hung"])
+    used(scene, monkeypatch)
+    found = checks(scene.api(diagnostics.handler, "diagnostics/look")[1])
+    assert (found["bucket"]["status"], found["conformance"]["status"]) == ("ok", "failed")
 
 
 def test_keys_of_a_secret_are_told_by_their_end_alone(

@@ -89,11 +89,12 @@ def test_an_object_without_record_and_one_that_no_layout_explains_are_told(world
     assert (unknown["finding"]["class"], unknown["layout"]) == ("unknown", None)
 
 
-def test_a_key_that_no_store_takes_is_refused_before_anybody_is_asked(world: World) -> None:
-    world.store.calls.clear()
+def test_a_key_that_no_store_takes_is_refused_before_anybody_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(world.ledger, "record", asked.append)  # DynamoDB would refuse it
     with pytest.raises(InvalidKey):
-        diagnosis(world).of_key("é" * 600)
-    assert world.store.calls == []
+        diagnosis(world).of_key("k" * 1025)
+    assert asked == []
 
 
 def test_what_was_deleted_by_request_is_told_as_that(world: World) -> None:
@@ -130,6 +131,12 @@ def test_neighbours_are_a_few_before_and_behind_however_many_there_are(world: Wo
     assert [of["key"] for of in found] == [*keys[max(0, wanted - 4) : wanted], *keys[wanted + 1 :]]
     assert [of["is_before"] for of in found] == [key < keys[wanted] for key in (of["key"] for of in found)]
     assert not any(of["in_ledger"] for of in found)
+
+
+def test_neighbours_are_never_taken_from_a_page_that_does_not_reach_the_key(world: World) -> None:
+    world.plant(*(f"audio/p1/s/file-{number:05d}.mp3" for number in (*range(200), *range(900, 1100))))
+    found = diagnosis(world).of_key("audio/p1/s/file-01002.mp3")["neighbours"]
+    assert [of["key"] for of in found if of["is_before"]] == ["audio/p1/s/file-01000.mp3", "audio/p1/s/file-01001.mp3"]
 
 
 def test_what_runs_found_and_what_was_set_aside_is_told(world: World) -> None:
