@@ -215,7 +215,7 @@ def delete_object(object_id: str) -> dict[str, Any]:
     """Removes one object, and answers with the receipt."""
     asked(NoBody)
     receipt = services.object_deletions.delete(read_id(object_id))
-    metrics.removed(receipt["objects"], receipt["bytes"])
+    metrics.removed(1, receipt["bytes"])
     return timed(receipt)
 
 

@@ -70,6 +70,13 @@ def test_an_upload_its_bytes_and_a_refusal_are_told(scene: Scene, told: Any) -> 
     scene.api(upload.handler, "upload/get_object")
     (refused,) = [one for one in told() if one.name == "Refusals"]
     assert refused.by == {"problem": "object-not-found"}
+    removed = scene.an_object()
+    scene.api(upload.handler, "upload/delete_object")
+    assert values(told(), "RemovedObjects", "RemovedBytes", "KeysRefused") == {
+        "RemovedObjects": 1,
+        "RemovedBytes": removed.size,
+        "KeysRefused": 0,
+    }
 
 
 def test_what_is_not_foreseen_is_told_as_a_failure(told: Any) -> None:

@@ -185,6 +185,14 @@ def test_an_older_version_of_the_code_is_noticed_by_the_numbers_it_moves(world: 
     assert not rows.repair(row, {**row.numbers, "stored_objects": 0})
 
 
+def test_a_repair_is_of_the_very_write_after_which_the_row_was_read(world: World) -> None:
+    a_ledger(world)
+    rows = world.recounts._rows
+    row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
+    assert not rows.repair(replace(row, writes=row.writes - 1), {**row.numbers, "missing_objects": 5})
+    assert rows.repair(row, {**row.numbers, "missing_objects": 5})
+
+
 def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_repairs(world: World, deployment: Deployment) -> None:
     older = [
         a_record(f"projects/p1/2026/11/{number:026d}.png", object_id=f"o{number}", size=2, metadata={"purpose": "input"})

@@ -14,6 +14,7 @@ from stocktake.errors import RecordChanged
 from stocktake.ledger import Cell, CountRows
 from stocktake.ledger.counting import FURTHER, MAX_NAME, MAX_NAMES
 from stocktake.model import State, Tally
+from tests.planting import put_records
 from tests.unit.ledger.builders import NOW, Deployment, a_record, an_intent, conflict, entry, no_answer
 
 
@@ -155,8 +156,9 @@ def test_a_tombstone_holds_no_name_and_the_next_life_begins_anew(deployment: Dep
 
 
 def test_a_write_of_another_life_takes_no_place_among_the_names_of_this_one(deployment: Deployment) -> None:
+    deployment.record("now", metadata={"provider": "x"})
     deployment.ledger.move(None, a_record("k", epoch=7, metadata={"provider": "of another life"}), gated=False)
-    assert stored(deployment, "provider") == {"other": 1}
+    assert stored(deployment, "provider") == {"x": 1, "other": 1}
     assert deployment.ledger.cells("p1", 7, {"provider": "x"}) == {"provider": FURTHER}
 
 
@@ -251,3 +253,26 @@ def test_the_counts_of_all_are_read_by_four_at_once_and_each_row_once(deploy: Ca
     assert all(project.states[State.STORED] == Tally(1, 10) for project in counted)
     asked: list[Any] = [params.get("Segment") for name, params in deployment.faults.calls if name == "Scan"]
     assert (set(asked), {name for name, _ in deployment.faults.calls}) == ({0, 1, 2, 3}, {"Scan"})
+
+
+def test_a_record_that_is_counted_between_its_look_and_its_removal_is_looked_at_again(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy()
+    deployment.ledger.create_project("p1", {}, NOW)
+    older = a_record("k")
+    put_records(deployment.tables, [older])
+    deployment.faults.before("TransactWriteItems", lambda: deployment.ledger.attribute([older]))
+    assert deployment.ledger.remove_many([entry(older)]).removed.objects == 1
+    counts = deployment.ledger.project_counts("p1")
+    assert not any(counts.numbers.values())
+
+
+def test_one_record_that_changed_keeps_no_other_from_being_attributed(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(shards=1)
+    deployment.ledger.create_project("p1", {}, NOW)
+    older = [a_record(f"k{number}") for number in range(4)]
+    put_records(deployment.tables, older, shards=1)
+    deployment.ledger.move(older[1], replace(older[1], state=State.MISSING), gated=False)
+    deployment.ledger.move(older[2], None, gated=False)
+    assert deployment.ledger.attribute(older) == 2
+    assert stored(deployment, "type") == {"image/png": 2}
+    assert deployment.ledger.project_counts("p1").unattributed == Cell()
