@@ -13,7 +13,7 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers
-from stocktake.errors import ConfirmationFailed
+from stocktake.errors import ConfirmationFailed, InvalidRequest
 from stocktake.ids import now_ms
 from stocktake.problems import make_api, out_of_time, text_body
 from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
@@ -45,9 +45,11 @@ api = make_api(logger, lambda: services.access)
 def start() -> Response[str]:
     """Starts a run, or says what one would cost."""
     body = read_body(StartRunBody, text_body(api))
+    if body.dry_run and body.inventory is not None:
+        raise InvalidRequest("what a run costs is estimated for a listing: give inventory or dry_run, not both")
     if body.dry_run:
         return answered(services.reconciliations.estimate())
-    return accepted(answers.run(services.reconciliations.request(accept_loss=body.accept_loss), None))
+    return accepted(answers.run(services.reconciliations.request(accept_loss=body.accept_loss, inventory=body.inventory), None))
 
 
 @api.get("/reconciliations")
@@ -245,6 +247,9 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
     if step == "plan":
         services.conformance.renew(services.store)
         result = services.reconciliations.plan(run_id)
+    elif step == "sort_inventory":
+        # a file takes one step: none is begun that this one may have no time to end
+        result = services.reconciliations.sort_inventory(run_id, out_of_time=out_of_time(context, reserve_ms=200_000))
     elif step == "walk":
         result = services.reconciliations.walk(run_id, event["number"], steps=event.get("steps", 0), out_of_time=late)
     elif step == "plan_again":

@@ -57,6 +57,7 @@ _MAY_REFUSE = {
     "listQuarantine": "a cursor that was not given out",
     "listRemaining": "a cursor that was not given out",
     "diagnoseDiscovery": "a cursor that was not given out",
+    "diagnoseObject": "neither key nor object_id, or both",
     "listMigrationResults": "a cursor that was not given out",
     "deleteProject": "a cursor without the dry run that it is of",
     "createMigration": "what is said of a source that is not there",

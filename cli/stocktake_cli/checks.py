@@ -1,23 +1,18 @@
-"""What `doctor` looks at, one thing after the other: first through the API, then past it."""
+"""What `doctor` looks at: token, API, counts and runs from here; all else by the layer's own looks, as the API runs them, and here."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from itertools import islice
 from typing import Any, Literal
-from uuid import uuid4
 
 from stocktake.errors import StocktakeError
 from stocktake_cli import words
-from stocktake_cli.deployment import asking
 from stocktake_cli.edge import Session
 from stocktake_cli.failures import Failure, Misused, NoSuchRoute, Refused, Unreachable
 from stocktake_cli.profiles import Profile
@@ -26,7 +21,10 @@ Verdict = Literal["ok", "warn", "fail", "skip"]
 _SKEW_SECONDS = 60
 """SigV4 takes a quarter of an hour, a token's times hold to the second: a minute is worth a word."""
 _OLD_SECONDS = 2 * 86400
-_PROBE = ".stocktake/probe/doctor-"
+_VERDICTS: Mapping[str, Verdict] = {"ok": "ok", "warning": "warn", "failed": "fail", "skipped": "skip"}
+DIRECT = "here: "
+"""Before what was looked at past the API: the deployment and the operator need not find the same, and that tells."""
+_TRIED = ("permission-put", "permission-delete")  # by the self-test
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,7 @@ class Check:
     found: str
     advice: str = ""
     exit: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Returns it as `--json` shows it."""
@@ -94,24 +93,28 @@ def _clock(date: str | None, now: float) -> Iterator[Check]:
     with suppress(ValueError):
         skew = parsedate_to_datetime(date).timestamp() - now
         fine = abs(skew) <= _SKEW_SECONDS
-        yield Check("clock", "ok" if fine else "warn", f"{abs(skew):.0f} s from the API's", "" if fine else "set this machine's clock")
+        yield Check(
+            "this machine's clock",
+            "ok" if fine else "warn",
+            f"{abs(skew):.0f} s from the API's",
+            "" if fine else "set this machine's clock",
+        )
 
 
 def _said_of_itself(session: Session) -> Iterator[Check]:
-    """Asks the deployment whether its bucket is the one its ledger describes, and what its store can do."""
+    """Asks the deployment how it finds itself."""
     try:
-        identity = session.api.get("/diagnostics/identity")
-        where, why = f" in {identity['region']}" if identity["region"] else "", identity["why"]
-        found = f"{identity['bucket']}{where}: {why or 'the one the ledger describes'}"
-        yield Check("identity of the bucket", "fail" if why else "ok", found, "see the stack's parameters" if why else "", 1)
-        lines = session.api.get("/diagnostics/conformance")["lines"]
-        without = ", ".join(line["name"] for line in lines if not line["holds"])
-        said = f"it does without {without}" if without else f"all {len(lines)} things that are asked of it"
-        yield Check("conformance of the store", "ok", said)
+        yield from map(of_layer, session.api.get("/diagnostics")["checks"])
     except NoSuchRoute:
         return  # an older one, which does not say
     except Failure as failure:
         yield _failed("diagnostics", failure)
+
+
+def of_layer(found: Mapping[str, Any], prefix: str = "") -> Check:
+    """Makes a check of one of the layer's."""
+    failed = found["status"] == "failed"
+    return Check(f"{prefix}{found['name']}", _VERDICTS[found["status"]], found["says"], found["do"] or "", int(failed), found["detail"])
 
 
 def _counts(counts: dict[str, Any], now: float) -> Iterator[Check]:
@@ -136,7 +139,7 @@ def _signed(drift: dict[str, Any]) -> str:
 
 
 def past_api(session: Session) -> Iterator[Check]:
-    """Looks at what lies behind the API: settings, tables, what the bucket lets one do, dead letters."""
+    """Looks at what lies behind the API, as it is from here and with the operator's rights; puts a probe and removes it."""
     try:
         deployment = session.deployment
         deployment.environment  # noqa: B018  # asked for here, so that a failure is told here
@@ -146,89 +149,13 @@ def past_api(session: Session) -> Iterator[Check]:
     except Failure as failure:
         yield _failed("stack", failure)
         return
-    services = deployment.services
-    yield from _tried("settings", lambda: f"complete: {services.settings.storage_bucket}")
-    yield from _tried("ledger", lambda: f"reads {words.count(sum(1 for _ in islice(services.ledger.entries(), 100)), 'record')}")
-    yield from _tried("operations", lambda: f"knows {words.count(len(services.operations.recent('reconciliation', 5)), 'run')}")
-    yield from _tables(session)
-    yield from _bucket(session)
     try:
-        for queue, count in deployment.dead_letters():
-            advice = f"stocktake redrive {queue.name}" if queue.home else queue.holds
-            yield Check(f"dead letters: {queue.name}", "warn" if count else "ok", f"{count:,}", advice if count else "")
-    except Failure as failure:
-        yield _failed("dead letters", failure)
-
-
-def _tables(session: Session) -> Iterator[Check]:
-    """Holds key and indexes of each table against those the code reads by."""
-    settings, dynamodb = session.deployment.services.settings, session.deployment.client("dynamodb")
-    for name, key, indexes in (
-        (settings.objects_table, ("shard", "key"), {"by_object_id", "by_project", "by_expiry"}),
-        (settings.projects_table, ("project", "part"), set()),
-        (settings.operations_table, ("operation_id", "part"), {"by_kind"}),
-    ):
-        yield from _tried(f"table {name}", partial(_table, dynamodb, name, key, indexes))
-
-
-def _table(dynamodb: Any, name: str, key: tuple[str, str], indexes: set[str]) -> str:
-    with asking(f"the table {name}"):
-        table = dynamodb.describe_table(TableName=name)["Table"]
-    found = {of["KeyType"]: of["AttributeName"] for of in table["KeySchema"]}
-    if (found.get("HASH"), found.get("RANGE")) != key:
-        raise Failure(f"its key is {found}, and the code reads by {key}", "was it made by this stack? deploy it anew")
-    absent = indexes - {of["IndexName"] for of in table.get("GlobalSecondaryIndexes", []) if of.get("IndexStatus", "ACTIVE") == "ACTIVE"}
-    if absent:
-        raise Failure(f"the indexes {', '.join(sorted(absent))} are not there, or not ready", "wait for them, or deploy the stack anew")
-    return f"{table['TableStatus'].lower()}, with {words.count(len(indexes), 'index') if len(indexes) == 1 else f'{len(indexes)} indexes'}"
-
-
-def _bucket(session: Session) -> Iterator[Check]:
-    """Tries each thing the bucket has to let one do, on a key of its own, which it removes."""
-    store, key, body = session.deployment.services.store, f"{_PROBE}{uuid4().hex}", b"stocktake doctor\n"
-
-    def put() -> str:
-        stored = store.put(key, body, content_type="text/plain", sha256=hashlib.sha256(body).hexdigest())
-        return f"confirmed {words.size(stored.size)}"
-
-    def get() -> str:
-        content = store.get(key)
-        if content is None or content.body != body:
-            raise Failure("what was put does not come back", "is the endpoint the store itself, and no cache?")
-        return "the same bytes"
-
-    def url() -> str:
-        reply = session.wire.send("GET", store.presign_get(key, seconds=60), {})
-        if reply.status != 200 or reply.body != body:
-            raise Failure(f"a presigned URL answers {reply.status}", "see STORAGE_ADDRESSING, endpoint and region")
-        return "fetched from here"
-
-    def delete() -> str:
-        store.delete(key)
-        if store.head(key) is not None:
-            raise Failure("what was deleted is still there", "see the rights of the credentials")
-        return "gone"
-
-    yield from _tried("bucket: list", lambda: f"{store.bucket}, first page {len(next(iter(store.list()), ())):,} keys")
-    checks = list(_tried("bucket: put", put))
-    yield from checks
-    if checks[0].verdict == "ok":
-        yield from _tried("bucket: get", get)
-        yield from _tried("bucket: presigned URL", url)
-        yield from _tried("bucket: delete", delete)
-    yield from _tried("bucket: what it can do", lambda: ", ".join(name for name, can in store.profile().as_dict().items() if can))
-
-
-def _tried(name: str, look: Callable[[], str]) -> Iterator[Check]:
-    try:
-        yield Check(name, "ok", look())
-    except Failure as failure:
-        yield _failed(name, failure)
+        looked, tested = deployment.looking.diagnostics.look(), deployment.looking.self_test.run()
     except StocktakeError as error:
-        what, _, advice = str(error).partition(": ")
-        yield Check(name, "fail", what, advice or error.type, 1)
-    except Exception as error:  # one look that fails unforeseen must not hide the others
-        yield Check(name, "fail", f"{type(error).__name__}: {error}", "look at what the profile names", 1)
+        yield Check(f"{DIRECT}look", "fail", str(error), "see what the profile names", 1)
+        return
+    yield from (of_layer(found, DIRECT) for found in looked["checks"] if found["name"] not in _TRIED)
+    yield from (of_layer(step, DIRECT) for step in tested["steps"])
 
 
 def _failed(name: str, failure: Failure) -> Check:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from stocktake.dead_letters import DEAD_LETTERS as HOLDS
 from stocktake_cli.failures import Failure, Misused, Refused, Unreachable
 from stocktake_cli.profiles import Profile
 
@@ -28,22 +29,16 @@ class DeadLetters:
     holds: str
 
 
-DEAD_LETTERS = (
-    DeadLetters("object-events", "ObjectEventsDeadLetterQueueUrl", "ObjectEventsQueueUrl", "bucket events that failed five times"),
-    DeadLetters(
-        "object-events-undelivered", "ObjectEventsUndeliveredQueueUrl", "ObjectEventsQueueUrl", "bucket events that could not be delivered"
-    ),
-    DeadLetters("deletion", "DeletionDeadLetterQueueUrl", "DeletionQueueUrl", "deletions that failed five times or ended incomplete"),
-    DeadLetters("deletion-undelivered", "DeletionUndeliveredQueueUrl", "DeletionQueueUrl", "deletions that could not be delivered"),
-    DeadLetters("deletion-batch", "DeletionBatchDeadLetterQueueUrl", "DeletionBatchQueueUrl", "batches of keys that failed five times"),
-    DeadLetters("migration", "MigrationDeadLetterQueueUrl", "MigrationQueueUrl", "steps of migrations and exports that failed five times"),
-    DeadLetters(
-        "reconciliation-undelivered",
-        "ReconciliationUndeliveredQueueUrl",
-        None,
-        "scheduled runs that could not start: `stocktake reconcile`",
-    ),
-)
+_PLACES: Mapping[str, tuple[str, str | None]] = {
+    "object-events": ("ObjectEventsDeadLetterQueueUrl", "ObjectEventsQueueUrl"),
+    "object-events-undelivered": ("ObjectEventsUndeliveredQueueUrl", "ObjectEventsQueueUrl"),
+    "deletion": ("DeletionDeadLetterQueueUrl", "DeletionQueueUrl"),
+    "deletion-undelivered": ("DeletionUndeliveredQueueUrl", "DeletionQueueUrl"),
+    "deletion-batch": ("DeletionBatchDeadLetterQueueUrl", "DeletionBatchQueueUrl"),
+    "migration": ("MigrationDeadLetterQueueUrl", "MigrationQueueUrl"),
+    "reconciliation-undelivered": ("ReconciliationUndeliveredQueueUrl", None),  # `stocktake reconcile` begins one
+}
+DEAD_LETTERS = tuple(DeadLetters(name, *_PLACES[name], holds) for name, holds in HOLDS.items())
 
 
 class Deployment:
@@ -99,7 +94,11 @@ class Deployment:
                 resource = self.client("cloudformation").describe_stack_resource(StackName=self._stack, LogicalResourceId=FUNCTION)
                 name = resource["StackResourceDetail"]["PhysicalResourceId"]
                 function = self.client("lambda").get_function_configuration(FunctionName=name)
-            found = dict(function.get("Environment", {}).get("Variables", {}))
+            queues = ((queue.name, self.outputs[queue.output]) for queue in DEAD_LETTERS if queue.output in self.outputs)
+            found = {
+                **function.get("Environment", {}).get("Variables", {}),
+                "DEAD_LETTER_QUEUES": ",".join(f"{name}={url.rpartition('/')[2]}" for name, url in queues),
+            }
         region = self._session.region_name or "us-east-1"
         return {"AWS_REGION": region, **found, **self._settings}
 
@@ -109,6 +108,13 @@ class Deployment:
         from stocktake.services import Services
 
         return Services(self.environment)
+
+    @cached_property
+    def looking(self) -> Services:
+        """The same for diagnostics, which say what is wrong with settings in place of failing by them."""
+        from stocktake.services import Services
+
+        return Services(self.environment, tolerant=True)
 
     def dead_letters(self) -> Iterator[tuple[DeadLetters, int]]:
         """Yields each queue of dead letters with how many are in it, as SQS estimates."""

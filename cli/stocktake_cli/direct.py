@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from stocktake.answers import timed
@@ -19,10 +19,6 @@ from stocktake.storage.ordering import stream
 from stocktake_cli import words
 from stocktake_cli.edge import Outcome, Session
 from stocktake_cli.exits import Exit
-from stocktake_cli.failures import Absent, Unreachable
-
-_NEIGHBOURS = 5
-_URL_SECONDS = 60
 
 
 def compare_here(session: Session) -> Outcome:
@@ -111,109 +107,7 @@ def _spelled_otherwise(services: Services, key: str, stored: StoredObject | None
     return None
 
 
-def inspect_here(session: Session, key: str) -> Outcome:
-    """Looks at one key on both sides: record, object, what differs, a URL made and fetched, and what lies beside it."""
-    services = session.deployment.services
-    record = services.ledger.record(key) or services.ledger.find_object(key)
-    key = record.key if record else key
-    stored = services.store.head(key)
-    if record is None and stored is None:
-        raise Absent(f"neither bucket nor ledger has {key!r}", "is it the whole key, and this deployment's bucket?")
-    parsed = services.layouts.parse(key)
-    verdict = classify(stored, record, parsed, Owners(services.ledger, services.layouts).state(parsed))
-    found = None
-    if verdict is not None:
-        found = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, record.project_id if record else None).document()
-    result = {
-        "key": key,
-        "layout": parsed.layout if parsed else None,
-        "owners": list(parsed.candidates) if parsed else [],
-        "record": _record(record),
-        "object": _object(stored),
-        "finding": timed(explained(found)) if found else None,
-        "url": _fetched(session, services, key) if stored else None,
-        "neighbours": _neighbours(services, key),
-    }
-    _draw(session, result)
-    is_gone = record is not None and record.state is State.MISSING
-    return Outcome(result, Exit.DIFFERENT if found or is_gone else Exit.FINE)
-
-
-def _record(record: Record | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    return timed(
-        {
-            "object_id": record.object_id,
-            "project_id": record.project_id,
-            "state": record.state.value,
-            "bytes": record.size,
-            "etag": record.etag,
-            "sha256": record.sha256,
-            "content_type": record.content_type,
-            "source": record.source,
-            "version": record.version,
-            "created_at": record.created_at,
-            "updated_at": record.updated_at,
-            "metadata": dict(record.metadata),
-        }
-    )
-
-
-def _object(stored: StoredObject | None) -> dict[str, Any] | None:
-    if stored is None:
-        return None
-    return timed(
-        {
-            "bytes": stored.size,
-            "etag": stored.etag,
-            "sha256": stored.sha256,
-            "content_type": stored.content_type,
-            "last_modified": stored.last_modified,
-            "metadata": dict(stored.metadata),
-        }
-    )
-
-
-def _fetched(session: Session, services: Services, key: str) -> dict[str, Any]:
-    """Makes a presigned URL and fetches the first byte by it, as a browser would the whole."""
-    url = services.store.presign_get(key, seconds=_URL_SECONDS)
-    try:
-        reply = session.wire.send("GET", url, {"Range": "bytes=0-0"})
-    except Unreachable as failure:
-        return {"made": True, "status": None, "why": str(failure)}
-    # 416: of an object without bytes none can be had
-    return {"made": True, "status": reply.status, "why": None if reply.status in (200, 206, 416) else "the store does not give it"}
-
-
-def _neighbours(services: Services, key: str) -> list[dict[str, Any]]:
-    """Lists what lies in the same folder from the key on: a mistyped name or a wrong ending shows itself."""
-    folder = key.rpartition("/")[0]
-    pages = services.store.list(f"{folder}/" if folder else "", page_size=100)
-    first = next(iter(pages), ())
-    return [{"key": listed.key, "bytes": listed.size} for listed in first if listed.key != key][:_NEIGHBOURS]
-
-
-def _draw(session: Session, result: Mapping[str, Any]) -> None:
-    out, record, stored = session.out, result["record"], result["object"]
-    out.facts({"key": result["key"], "layout": result["layout"] or "unknown", "may be of": ", ".join(result["owners"]) or "anyone"})
-    rows = [
-        (name, *(side[name] if side and side.get(name) is not None else "–" for side in (record, stored)))
-        for name in ("bytes", "etag", "sha256", "content_type", "state", "object_id", "project_id", "updated_at", "last_modified")
-    ]
-    out.table(["", "in the ledger", "in the bucket"], rows)
-    finding, url = result["finding"], result["url"]
-    if finding:
-        out.say(f"{finding['class']}: {finding['meaning']}", "yellow")
-        out.say(f"likely cause: {finding['likely_cause']}")
-        out.say(f"recommended: {finding['recommended']}")
-    elif record and record["state"] == "MISSING":
-        out.say("the ledger knows that its bytes are gone: send them again, or delete the object", "yellow")
-    elif record and record["state"] == "QUARANTINED":
-        out.say("it was set aside, as the ledger knows: stocktake quarantine says until when it can be restored", "yellow")
-    else:
-        out.say("bucket and ledger tell the same story", "green")
-    if url:
-        out.say(f"fetched by a presigned URL: {url['status'] or 'no answer'}" + (f" ({url['why']})" if url["why"] else ""))
-    if result["neighbours"]:
-        out.table(["beside it", "#bytes"], [(of["key"], words.size(of["bytes"])) for of in result["neighbours"]])
+def inspect_here(session: Session, key: str, *, is_id: bool) -> dict[str, Any]:
+    """Looks at one key on both sides, as the API would."""
+    diagnosis = session.deployment.looking.object_diagnosis
+    return timed(diagnosis.of_object(key) if is_id else diagnosis.of_key(key))

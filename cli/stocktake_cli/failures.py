@@ -119,6 +119,6 @@ _COMMANDS = {
     "create it first": "look at the id; stocktake projects PROJECT_ID --open opens a new one",
     "GET /quarantine lists them": "stocktake quarantine lists them",
     "GET /acknowledgements lists them": "stocktake acknowledgements lists them",
-    "GET /reconciliations lists the newest": "stocktake findings without an id takes the newest; stocktake analytics --json names them",
+    "GET /reconciliations lists the newest": "stocktake runs lists them; stocktake findings without an id takes the newest",
 }
 """Advice of the API in terms of its paths, and the same in terms of commands."""

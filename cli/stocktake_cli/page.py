@@ -33,7 +33,7 @@ default = "prod"
 [profiles.prod]
 url = "https://abc123.execute-api.eu-west-1.amazonaws.com"            # the stack's output ApiUrl
 token_command = "my-login --audience https://stocktake.example.com"   # prints a token; or token_env = "A_VARIABLE"
-# for what goes past the API: doctor --direct, inspect, reconcile --direct, redrive
+# for what goes past the API: doctor, self-test, inspect and reconcile with --direct, redrive
 stack = "stocktake"
 region = "eu-west-1"
 aws_profile = "operators"
@@ -45,8 +45,10 @@ aws_profile = "operators"
 STOCKTAKE_TOKEN goes before the profile's own way to a token. A token is sent to https addresses alone, and to this machine.
 
 Past the API the layer runs here, with your own AWS rights: it reads the stack's outputs and the settings of its functions, tables and
-bucket, and the secret of the store's keys where there is one. `doctor --direct` and the first look at a new bucket put a probe under
-`.stocktake/probe/` and remove it; nothing else is written, but by `redrive --yes`.
+bucket, and the secret of the store's keys where there is one. `doctor --direct`, `self-test --direct` and the first look at a new bucket
+put a probe under `.stocktake/probe/` and remove it, the first two a row of the ledger as well; nothing else is written, but by
+`redrive --yes`. What `doctor` says of the deployment by its API, and of what is seen from here (`here: ...`), are the same looks: where
+only one of them fails, rights, settings or network differ.
 
 ## What scripts may rely on
 

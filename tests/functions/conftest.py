@@ -15,6 +15,7 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import analytics
+import diagnostics
 import migration
 import object_events
 import project_deletion
@@ -44,7 +45,7 @@ RUN_ID = "01KAHRECNC0000000000000000"
 KEY = f"projects/proj_sunset/2026/11/{OBJECT_ID}.png"
 BODY = b"the bytes of an image"
 BUCKETS = ("stocktake-data", "stocktake-reports")
-HANDLERS = (analytics, migration, object_events, project_deletion, reconciliation, upload)
+HANDLERS = (analytics, diagnostics, migration, object_events, project_deletion, reconciliation, upload)
 
 _numbers = itertools.count()
 

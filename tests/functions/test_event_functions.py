@@ -23,6 +23,7 @@ from stocktake.ids import now_ms
 from stocktake.model import ProjectState
 from stocktake.services import Services
 from tests.functions.conftest import BODY, DELETION_ID, EVENTS, EXPORT_ID, KEY, REGION, RUN_ID, Scene, context, event, sent
+from tests.inventories import Delivery, a_row
 from tests.unit.test_edges import ENVIRONMENT
 
 
@@ -211,7 +212,7 @@ def test_a_run_goes_from_request_to_repair_step_by_step(scene: Scene, monkeypatc
     assert scene.launched == [{"action": "compare", "run_id": RUN_ID}]
     plan = reconciliation.step_handler({**event("reconciliation/step_plan"), "run_id": RUN_ID}, context())
     piece = {"run_id": RUN_ID, "number": 0, "steps": 0, "done": False}
-    assert plan == {"run_id": RUN_ID, "ranges": [piece], "walks": True, "workers": 6}
+    assert plan == {"run_id": RUN_ID, "ranges": [piece], "walks": True, "sorts": False, "workers": 6}
     assert scene.api(reconciliation.api_handler, "reconciliation/get_run")[1]["progress"]["keys"] == 0
     ids[0] = "01KAHRECNC0000000000000001"
     status, problem = scene.api(reconciliation.api_handler, "reconciliation/start")
@@ -279,6 +280,42 @@ def test_a_dry_run_says_what_a_run_would_cost_and_starts_none(scene: Scene) -> N
     status, estimate = scene.api(reconciliation.api_handler, "reconciliation/start", body='{"dry_run": true}')
     assert (status, estimate["by_run"], estimate["ranges"]) == (200, None, 1)
     assert scene.launched == []
+
+
+def test_a_run_may_compare_an_inventory_in_place_of_a_listing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
+    monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
+    scene.an_object()
+    put("backup.tar")
+    s3 = boto3.client("s3", REGION)
+    rows = [a_row(found, "stocktake-data") for page in scene.services.store.list() for found in page]
+    inventory = Delivery(
+        "stocktake-reports",
+        lambda key, body: s3.put_object(Bucket="stocktake-reports", Key=key, Body=body),
+        rows,
+        now_ms() + 1_800_000,
+        source="stocktake-data",
+    )
+    body = json.dumps({"inventory": inventory.deliver()})
+    both = event("reconciliation/start") | {"body": json.dumps({**json.loads(body), "dry_run": True})}
+    assert reconciliation.api_handler(both, context())["statusCode"] == 400
+    status, run = scene.api(reconciliation.api_handler, "reconciliation/start", body=body)
+    assert (status, run["inventory"]["files"], run["inventory"]["sorted"]) == (202, 3, 0)
+    planned = reconciliation.step_handler({**event("reconciliation/step_plan"), "run_id": RUN_ID}, context())
+    assert planned["sorts"] is True
+    while not scene.call(reconciliation.step_handler, "reconciliation/step_sort_inventory")["done"]:
+        pass
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_walk")["done"] is True
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_compare_runs")["done"] is True
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["status"] == "COMPLETE"
+    run = scene.api(reconciliation.api_handler, "reconciliation/get_run")[1]
+    assert (run["inventory"]["sorted"], run["counts"]["matched"]["objects"], run["counts"]["unknown"]["objects"]) == (3, 1, 1)
+
+
+def test_an_inventory_that_cannot_be_compared_is_refused_by_name(scene: Scene) -> None:
+    status, problem = scene.api(reconciliation.api_handler, "reconciliation/start", body='{"inventory": "s3://elsewhere/a/manifest.json"}')
+    assert (status, problem["type"]) == (400, "urn:stocktake:problem:inventory-unusable")
+    assert "InventoryBucketName" in problem["detail"] and scene.launched == []
 
 
 def test_a_bucket_says_whether_it_is_the_ledgers(scene: Scene) -> None:

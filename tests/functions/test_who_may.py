@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import analytics
+import diagnostics
 import migration
 import project_deletion
 import reconciliation
@@ -31,6 +32,7 @@ HANDLERS = {
         (reconciliation, reconciliation.api_handler),
         (migration, migration.api_handler),
         (analytics, analytics.handler),
+        (diagnostics, diagnostics.handler),
     )
     for key in handled(module.api)
 }
@@ -78,7 +80,7 @@ def closed(issuing: dict[str, str]) -> Closed:
 
 @pytest.fixture
 def nothing_asked(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (upload, project_deletion, reconciliation, migration, analytics):
+    for module in (upload, project_deletion, reconciliation, migration, analytics, diagnostics):
         monkeypatch.setattr(module, "services", closed)
 
 

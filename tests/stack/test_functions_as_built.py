@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "MigrationApiFunction": ("migration/list_migrations", lambda answer: answer["statusCode"] == 200),
     "MigrationStepFunction": ("migration/step_migration", lambda answer: len(answer["batchItemFailures"]) == 1),
     "AnalyticsFunction": ("analytics/overall", lambda answer: answer["statusCode"] == 200),
+    "DiagnosticsFunction": ("diagnostics/look", lambda answer: answer["statusCode"] == 200),
 }
 
 

@@ -9,6 +9,7 @@ import yaml
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
 import analytics
+import diagnostics
 import migration
 import object_events
 import project_deletion
@@ -30,6 +31,6 @@ def handled(api: APIGatewayHttpResolver) -> list[str]:
 
 
 def test_every_route_of_the_table_has_one_handler_and_no_other_has() -> None:
-    modules = (upload, object_events, project_deletion, reconciliation, migration, analytics)
+    modules = (upload, object_events, project_deletion, reconciliation, migration, analytics, diagnostics)
     taken = [key for module in modules for key in handled(module.api)]
     assert Counter(taken) == Counter(route.key for route in ROUTES)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from stocktake.dead_letters import DEAD_LETTERS
+from stocktake.ledger import SHAPES
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
@@ -113,6 +115,11 @@ PUBLIC_PATHS = {
         "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
     },
+    "DiagnosticsFunction": {
+        "GET /diagnostics",
+        "GET /diagnostics/objects",
+        "POST /diagnostics/self-test",
+    },
     "AnalyticsFunction": {
         "GET /analytics",
         "GET /projects/{project_id}/analytics",
@@ -206,6 +213,7 @@ def test_every_flow_has_its_functions() -> None:
         "MigrationApiFunction": "migration.api_handler",
         "MigrationStepFunction": "migration.step_handler",
         "AnalyticsFunction": "analytics.handler",
+        "DiagnosticsFunction": "diagnostics.handler",
     }
 
 
@@ -382,6 +390,15 @@ class TestFunctions:
             names = sorted(name for name in own_variables(function) if name.endswith(("_QUEUE_URL", "_ARN")))
             assert names == next((own for flow, own in by_flow.items() if function.startswith(flow)), []), function
 
+    def test_the_queues_of_dead_letters_are_told_to_diagnostics_alone_and_all_of_them(self) -> None:
+        told = own_variables("DiagnosticsFunction")["DEAD_LETTER_QUEUES"]["Fn::Join"][1]
+        by_name = dict(text["Fn::Sub"].removesuffix(".QueueName}").split("=${") for text in told)
+        assert sorted(by_name.values()) == DEAD_ENDS
+        assert list(by_name) == list(DEAD_LETTERS)
+        assert [function for function in FUNCTIONS if "DEAD_LETTER_QUEUES" in own_variables(function)] == ["DiagnosticsFunction"]
+        counted = [s for s in statements(of("DiagnosticsRole")) if "sqs:GetQueueAttributes" in s["Action"]]
+        assert sorted(named(arn) for s in counted for arn in s["Resource"]) == DEAD_ENDS
+
     def test_the_environment_fits_with_the_longest_names(self) -> None:
         # Lambda takes 4 KB of names and values together. Source: its quotas.
         texts = {
@@ -411,13 +428,7 @@ class TestFunctions:
             "TokenJwksUrl": "https://" + "j" * 92,
             "TokenScopePrefix": "p" * 40,
         }
-        names = {
-            "MigrationQueue": 80,
-            "DeletionQueue": 80,
-            "DeletionBatchQueue": 80,
-            "DeletionDeadLetterQueue": 80,
-            "ObjectEventsQueue": 80,
-        }
+        names = dict.fromkeys(QUEUES, 80)
 
         def longest(value: Any) -> str:
             if isinstance(value, str):
@@ -427,8 +438,11 @@ class TestFunctions:
             if "Fn::Sub" in value:
                 return longest(value["Fn::Sub"])
             if "Fn::Join" in value:
-                return longest(value["Fn::Join"][1])
+                separator, joined = value["Fn::Join"]
+                return separator.join(map(longest, joined)) if isinstance(joined, list) else longest(joined)
             name = value["Ref"]
+            if name.removesuffix(".QueueName") in names and name.endswith(".QueueName"):
+                return "q" * names[name.removesuffix(".QueueName")]
             if name in names:  # a queue is named by its URL
                 return f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{'q' * names[name]}"
             if name in RESOURCES:
@@ -577,6 +591,18 @@ class TestPolicies:
         assert {where for action, where in granted if action == "s3:PutObject"} == {"${Bucket}/.stocktake/probe/*"}
         assert ("dynamodb:PutItem", "ProjectsTable") not in granted
         assert ("s3:DeleteObject", "${Bucket}/*") in granted
+
+    def test_diagnostics_write_a_key_and_a_row_of_their_own_and_nothing_else(self) -> None:
+        granted = self.granted("DiagnosticsRole")
+        changing = {(action, where) for action, where in granted if re.search("Put|Update|Delete|Send|Start|Abort", action)}
+        assert {where for action, where in changing if action.startswith("s3:")} == {"${Bucket}/.stocktake/probe/self-test/*"}
+        assert {where for action, where in changing if action.startswith("dynamodb:")} == {"OperationsTable"}
+        assert {action.partition(":")[0] for action, _ in granted} == {"logs", "dynamodb", "sqs", "s3"}
+        for statement in statements(of("DiagnosticsRole")):
+            writes = re.search("dynamodb:(Put|Update|Delete)", json.dumps(statement["Action"]))
+            if writes:
+                (keys,) = statement["Condition"].values()
+                assert keys in ({"dynamodb:LeadingKeys": ["settings"]}, {"dynamodb:LeadingKeys": ["self-test-*"]})
 
     def test_analytics_writes_nothing_but_what_the_deployment_knows_of_itself(self) -> None:
         for statement in statements(of("AnalyticsRole")):
@@ -767,6 +793,21 @@ class TestEvents:
 
 
 class TestTables:
+    @pytest.mark.parametrize("role", sorted(SHAPES))
+    def test_a_table_is_as_diagnostics_expect_it(self, role: str) -> None:
+        table, wanted = of(f"{role.title()}Table"), SHAPES[role]
+        assert tuple(part["AttributeName"] for part in table["KeySchema"]) == wanted.key
+        made = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", ())}
+        assert set(made) == set(wanted.indexes)
+        for name, index in wanted.indexes.items():
+            assert tuple(part["AttributeName"] for part in made[name]["KeySchema"]) == index.key
+            projection = made[name]["Projection"]
+            assert (projection["ProjectionType"] == "ALL") is (index.carries is None)
+            assert (index.carries or frozenset()) == frozenset(projection.get("NonKeyAttributes", ()))
+        assert table.get("TimeToLiveSpecification", {}).get("AttributeName", "") == wanted.expires_by
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
     @pytest.mark.parametrize("table", TABLES)
     def test_a_table_can_be_recovered_and_outlives_the_stack(self, table: str) -> None:
         assert of(table)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
@@ -828,7 +869,8 @@ class TestBuckets:
 
     def test_reports_expire_and_what_was_erased_is_remembered_for_ever(self) -> None:
         rules = of("OperationsBucket")["LifecycleConfiguration"]["Rules"]
-        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["reconciliations/", "exports/", "migrations/"]
+        expiring = ["reconciliations/", "exports/", "migrations/", "inventories/sorted/"]
+        assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == expiring
 
     def test_only_the_step_that_ends_a_deletion_writes_what_was_erased(self) -> None:
         writing = {
@@ -984,7 +1026,8 @@ class TestStateMachine:
 
     def test_every_step_the_function_knows_has_a_task(self) -> None:
         steps = {task["Parameters"]["Payload"]["step"] for task in self.tasks().values() if "Payload" in task["Parameters"]}
-        assert steps | {"walk"} == {"plan", "plan_again", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
+        known = {"plan", "sort_inventory", "plan_again", "walk", "compare_runs", "summarise", "fail", "apply", "fail_apply"}
+        assert steps | {"walk"} == known
         assert STATE_MACHINE["States"]["Walk ranges"]["ItemProcessor"]["States"]["Name step"]["Result"] == "walk"
 
     def test_every_task_is_tried_again_when_lambda_is_at_fault(self) -> None:
@@ -997,6 +1040,7 @@ class TestStateMachine:
         states = STATE_MACHINE["States"]
         for name, recorder in (
             ("Plan", "fail"),
+            ("Sort inventory", "fail"),
             ("Plan again", "fail"),
             ("Walk ranges", "fail"),
             ("Summarise", "fail"),
@@ -1022,9 +1066,22 @@ class TestStateMachine:
         assert walk["MaxConcurrencyPath"] == "$.workers"
         assert (walk["Next"], states["Plan again"]["Next"]) == ("Plan again", "Anything left")
         for choice, otherwise in (("Anything to walk", "Nothing to walk"), ("Anything left", "Compare runs")):
-            assert states[choice]["Choices"] == [{"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}]
+            assert states[choice]["Choices"][-1] == {"Variable": "$.walks", "BooleanEquals": True, "Next": "Walk ranges"}
             assert states[choice]["Default"] == otherwise
         assert states["Nothing to walk"]["Type"] == "Succeed"  # a run that was skipped is no failure, and alarms nobody
+
+    def test_an_inventory_is_sorted_to_its_end_before_any_range_is_walked(self) -> None:
+        states = STATE_MACHINE["States"]
+        assert states["Anything to walk"]["Choices"][0] == {"Variable": "$.sorts", "BooleanEquals": True, "Next": "Sort inventory"}
+        assert (states["Sort inventory"]["Next"], states["Inventory sorted"]["Default"]) == ("Inventory sorted", "Sort inventory")
+        assert states["Inventory sorted"]["Choices"] == [{"Variable": "$.inventory.done", "BooleanEquals": True, "Next": "Walk ranges"}]
+
+    def test_inventories_are_read_by_the_functions_of_reconciliation_alone(self) -> None:
+        reading = {name for name in ROLES if "InventoryBucketName" in json.dumps(of(name))}
+        assert reading == {"ReconciliationApiRole", "ReconciliationStepRole"}
+        for name in reading:
+            own = [s for s in statements(of(name)) if "InventoryBucketName" in json.dumps(s.get("Resource"))]
+            assert {action for s in own for action in listed(s["Action"])} == {"s3:GetObject", "s3:ListBucket"}
 
     def test_its_steps_may_make_what_they_write_depend_on_their_range(self) -> None:
         operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s)]

@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 import json
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from stocktake.generations import Generations
 from stocktake.identity import IDENTITY_KEY, Identity
 from stocktake.importing import Fetcher
 from stocktake.intents import Intents
+from stocktake.inventory import Inventories
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations
 from stocktake.migration.exports import Exports
@@ -85,6 +87,16 @@ class Crash(BaseException):
 
 def never() -> bool:
     return False
+
+
+def hanging(operation: str, until: threading.Event) -> Callable[[str, str | None], None]:
+    """Makes an operation of the store hang, at most for as long as no test should run."""
+
+    def wait(called: str, key: str | None) -> None:
+        if called == operation:
+            until.wait(20)
+
+    return wait
 
 
 @dataclass
@@ -247,6 +259,7 @@ class World:
             self.operations,
             self.layouts,
             identity=self.identity,
+            inventories=self.inventories,
             grace_ms=self.grace_ms,
             meter=self.meter,
             prices=Prices.of("", ""),
@@ -257,6 +270,10 @@ class World:
             now=self.clock,
             new_id=self.new_id,
         )
+
+    @cached_property
+    def inventories(self) -> Inventories:
+        return Inventories(self.store.bucket, {self.files.bucket: self.files}, self.files, now=self.clock)
 
     @cached_property
     def changes(self) -> Changes:
@@ -460,7 +477,10 @@ class World:
 
     def reconcile(self) -> str:
         """Runs a whole reconciliation, as the state machine would, and returns its id."""
-        run_id: str = self.plan()["run_id"]
+        return self.walked(self.plan()["run_id"])
+
+    def walked(self, run_id: str) -> str:
+        """Takes a run that is planned to its end and returns its id."""
         for row in list(self.operations.all_parts(run_id, "range#")):
             if row.status == "OPEN":
                 while not self.runs.walk(run_id, int(row.part.split("#")[1]), out_of_time=never)["done"]:

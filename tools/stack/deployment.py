@@ -131,6 +131,18 @@ def let_batches_be_sent(settings: Settings) -> None:
                 iam.put_role_policy(RoleName=role["RoleName"], PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
+def finish_tables(settings: Settings, resources: Mapping[str, str]) -> None:
+    """Switches on what the template asks of its tables and the local AWS leaves out when it makes them: recovery and expiry."""
+    import boto3
+
+    dynamodb = boto3.client("dynamodb", **client_settings(settings))
+    for role in ("Objects", "Projects", "Operations"):
+        recovery: Any = {"PointInTimeRecoveryEnabled": True}
+        dynamodb.update_continuous_backups(TableName=resources[f"{role}Table"], PointInTimeRecoverySpecification=recovery)
+    expiry: Any = {"AttributeName": "expires_at", "Enabled": True}
+    dynamodb.update_time_to_live(TableName=resources["OperationsTable"], TimeToLiveSpecification=expiry)
+
+
 def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 

@@ -73,6 +73,7 @@ def up(settings: Settings) -> Stack:
             deployment.fit_to_machine(settings)
             deployment.let_batches_be_sent(settings)
             deployed = {"wanted": wanted, **deployment.describe(settings)}
+            deployment.finish_tables(settings, deployed["resources"])
         deployed_file.write_text(json.dumps(deployed, indent=1))
     settings.description.unlink(missing_ok=True)
     settings.description.touch(mode=0o600)  # it holds a token

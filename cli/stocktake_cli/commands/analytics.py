@@ -1,4 +1,4 @@
-"""`analytics` and `projects`: counts beside each other, and whose they are."""
+"""`analytics`, `runs` and `projects`: counts beside each other, when they were made, and whose they are."""
 
 from __future__ import annotations
 
@@ -80,6 +80,29 @@ def _cells(tally: dict[str, Any] | None, *, signed: bool = False) -> tuple[str, 
         return "–", "–"
     objects, size = tally["objects"], tally["bytes"]
     return (f"{objects:+,}" if signed and objects else f"{objects:,}"), ("+" if signed and size > 0 else "") + words.size(size)
+
+
+@command("runs", group=stocktake)
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="how many, the newest first")
+def runs(session: Session, limit: int) -> Outcome:
+    """The newest reconciliations: when, how they ended, what they found."""
+    answer = session.api.get("/reconciliations", {"limit": limit})
+    listed = answer["reconciliations"]
+    rows = [
+        (run["run_id"], run["status"].lower(), run["started_at"], run.get("finished_at") or "–", *_found_of(run), run.get("why") or "")
+        for run in listed
+    ]
+    session.out.table(["run", "status", "started", "finished", "#in the bucket", "#findings", "why not complete"], rows)
+    if not rows:
+        session.out.note("nothing was compared yet: stocktake reconcile")
+    return Outcome(answer)
+
+
+def _found_of(run: dict[str, Any]) -> tuple[str, str]:
+    if "counts" not in run:
+        return "–", "–"
+    point = _point(run)
+    return f"{point['bucket']:,}", f"{point['findings']:,}"
 
 
 @command("projects", group=stocktake)

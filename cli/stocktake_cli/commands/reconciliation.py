@@ -51,6 +51,11 @@ class _Do(click.ParamType[tuple[str, str]]):
 @click.option("--stop", "stop_id", metavar="RUN_ID", help="end this run, or its repair, and start none")
 @click.option("--estimate", is_flag=True, help="say what a run would cost and how long it would take, and start none")
 @click.option("--accept-loss", is_flag=True, help="run although the bucket lists much less than it should")
+@click.option(
+    "--inventory",
+    metavar="s3://BUCKET/.../manifest.json",
+    help="compare an S3 Inventory (CSV) in place of the bucket's listing; the bucket is asked about what differs",
+)
 @click.option("--direct", is_flag=True, help="compare here, past the API, with your own AWS rights: a report, kept nowhere")
 @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to wait for the run")
 def reconcile(
@@ -63,6 +68,7 @@ def reconcile(
     stop_id: str | None,
     estimate: bool,
     accept_loss: bool,
+    inventory: str | None,
     direct: bool,
     timeout: int,
 ) -> Outcome:
@@ -72,6 +78,8 @@ def reconcile(
     with 0 where nothing differs, or where everything that differs was repaired.
     """
     _check_options(run_id, applies, plan, stop_id, estimate, direct)
+    if inventory and (run_id or direct or stop_id or estimate):
+        raise Misused("--inventory is what a new run reads, and no new run is started here", "leave out the others, or --inventory")
     if direct:
         from stocktake_cli.direct import compare_here
 
@@ -82,7 +90,7 @@ def reconcile(
         return Outcome({"run": stopped, "plan": None, "applied": False})
     if estimate:
         return _estimated(session)
-    run = finished_run(session, run_id, timeout, accept_loss=accept_loss)
+    run = finished_run(session, run_id, timeout, accept_loss=accept_loss, inventory=inventory)
     counts = run.get("counts", {})
     session.out.say(f"{run['status']}: {run['run_id']}" + (f" ({run['why']})" if run.get("why") else ""))
     rows = [(name, counts.get(name)) for name in ("bucket", "matched", "known", "young", "acknowledged", *CLASSES)]
@@ -123,9 +131,12 @@ def _estimated(session: Session) -> Outcome:
     return Outcome({"estimate": estimate})
 
 
-def finished_run(session: Session, run_id: str | None, timeout: float, *, accept_loss: bool = False) -> dict[str, Any]:
+def finished_run(
+    session: Session, run_id: str | None, timeout: float, *, accept_loss: bool = False, inventory: str | None = None
+) -> dict[str, Any]:
     """Starts a run, or takes one up, and waits until it has ended; returns it as it is then."""
-    run_id = run_id or str(session.api.post("/reconciliations", {"accept_loss": True} if accept_loss else {})["run_id"])
+    asked = {name: value for name, value in (("accept_loss", accept_loss), ("inventory", inventory)) if value}
+    run_id = run_id or str(session.api.post("/reconciliations", asked)["run_id"])
 
     def show(run: dict[str, Any]) -> tuple[str, float | None, float | None]:
         progress = run.get("progress") or {}

@@ -253,8 +253,7 @@ class Discovery:
         return parsed is not None and bool(parsed.candidates)
 
     def _layout(self, key: str) -> str:
-        parsed = self.layouts.parse(key)
-        return parsed.layout if parsed else "unknown"
+        return self.layouts.name_of(key) or "unknown"
 
     def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket | _Passed]:
         neighbours = 0

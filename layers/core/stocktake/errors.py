@@ -8,7 +8,8 @@ StocktakeError                        500 internal
 │   ├── InvalidKey                    400 invalid-key
 │   ├── RangeNotSatisfiable           416 range-not-satisfiable
 │   ├── IdempotencyMismatch           422 idempotency-mismatch  another body under a key that was used before
-│   └── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
+│   ├── ImportRefused                 400 import-refused        a URL that is not fetched, or did not give what was asked
+│   └── InventoryUnusable             400 inventory-unusable    of another bucket, too old, damaged, or in a format that is not read
 ├── Unauthenticated                   401 unauthenticated      no token, or one that is not good
 ├── Forbidden                         403 forbidden            the token is good and does not allow it
 ├── KeysUnavailable                   503 keys-unavailable     the issuer's keys cannot be had, so no token can be verified
@@ -127,6 +128,12 @@ class ImportRefused(InvalidRequest):
     """The URL is none that may be fetched, or what it gave cannot be taken."""
 
     type = "import-refused"
+
+
+class InventoryUnusable(InvalidRequest):
+    """The inventory cannot stand in for a listing: of another bucket, too old, damaged, or in a format that is not read."""
+
+    type = "inventory-unusable"
 
 
 class Unauthenticated(StocktakeError):
@@ -405,10 +412,14 @@ class ImportDisabled(Refused):
 
 
 class StorageError(StocktakeError):
-    """The store answered something other than what was asked for."""
+    """The store answered something other than what was asked for; `code` is its own word for it, "" where it gave none."""
 
     status = 502
     type = "storage-error"
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StorageDenied(StorageError):

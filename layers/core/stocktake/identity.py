@@ -109,38 +109,61 @@ class Identity:
             return {**answer, "status": problem.type, "why": str(problem)}
         return {**answer, "status": "ok", "why": None}
 
-    def _look(self) -> Seen:
+    def whereabouts(self) -> tuple[str | None, int | None]:
+        """Asks the store for the bucket's region, and how many milliseconds its clock is ahead of ours; None for what it does not tell."""
         before = self.now()
         told = self.store.whereabouts()
         # the store tells whole seconds, so half of one is what it leaves out on average
-        skew = None if told.at is None else told.at + 500 - (before + self.now()) // 2
-        known, content = self.operations.get("settings", "identity"), self.store.get(IDENTITY_KEY)
-        assert known is not None  # ensured before
-        bucket_id = None if content is None else _bucket_id(content.body)
-        return Seen(told.region, known.document.get("region"), bucket_id, known.document["bucket_id"], skew)
+        return told.region, None if told.at is None else told.at + 500 - (before + self.now()) // 2
 
-    def _check(self, seen: Seen) -> None:
-        name = self.store.bucket
-        if seen.region is not None and self.region not in _ANY_REGION and seen.region != self.region:
-            raise WrongRegion(
-                f"Bucket {name!r} is in {seen.region!r}, and the stack is configured for {self.region!r}: set its parameter StorageRegion "
-                f"to {seen.region!r}. Until then uploads may go to, and be looked for in, another place than the one where the bucket is."
+    def read(self, region: str | None, skew_ms: int | None) -> Seen | None:
+        """Reads what bucket and ledger say of the bucket's identity, and writes nothing; None where the ledger knows none yet."""
+        known = self.operations.get("settings", "identity")
+        if known is None:
+            return None
+        content = self.store.get(IDENTITY_KEY)
+        bucket_id = None if content is None else _bucket_id(content.body)
+        return Seen(region, known.document.get("region"), bucket_id, known.document["bucket_id"], skew_ms)
+
+    def wrong_region(self, region: str | None) -> WrongRegion | None:
+        """Returns what is wrong where the bucket is in another region than is configured."""
+        if region is not None and self.region not in _ANY_REGION and region != self.region:
+            return WrongRegion(
+                f"Bucket {self.store.bucket!r} is in {region!r}, and the stack is configured for {self.region!r}: set its parameter "
+                f"StorageRegion to {region!r}. Until then uploads may go to, and be looked for in, another place than the one where the "
+                "bucket is."
             )
+        return None
+
+    def other_bucket(self, seen: Seen) -> RunIncomplete | None:
+        """Returns what is wrong where the bucket is not the one that the ledger describes."""
+        name = self.store.bucket
         if None not in (seen.region, seen.known_region) and seen.region != seen.known_region:
-            raise RunIncomplete(
+            return RunIncomplete(
                 f"bucket {name!r} is in {seen.region!r} and was in {seen.known_region!r} when this ledger began to describe it: it is "
                 "another bucket of the same name; check endpoint, account, region and name before anything else"
             )
         if seen.bucket_id is None:
-            raise RunIncomplete(
+            return RunIncomplete(
                 f"bucket {name!r} has no {IDENTITY_KEY}: it is not the bucket this ledger describes, or it was emptied or made anew; "
                 "check endpoint, account, region and name before anything else"
             )
         if seen.bucket_id != seen.known_id:
-            raise RunIncomplete(
+            return RunIncomplete(
                 f"bucket {name!r} is another bucket than the one this ledger describes, under the same name: check endpoint, account, "
                 "region and name"
             )
+        return None
+
+    def _look(self) -> Seen:
+        seen = self.read(*self.whereabouts())
+        assert seen is not None  # ensured before
+        return seen
+
+    def _check(self, seen: Seen) -> None:
+        for problem in (self.wrong_region(seen.region), self.other_bucket(seen)):
+            if problem is not None:
+                raise problem
         if seen.skew_ms is not None and abs(seen.skew_ms) > MAX_SKEW_MS:
             raise RunIncomplete(
                 f"the store's clock is {abs(seen.skew_ms) // 1000} s {'ahead of' if seen.skew_ms > 0 else 'behind'} ours: no age can be "

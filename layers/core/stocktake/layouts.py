@@ -293,7 +293,7 @@ class Registry:
     """
 
     def __init__(self, *extra: Layout) -> None:
-        self.layouts = (QUARANTINE, SYSTEM, CURRENT, *extra, HIERARCHICAL, CONTENT, SESSION, FLAT)
+        self.layouts = (CURRENT, QUARANTINE, SYSTEM, *extra, HIERARCHICAL, CONTENT, SESSION, FLAT)
         self._askings = tuple((layout.name, layout.explains or _reads(layout)) for layout in self.layouts)
 
     def parse(self, key: str) -> ParsedKey | None:

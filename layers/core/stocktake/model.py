@@ -98,7 +98,7 @@ class StoredObject:
 
 
 class ListedObject(NamedTuple):
-    """One row of a bucket listing. A tuple, because a frozen dataclass takes four times as long to make, and buckets hold millions."""
+    """One row of a bucket listing. A tuple, because a frozen dataclass takes five times as long to make, and buckets hold millions."""
 
     key: str
     size: int
@@ -142,9 +142,8 @@ class Record:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What a scan of the ledger reads of a record: enough to compare, no more."""
+class LedgerEntry(NamedTuple):
+    """What a scan of the ledger reads of a record: enough to compare, no more. A tuple, as the listed object it is compared with."""
 
     key: str
     project_id: str

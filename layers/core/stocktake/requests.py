@@ -107,6 +107,13 @@ class StartRunBody(Body):
         default=False,
         description="The bucket lost more than a tenth of its objects since the last run, and the cause is known: compare all the same.",
     )
+    inventory: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1200,
+        description="The manifest of an S3 Inventory (CSV) to compare in place of the bucket's listing. Not with dry_run.",
+        examples=["s3://my-inventories/my-bucket/weekly/2026-11-22T01-00Z/manifest.json"],
+    )
 
 
 def _spelled_as_a_time(text: str) -> str:
@@ -186,6 +193,15 @@ class ConformanceQuery(Query):
     """GET /diagnostics/conformance."""
 
     fresh: bool = Field(default=False, description="Try the store anew, with some fifty requests, in place of saying what is known of it.")
+
+
+class ObjectQuery(Query):
+    """GET /diagnostics/objects: one of the two."""
+
+    key: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="Any key of the bucket, whole; with or without a record."
+    )
+    object_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID, description="The id of an object, in place of a key.")
 
 
 class FindingsQuery(OfClassQuery):

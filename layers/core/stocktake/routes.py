@@ -126,6 +126,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/dashboard", None, Owner.NONE),  # the page alone: what it shows it asks for with a token, path by path
     Route("GET", "/openapi.json", _READ, Owner.NONE),
     Route("GET", "/docs", _READ, Owner.NONE),
+    # diagnostics
+    Route("GET", "/diagnostics", _OPERATE, Owner.ALL),
+    Route("GET", "/diagnostics/objects", _OPERATE, Owner.ALL),  # any key of the bucket, and what lies beside it
+    Route("POST", "/diagnostics/self-test", _OPERATE, Owner.ALL),
 )
 
 BY_TOKEN: tuple[Route, ...] = tuple(route for route in ROUTES if route.scope is not None)

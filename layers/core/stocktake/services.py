@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,19 +18,20 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stocktake.errors import ConfigurationError, NotFound
+from stocktake.errors import ConfigurationError, NotFound, StocktakeError
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operations, Tables, tables
 from stocktake.model import Quota
-from stocktake.settings import Settings, read_settings
-from stocktake.storage import Profile
+from stocktake.settings import Settings, audit, read_settings, unusable
+from stocktake.storage import Profile, Store
 from stocktake.storage.s3 import PROBE_VERSION, S3Store, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import boto3
+    from mypy_boto3_s3 import S3Client
 
     from stocktake.access import Access
     from stocktake.acknowledgements import Acknowledgements
@@ -38,12 +40,15 @@ if TYPE_CHECKING:
     from stocktake.cdn import PublicCopies
     from stocktake.checks import Rules
     from stocktake.conformance import Conformance
+    from stocktake.diagnostics import Credentials, Diagnostics, ObjectDiagnosis, SelfTest, Surroundings
+    from stocktake.diagnostics.surroundings import Settings as StandingSettings
     from stocktake.drills import Drills
     from stocktake.generations import Generations
     from stocktake.idempotency import Idempotency
     from stocktake.identity import Identity
     from stocktake.importing import Fetcher
     from stocktake.intents import Intents
+    from stocktake.inventory import Inventories
     from stocktake.messaging import Queue, StateMachine
     from stocktake.migration.exports import Exports
     from stocktake.migration.steps import Migrations, Send
@@ -89,15 +94,18 @@ class Services:
 
     Args:
         environment: the process environment; read once.
+        tolerant: go on with settings that are malformed, as far as they can be read: for diagnostics, which say what is wrong with them.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *, tolerant: bool = False) -> None:
         self._environment = environment
+        self._tolerant = tolerant
+        self._making = Lock()  # diagnostics ask for clients from several threads, and a session makes one at a time
 
     @cached_property
     def settings(self) -> Settings:
         """The checked settings. Raises ConfigurationError."""
-        return read_settings(self._environment)
+        return read_settings(self._environment, tolerant=self._tolerant)
 
     @cached_property
     def layouts(self) -> Registry:
@@ -107,18 +115,9 @@ class Services:
     @cached_property
     def store(self) -> S3Store:
         """The bucket. What its store can do is tried by the first process of the deployment that needs it, and kept for the others."""
-        settings = self.settings
-        access_key_id, secret_access_key = self._credentials()
-        client = make_client(
-            region=settings.storage_region,
-            endpoint_url=settings.storage_endpoint or None,
-            access_key_id=access_key_id,
-            secret_access_key=secret_access_key,
-            addressing=settings.storage_addressing,
-            read_seconds=settings.storage_read_seconds,
-            session=self._boto3,
+        return S3Store(
+            self.settings.storage_bucket, client=self._store_client, profile=self._known_profile(), learned=self.conformance.learn
         )
-        return S3Store(settings.storage_bucket, client=client, profile=self.conformance.known(), learned=self.conformance.learn)
 
     @cached_property
     def image_origin(self) -> str:
@@ -166,7 +165,9 @@ class Services:
         from stocktake.signing_keys import SigningKeys, fetch
         from stocktake.tokens import Tokens
 
-        settings = self.settings
+        settings, malformed = self.settings, audit(self._environment).about("TOKEN_")
+        if malformed:  # however tolerant: nobody is let in by what is malformed
+            raise unusable(malformed)
         tokens = Tokens(
             SigningKeys(settings.token_issuer, settings.token_jwks_url, fetch=fetch, now=now_ms),
             issuer=settings.token_issuer,
@@ -357,6 +358,7 @@ class Services:
             self.operations,
             self.layouts,
             identity=self.identity,
+            inventories=self._inventories,
             grace_ms=settings.grace_seconds * 1000,
             meter=self._meter,
             prices=Prices.of(settings.store_prices, settings.storage_endpoint),
@@ -367,6 +369,17 @@ class Services:
             now=now_ms,
             new_id=new_id,
         )
+
+    @cached_property
+    def _inventories(self) -> Inventories:
+        from stocktake.inventory import Inventories
+
+        buckets: dict[str, Store] = {self.settings.operations_bucket: self._files}
+        if self.settings.inventory_bucket:
+            # S3 delivers an inventory into the region of the bucket that it is of
+            client = make_client(region=self.settings.storage_region, read_seconds=60, session=self._boto3)
+            buckets[self.settings.inventory_bucket] = S3Store(self.settings.inventory_bucket, client=client, profile=_AWS)
+        return Inventories(self.settings.storage_bucket, buckets, self._files, now=now_ms)
 
     @cached_property
     def changes(self) -> Changes:
@@ -507,6 +520,106 @@ class Services:
         return Analytics(self.ledger, self.operations, now=now_ms)
 
     @cached_property
+    def diagnostics(self) -> Diagnostics:
+        """The diagnostics flow: everything at once."""
+        from stocktake.diagnostics import Diagnostics
+        from stocktake.diagnostics.first_bytes import of_public_url
+        from stocktake.diagnostics.other_looks import OtherLooks
+        from stocktake.diagnostics.store_looks import StoreLooks
+
+        settings, surroundings = self.settings, self._surroundings
+        store = StoreLooks(self._bucket_alone, surroundings, self.ledger, of_public_url, settings.public_base_url)
+        others = OtherLooks(surroundings, self.ledger, self.conformance, settings.enable_storage, settings.ledger_shards)
+        return Diagnostics(store, others, surroundings, now_ms)
+
+    def _bucket_alone(self) -> Identity:
+        """Opens the bucket without asking the ledger what its store can do, so that looks at the one do not fail by the other."""
+        from stocktake.identity import Identity
+
+        settings = self.settings
+        store = S3Store(settings.storage_bucket, client=self._store_client)
+        return Identity(store, self.operations, now_ms, new_id, settings.storage_region)
+
+    @cached_property
+    def object_diagnosis(self) -> ObjectDiagnosis:
+        """What is true of one key."""
+        from stocktake.diagnostics import ObjectDiagnosis
+        from stocktake.diagnostics.first_bytes import fetch
+
+        return ObjectDiagnosis(
+            self.store,
+            self.ledger,
+            self.operations,
+            self.layouts,
+            self.object_deletions,
+            fetch,
+            self.settings.grace_seconds * 1000,
+            now_ms,
+            self._surroundings.secrets,
+        )
+
+    @cached_property
+    def self_test(self) -> SelfTest:
+        """A round trip."""
+        from stocktake.diagnostics import SelfTest
+        from stocktake.diagnostics.first_bytes import fetch
+
+        secrets = self._surroundings.secrets
+        return SelfTest(lambda: self.store, self.operations, self.conformance, fetch, now_ms, new_id, secrets=secrets)
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        from stocktake import described
+        from stocktake.diagnostics import Surroundings
+
+        settings, models = self.settings, self._tables
+        names = {"objects": models.objects, "projects": models.projects, "operations": models.operations}
+        return Surroundings(
+            self._standing,
+            self._whose,
+            lambda role: described.table(models.client, names[role].Meta.table_name),
+            lambda queue: described.letters(self._client("sqs"), settings.dead_letter_queues[queue]),
+            tuple(settings.dead_letter_queues),
+            self._secrets_in_memory,
+        )
+
+    def _standing(self) -> StandingSettings:
+        """Reads how the settings stand, those too that only their flow looks at."""
+        from stocktake.diagnostics.surroundings import Settings as StandingSettings
+
+        found = audit(self._environment)
+        standing, complaints = dict(found.standing), list(found.complaints)
+        for name, read, must in (
+            ("ALLOWED_TYPES", lambda: self._rules, "must name content types that the README lists, or nothing"),
+            ("IMPORT_HOSTS", lambda: self._fetcher, "must name hosts, .example.com for a domain and all below it, or * alone"),
+        ):
+            try:
+                read()
+            except ConfigurationError:
+                standing[name] = "malformed"
+                complaints.append(f"{name} {must}")
+        return StandingSettings(standing, tuple(complaints))
+
+    def _whose(self) -> Credentials:
+        """Says whose credentials the store's requests are signed with."""
+        from stocktake import described
+
+        access_key_id, secret_access_key = self._store_keys
+        if access_key_id is None:
+            found = self._session.get_credentials()
+            return described.credentials("process", found.access_key if found else "", lambda: self._client("sts"))
+        keys = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
+        is_foreign = bool(self.settings.storage_endpoint)
+        return described.credentials("secret", access_key_id, None if is_foreign else lambda: self._client("sts", **keys))
+
+    def _secrets_in_memory(self) -> tuple[str, ...]:
+        """Returns every secret that this process holds and an answer might quote."""
+        found = self._session.get_credentials()
+        own = (found.access_key, found.secret_key, found.token) if found else ()
+        of_store = self._store_keys if "_store_keys" in vars(self) else ()
+        return tuple(secret for secret in (*own, *of_store) if secret)
+
+    @cached_property
     def _storing(self) -> Storing:
         from stocktake.migration.storing import Storing
 
@@ -640,10 +753,35 @@ class Services:
 
         return Queue(self._client("sqs"), _own(url, setting))
 
-    def _client(self, service: str) -> Any:
-        return self._boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]  # the name is not a literal here
+    def _client(self, service: str, **keys: str | None) -> Any:
+        with self._making:
+            return self._boto3.client(service, config=_CONFIG, **keys)  # type: ignore[call-overload]  # the name is not a literal here
 
-    def _credentials(self) -> tuple[str, str] | tuple[None, None]:
+    @cached_property
+    def _store_client(self) -> S3Client:
+        settings = self.settings
+        access_key_id, secret_access_key = self._store_keys
+        with self._making:
+            return make_client(
+                region=settings.storage_region,
+                endpoint_url=settings.storage_endpoint or None,
+                access_key_id=access_key_id,
+                secret_access_key=secret_access_key,
+                addressing=settings.storage_addressing,
+                read_seconds=settings.storage_read_seconds,
+                session=self._boto3,
+            )
+
+    def _known_profile(self) -> Profile | None:
+        try:
+            return self.conformance.known()
+        except StocktakeError:
+            if not self._tolerant:
+                raise
+            return None  # what is wrong with the ledger is not the bucket's fault
+
+    @cached_property
+    def _store_keys(self) -> tuple[str, str] | tuple[None, None]:
         """Reads the store's keys from the secret; no keys to use the function's own role."""
         secret = self.settings.storage_credentials_secret
         if not secret:
@@ -687,3 +825,6 @@ def _quota(objects: int, size: int) -> Quota | None:
 
 services = Services(os.environ)
 """The deployment this process belongs to. Nothing is read or made until a flow is asked for."""
+
+tolerant_services = Services(os.environ, tolerant=True)
+"""The same, for whoever looks what is wrong with it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -16,9 +16,11 @@ MAX_OBJECT_BYTES = 5 * 1024**4
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _R2_QUEUE_API = re.compile(r"https://api\.cloudflare\.com|http://127\.0\.0\.1:[0-9]{1,5}")
 """Nothing else is sent the token."""
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}(\.fifo)?")
 _STORE_PRICES = re.compile(r"|off|[0-9]{1,4}(\.[0-9]{1,6})?(,[0-9]{1,4}(\.[0-9]{1,6})?){2}")
 
 Addressing = Literal["auto", "path", "virtual"]
+Standing = Literal["set", "not set", "malformed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class Settings:
     projects_table: str
     operations_table: str
     operations_bucket: str
+    inventory_bucket: str
     ledger_shards: int
     event_bus: str
     deletion_queue_url: str
     deletion_batch_queue_url: str
     deletion_dead_letter_queue_url: str
     object_events_queue_url: str
+    dead_letter_queues: Mapping[str, str]
     r2_queue_api: str
     r2_queue_account: str
     r2_queue_id: str
@@ -106,19 +110,29 @@ class Settings:
 @dataclass(slots=True)
 class _Reader:
     environment: Mapping[str, str]
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)  # each begins with the setting's name
+    names: list[str] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        value = self.environment.get(name, "")
+        value = self.optional(name)
         if not value:
             self.complaints.append(f"{name} is not set")
         return value
 
     def optional(self, name: str) -> str:
+        self.names.append(name)
         return self.environment.get(name, "")
 
     def words(self, name: str) -> tuple[str, ...]:
-        return tuple(word for word in (part.strip() for part in self.environment.get(name, "").split(",")) if word)
+        return tuple(word for word in (part.strip() for part in self.optional(name).split(",")) if word)
+
+    def queues(self, name: str) -> Mapping[str, str]:
+        """Reads `deletion=stack-DeletionDeadLetterQueue-ABC,...`: what a queue is for, and its name."""
+        queues = {word.partition("=")[0]: word.partition("=")[2] for word in self.words(name)}
+        if not all(_QUEUE_NAME.fullmatch(queue) for queue in queues.values()):
+            self.complaints.append(f"{name} must be words with the names of queues, as deletion=NAME, with commas between")
+            return {}
+        return queues
 
     def addressing(self, name: str) -> Addressing:
         match self.text(name):
@@ -137,7 +151,7 @@ class _Reader:
 
     def number(self, name: str, least: int, most: int, *, absent: str | None = None) -> int:
         """Reads a whole number; `absent` stands for a setting that this function is not given."""
-        value = self.text(name) if absent is None else self.environment.get(name, absent)
+        value = self.text(name) if absent is None else self.optional(name) or absent
         if value and not (value.isascii() and value.isdigit() and least <= int(value) <= most):
             self.complaints.append(f"{name} must be a whole number from {least} to {most}")
             return least
@@ -153,12 +167,47 @@ def is_https_or_loopback(url: str) -> bool:
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The settings as far as they can be read, and what is wrong with the others.
+
+    Args:
+        settings: what is malformed stands at its least, what is not set at nothing.
+        standing: of every setting by its name: `set`, `not set` or `malformed`. No value is in it.
+        complaints: one for each fault; it begins with the setting's name and shows no value.
+    """
+
+    settings: Settings
+    standing: Mapping[str, Standing]
+    complaints: tuple[str, ...]
+
+    def about(self, *beginnings: str) -> tuple[str, ...]:
+        """Returns the complaints about settings whose names begin like this."""
+        return tuple(complaint for complaint in self.complaints if complaint.startswith(beginnings))
+
+
+def read_settings(environment: Mapping[str, str], *, tolerant: bool = False) -> Settings:
     """Reads and checks the settings.
+
+    Args:
+        tolerant: take what can be read of them, as `Audit` says, and complain of nothing: for who looks what is wrong.
 
     Raises:
         ConfigurationError: with every complaint at once; it names settings and never shows their values.
     """
+    found = audit(environment)
+    if found.complaints and not tolerant:
+        raise unusable(found.complaints)
+    return found.settings
+
+
+def unusable(complaints: Sequence[str]) -> ConfigurationError:
+    """Makes the error of settings that cannot be used."""
+    return ConfigurationError(f"the settings of this function cannot be used: {'; '.join(complaints)}. Correct the stack's parameters")
+
+
+def audit(environment: Mapping[str, str]) -> Audit:
+    """Reads the settings as far as they can be read, and says of each how it stands."""
     reader = _Reader(environment)
     settings = Settings(
         storage_bucket=reader.text("STORAGE_BUCKET"),
@@ -174,12 +223,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         projects_table=reader.text("PROJECTS_TABLE"),
         operations_table=reader.text("OPERATIONS_TABLE"),
         operations_bucket=reader.text("OPERATIONS_BUCKET"),
+        inventory_bucket=reader.optional("INVENTORY_BUCKET"),
         ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
         event_bus=reader.text("EVENT_BUS"),
         deletion_queue_url=reader.optional("DELETION_QUEUE_URL"),
         deletion_batch_queue_url=reader.optional("DELETION_BATCH_QUEUE_URL"),
         deletion_dead_letter_queue_url=reader.optional("DELETION_DEAD_LETTER_QUEUE_URL"),
         object_events_queue_url=reader.optional("OBJECT_EVENTS_QUEUE_URL"),
+        dead_letter_queues=reader.queues("DEAD_LETTER_QUEUES"),
         r2_queue_api=reader.optional("R2_QUEUE_API"),
         r2_queue_account=reader.optional("R2_QUEUE_ACCOUNT"),
         r2_queue_id=reader.optional("R2_QUEUE_ID"),
@@ -242,8 +293,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reader.complaints.append("CDN_ZONE_ID needs CDN_SECRET, the secret with its token, and PUBLIC_BASE_URL, the URLs it keeps")
     if settings.public_base_url.endswith("/"):
         reader.complaints.append("PUBLIC_BASE_URL must not end with a slash")
-    if reader.complaints:
-        raise ConfigurationError(
-            f"the settings of this function cannot be used: {'; '.join(reader.complaints)}. Correct the stack's parameters"
-        )
-    return settings
+    malformed = {complaint.partition(" ")[0] for complaint in reader.complaints if not complaint.endswith(" is not set")}
+    standing: dict[str, Standing] = {
+        name: "malformed" if name in malformed else "set" if environment.get(name) else "not set" for name in reader.names
+    }
+    return Audit(settings, standing, tuple(reader.complaints))

@@ -38,6 +38,17 @@ def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> 
     assert "▁█  1 → 5 in 2 runs" in shown.out
 
 
+def test_runs_says_of_each_what_it_found_or_why_it_is_not_complete(cli: Cli) -> None:
+    broken = {**run("broken", "FAILED"), "why": "the listing broke off"}
+    del broken["counts"]
+    shown = cli("runs", answers={"GET /reconciliations": {"reconciliations": [run("new", orphan=5), broken]}})
+    new, failed = (line for line in shown.out.splitlines() if line.strip().startswith(("new", "broken")))
+    assert new.split()[:2] == ["new", "complete"]
+    assert new.split()[-2:] == ["20", "5"]
+    assert "the listing broke off" in failed
+    assert "stocktake reconcile" in cli("runs", answers={"GET /reconciliations": {"reconciliations": []}}).err
+
+
 def test_projects_lists_what_each_holds(cli: Cli) -> None:
     shown = cli("projects", "--json", answers={"GET /analytics": counts()})
     assert [of["project_id"] for of in shown.result["projects"]] == ["p1"]
@@ -218,7 +229,21 @@ def test_a_run_can_be_stopped_and_estimated_before(cli: Cli) -> None:
     assert cli.wire.sent[-1].body == {"dry_run": True}
 
 
-@pytest.mark.parametrize("wrong", [("--do", "orphan=burn", "--apply"), ("--do", "missing=mark_missing"), ("--direct", "--apply")])
+def test_reconcile_takes_an_inventory_in_place_of_the_listing(cli: Cli) -> None:
+    answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run()}
+    assert cli("reconcile", "--inventory", "s3://b/i/manifest.json", answers=answers).exit == 0
+    assert cli.wire.sent[0].body == {"inventory": "s3://b/i/manifest.json"}
+
+
+WRONG = [
+    ("--do", "orphan=burn", "--apply"),
+    ("--do", "missing=mark_missing"),
+    ("--direct", "--apply"),
+    ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_cannot_be_meant_is_refused_before_anything_is_asked(cli: Cli, wrong: tuple[str, ...]) -> None:
     assert cli("reconcile", *wrong).exit == 2
     assert cli.wire.sent == []

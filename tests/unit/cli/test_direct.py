@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from stocktake.errors import StorageDenied
 from stocktake.layouts import Registry
 from stocktake_cli.deployment import Deployment
-from stocktake_cli.wire import Reply
+from stocktake_cli.failures import Unreachable
 from tests.unit.cli.conftest import Cli
+from tests.unit.test_diagnostics import Case
+from tests.unit.test_one_object import diagnosis
+from tests.unit.test_self_test import a_test
 from tests.unit.world import HOUR, World, never
 
 
@@ -24,8 +28,11 @@ class Behind(Deployment):
             operations=world.operations,
             layouts=Registry(),
             settings=SimpleNamespace(grace_seconds=600, storage_bucket="data"),
+            object_diagnosis=diagnosis(world),
+            self_test=a_test(world),
+            diagnostics=SimpleNamespace(look=lambda: Case(world).look()),
         )
-        self.__dict__["services"] = made
+        self.__dict__ |= {"services": made, "looking": made, "environment": {}}
 
 
 @pytest.fixture
@@ -71,22 +78,53 @@ def test_reconcile_direct_ends_with_0_where_both_tell_the_same(direct: Cli, worl
 
 def test_inspect_tells_a_healthy_object_by_key_and_by_id(direct: Cli, world: World) -> None:
     record = world.upload()
-    direct.wire.answers[f"GET /data/{record.key}"] = Reply(206)
     for name in (record.key, record.object_id):
-        shown = direct("inspect", name, "--json")
+        shown = direct("inspect", name, "--direct", "--json")
         assert shown.exit == 0
         assert (shown.result["key"], shown.result["finding"], shown.result["layout"]) == (record.key, None, "current")
+    assert direct.wire.sent == []
 
 
 def test_inspect_says_what_differs_and_what_lies_beside(direct: Cli, world: World) -> None:
     record, beside = world.upload(), world.upload(color=1)
     world.store.delete(record.key)
-    shown = direct("inspect", record.key, "--json")
+    shown = direct("inspect", record.key, "--direct", "--json")
     assert shown.exit == 1
     assert (shown.result["finding"]["class"], shown.result["object"], shown.result["url"]) == ("missing", None, None)
-    assert [of["key"] for of in shown.result["neighbours"]] == [beside.key]
-    assert "recommended" in direct("inspect", record.key).out
+    assert beside.key in [of["key"] for of in shown.result["neighbours"]]
+    assert "to do: " in direct("inspect", record.key, "--direct").out
 
 
-def test_inspect_finds_nothing_where_neither_side_knows_the_key(direct: Cli) -> None:
-    assert direct("inspect", "projects/p1/no-such.png").exit == 6
+def test_inspect_asks_the_api_and_shows_what_it_says_as_it_shows_what_is_seen_from_here(direct: Cli, world: World) -> None:
+    record = world.upload()
+    world.store.delete(record.key)
+    seen = direct("inspect", record.key, "--direct")
+    answer = direct("inspect", record.key, "--direct", "--json").result
+    asked = direct("inspect", record.key, answers={"GET /diagnostics/objects": answer})
+    assert (asked.exit, asked.out) == (seen.exit, seen.out)
+    assert direct.wire.sent[-1].query == {"key": record.key}
+    direct("inspect", record.object_id)
+    assert direct.wire.sent[-1].query == {"object_id": record.object_id}
+
+
+def test_inspect_finds_nothing_where_neither_side_knows_the_key_and_names_what_lies_beside(direct: Cli, world: World) -> None:
+    record = world.upload()
+    mistyped = record.key.replace(".png", ".jpg")
+    shown = direct("inspect", mistyped, "--direct", "--json")
+    assert (shown.exit, record.key in shown.document["problem"]["advice"]) == (6, True)
+
+
+def test_doctor_looks_from_here_too_and_tells_the_two_apart(direct: Cli) -> None:
+    shown = direct("doctor", "--direct", "--json", answers={"GET /analytics": Unreachable("nobody")})
+    names = [check["name"] for check in shown.result["checks"]]
+    assert {"here: credentials", "here: region", "here: dead-letters", "here: put", "here: gone"} <= set(names)
+    assert "here: permission-put" not in names
+    assert shown.exit == 4
+
+
+def test_a_self_test_from_here_tries_bucket_and_ledger_alone_and_says_what_is_left(direct: Cli, world: World) -> None:
+    shown = direct("self-test", "--direct", "--json")
+    assert (shown.exit, shown.result["failed"], shown.result["is_clean"], direct.wire.sent) == (0, 0, True, [])
+    world.store.fail("delete", times=2, error=StorageDenied("The store refused delete_object (AccessDenied)", code="AccessDenied"))
+    shown = direct("self-test", "--direct")
+    assert (shown.exit, "may be left" in shown.out) == (1, True)

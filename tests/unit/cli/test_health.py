@@ -49,15 +49,31 @@ def test_where_the_api_does_not_answer_it_looks_past_it_and_says_what_it_lacks_f
     assert "aws_profile" in shown.result["checks"][-1]["advice"]
 
 
-def test_the_deployment_is_asked_whether_its_bucket_is_the_right_one_and_what_its_store_can_do(cli: Cli) -> None:
+def test_the_deployment_is_asked_how_it_finds_itself(cli: Cli) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
-    identity = {"bucket": "data", "region": "eu-west-1", "why": "it bears the mark of another ledger"}
-    lines = [{"name": "conditional_put", "holds": True, "says": ""}, {"name": "versioning", "holds": False, "says": "keeps no versions"}]
-    answers = {"GET /analytics": counts(), "GET /diagnostics/identity": identity, "GET /diagnostics/conformance": {"lines": lines}}
+    checks = [
+        {
+            "name": "region",
+            "status": "failed",
+            "says": "Bucket 'data' is elsewhere",
+            "do": "Set StorageRegion",
+            "detail": {"region": "us-east-1"},
+        },
+        {"name": "conformance", "status": "ok", "says": "The store can do all", "do": None, "detail": {}},
+        {"name": "cors", "status": "skipped", "says": "The store does not tell", "do": None, "detail": {}},
+        {
+            "name": "dead-letters",
+            "status": "warning",
+            "says": "3 in deletion",
+            "do": "stocktake redrive",
+            "detail": {"queues": {"deletion": 3}},
+        },
+    ]
+    answers = {"GET /analytics": counts(), "GET /diagnostics": {"as_of": "", "status": "failed", "checks": checks}}
     shown = cli("doctor", "--json", answers=answers)
-    found = {check["name"]: (check["verdict"], check["found"]) for check in shown.result["checks"]}
-    assert found["identity of the bucket"] == ("fail", "data in eu-west-1: it bears the mark of another ledger")
-    assert found["conformance of the store"] == ("ok", "it does without versioning")
+    found = {check["name"]: (check["verdict"], check["found"], check["advice"], check["detail"]) for check in shown.result["checks"]}
+    assert found["region"] == ("fail", "Bucket 'data' is elsewhere", "Set StorageRegion", {"region": "us-east-1"})
+    assert [found[name][0] for name in ("conformance", "cors", "dead-letters")] == ["ok", "skip", "warn"]
     assert shown.exit == 1
 
 
@@ -65,7 +81,7 @@ def test_a_clock_that_is_wrong_is_told(cli: Cli) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
     answer = Reply(200, {"date": "Sun, 22 Nov 2026 13:00:00 GMT"}, json.dumps(counts()).encode())
     shown = cli("doctor", "--json", answers={"GET /analytics": answer})
-    assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "clock") == "warn"
+    assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "this machine's clock") == "warn"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +146,17 @@ def test_a_self_test_goes_the_whole_way_and_leaves_nothing(cli: Cli) -> None:
     shown = cli("self-test", "--json", answers=objects.answers())
     assert (shown.exit, shown.result["failed"], objects.deleted) == (0, 0, True)
     assert [step["step"] for step in shown.result["steps"]] == ["put", "confirmed", "metadata", "bytes", "url", "delete", "gone"]
+
+
+def test_a_self_test_has_the_deployment_try_its_own_bucket_first(cli: Cli) -> None:
+    steps: list[dict[str, Any]] = [
+        {"name": name, "status": status, "says": name, "do": None, "detail": {}, "took_ms": 3}
+        for name, status in (("put", "ok"), ("url", "failed"))
+    ]
+    test = {"self_test_id": "t", "key": ".stocktake/probe/self-test/t", "status": "failed", "steps": steps, "is_clean": True}
+    shown = cli("self-test", "--json", answers=Objects().answers() | {"POST /diagnostics/self-test": test})
+    assert (shown.exit, [step["step"] for step in shown.result["steps"]][:3]) == (1, ["store: put", "store: url", "put"])
+    assert [step["step"] for step in shown.result["steps"] if not step["ok"]] == ["store: url"]
 
 
 def test_a_self_test_sees_a_field_of_the_metadata_that_was_dropped(cli: Cli) -> None:

@@ -218,7 +218,7 @@ def test_an_index_that_still_shows_what_is_gone_is_not_believed(deployment: Depl
     )
     deployment.ledger.move(record, replace(record, object_id="o2"), gated=True)
     real = deployment.faults._real
-    deployment.faults._real = lambda operation, params: answer if operation == "Query" else real(operation, params)
+    deployment.faults._real = lambda operation, params: {**answer} if operation == "Query" else real(operation, params)
     with pytest.raises(ObjectNotFound):
         deployment.ledger.by_object_id("o1")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake.errors import InvalidRequest, LedgerError, ProjectNotFound
-from stocktake.ledger import ProjectEntry, ledger, shard_of
-from stocktake.model import State, Tally
+from stocktake.ledger import ledger, shard_of
+from stocktake.model import LedgerEntry, State, Tally
 from tests.unit.ledger.builders import NOW, Deployment, Faults, a_record, an_intent, client_error, entry
 
 # moto mangles carriage returns and line feeds in keys; surrogates are no Unicode
@@ -56,7 +57,31 @@ def test_entries_reads_no_page_before_it_is_needed(deployment: Deployment) -> No
     assert deployment.faults.done("Query") == 0
     next(stream)
     assert deployment.faults.done("Query") <= 16 + 8  # the first page of every shard; moto shows an empty page after the last
-    assert all("ProjectionExpression" in params for name, params in deployment.faults.calls if name == "Query")
+    asked = [params for name, params in deployment.faults.calls if name == "Query"]
+    assert all("ProjectionExpression" in params and params["Limit"] <= 1000 for params in asked)
+
+
+def test_a_page_that_was_read_is_held_as_entries_alone(deployment: Deployment) -> None:
+    class Items(list[Any]):
+        """A list that can be watched."""
+
+    for number in range(64):
+        deployment.record(f"k{number:02}")
+    deployment.faults.page_size = 2
+    pages = list[weakref.ref[Items]]()
+    real = deployment.faults._real
+
+    def call(operation: str, params: Any) -> Any:
+        reply = dict(real(operation, params))
+        if operation == "Query":
+            reply["Items"] = Items(reply["Items"])
+            pages.append(weakref.ref(reply["Items"]))
+        return reply
+
+    deployment.faults._real = call
+    stream = deployment.ledger.entries()
+    next(stream)
+    assert pages and not [page for page in pages if page() is not None]
 
 
 def test_the_keys_of_one_shard_are_sorted_and_all_of_that_shard(deployment: Deployment) -> None:
@@ -84,20 +109,7 @@ def test_a_projects_records_are_its_own_and_in_key_order(deployment: Deployment)
     deployment.record("d", project_id="p10")
     found = list(deployment.ledger.project_records("p1"))
     assert [record.key for record in found] == ["a", "b", "c"]
-    assert found[0] == ProjectEntry(
-        key="a",
-        project_id="p1",
-        state=State.STORED,
-        size=10,
-        etag="0cc175b9",
-        updated_at=NOW,
-        version=1,
-        object_id="id-of-a",
-        epoch=1,
-        layout="flat",
-        content_type="image/png",
-        created_at=NOW,
-    )
+    assert found[0] == LedgerEntry("a", "p1", State.STORED, size=10, etag="0cc175b9", updated_at=NOW, version=1)
     assert [record.key for record in deployment.ledger.project_records("p1", after="a", limit=1)] == ["b"]
     for nothing in (deployment.ledger.project_records("p1", limit=0), deployment.ledger.project_records("proj_")):
         assert list(nothing) == []

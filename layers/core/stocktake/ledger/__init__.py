@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
 from stocktake.ledger.operations import Operation, Operations
-from stocktake.ledger.rows import ProjectEntry, Tables, tables
+from stocktake.ledger.rows import Tables, tables
+from stocktake.ledger.shapes import SHAPES, IndexShape, TableShape, differences, weaknesses
 
-__all__ = ["Ledger", "Operation", "Operations", "ProjectEntry", "RemovedSummary", "Tables", "shard_of", "tables"]
+__all__ = [
+    "SHAPES",
+    "IndexShape",
+    "Ledger",
+    "Operation",
+    "Operations",
+    "RemovedSummary",
+    "TableShape",
+    "Tables",
+    "differences",
+    "shard_of",
+    "tables",
+    "weaknesses",
+]

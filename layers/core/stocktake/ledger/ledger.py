@@ -11,12 +11,11 @@ them while it is INLINE, and no bytes are there without such a record.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import batched
-from operator import attrgetter
+from itertools import batched, chain, islice
 from typing import Any, overload
 
 from pynamodb.exceptions import UpdateError
@@ -44,22 +43,21 @@ from stocktake.ledger.rows import (
     ENTRY_ATTRIBUTES,
     INLINE_PREFIX,
     MAX_INLINE_BYTES,
-    PROJECT_ENTRY_ATTRIBUTES,
     PROJECT_PART,
     ObjectRow,
-    ProjectEntry,
     ProjectRow,
     Raw,
     Tables,
+    entries_of,
     entry_of,
     json_text,
     object_row,
-    project_entry_of,
     project_of,
     projection,
     record_of,
 )
 from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
+from stocktake.merging import merged
 from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State, Tally
 
 SETTINGS = "settings"
@@ -74,11 +72,19 @@ _ROWS_PER_REMOVAL = 98
 _KEYS_PER_READ = 100
 """What one BatchGetItem takes."""
 
+_ROWS_PER_PAGE = 1000
+"""Of a scan, which holds two pages of each shard: of 1 KB each they are the 1 MB that DynamoDB answers with at most."""
+
 _PATIENT_ATTEMPTS = 30
 """Opening and closing touch every count row of a project, and meet each of its commits under way."""
 
+_LOOKED_AT = 25
+"""Rows of each shard that a look for any record reads."""
+
 _INDEX_WAITS = (0.05, 0.2)
 """Seconds to wait for an object id to reach the index: usually well under 100 ms."""
+
+_each = chain.from_iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,11 @@ class Ledger:
         """Returns N, the number of shards the keys are spread over."""
         return self._shards
 
+    def first_use(self) -> int | None:
+        """Reads over how many shards these tables were first used, and writes nothing; None where they never were."""
+        settings = Operations(self._tables, sleep=self._sleep).get(SETTINGS)
+        return None if settings is None else settings.document.get("shards")
+
     # ---- records
 
     def record(self, key: str) -> Record | None:
@@ -161,10 +172,20 @@ class Ledger:
     def find_object(self, object_id: str) -> Record | None:
         """Reads a record by its object id as far as the index knows it at this moment; None where it does not."""
         names = projection("key", "object_id")
-        for raw in self._query("find an object id", "by_object_id", "object_id", object_id, names, consistent=False):
+        for raw in _each(self._query("find an object id", "by_object_id", "object_id", object_id, names, consistent=False)):
             record = self.record(raw["key"]["S"])
             if record is not None and record.object_id == object_id:
                 return record
+        return None
+
+    def any_stored(self) -> str | None:
+        """Names the key of some record whose object is in the bucket, as a short look into each shard finds one; None where it does not."""
+        names = projection("key", "state")
+        for shard in self._all_shards():
+            rows = _each(self._query("look for a record", None, "shard", shard, names, consistent=False, limit=_LOOKED_AT))
+            for raw in islice(rows, _LOOKED_AT):
+                if raw["state"]["S"] == State.STORED:
+                    return str(raw["key"]["S"])
         return None
 
     def content(self, record: Record) -> bytes | None:
@@ -274,15 +295,15 @@ class Ledger:
         """
         summary = RemovedSummary()
         groups: dict[tuple[str, str], dict[str, LedgerEntry | Record]] = {}
+        rows = Counter[tuple[str, str]]()
         for entry in entries:
             place = (project_stem(entry.project_id), self._shard(entry.key))
-            group = groups.setdefault(place, {})
-            group[entry.key] = entry
-            if sum(1 + (seen.state is State.INLINE) for seen in group.values()) >= _ROWS_PER_REMOVAL:
-                summary += self._remove(*place, list(groups.pop(place).values()))
-            elif len(groups) > MAX_SHARDS:
-                oldest = next(iter(groups))
-                summary += self._remove(*oldest, list(groups.pop(oldest).values()))
+            groups.setdefault(place, {})[entry.key] = entry
+            rows[place] += 1 + (entry.state is State.INLINE)  # its bytes have a row as well
+            full = place if rows[place] >= _ROWS_PER_REMOVAL else next(iter(groups)) if len(groups) > MAX_SHARDS else None
+            if full is not None:
+                summary += self._remove(*full, list(groups.pop(full).values()))
+                del rows[full]
         for place, group in groups.items():
             summary += self._remove(*place, list(group.values()))
         return summary
@@ -292,12 +313,9 @@ class Ledger:
     def entries(self, after: str = "", until: str | None = None) -> Iterator[LedgerEntry]:
         """Yields the records with after < key <= until in key order (UTF-8 bytes), as a bucket lists.
 
-        N queries, each sorted, merged lazily: memory is N pages, whatever the ledger holds.
+        N queries, each sorted, merged lazily: memory is two pages of each, whatever the ledger holds.
         """
-        merged: Iterator[LedgerEntry] = heapq.merge(
-            *(map(entry_of, self._shard_rows(shard, ENTRY_ATTRIBUTES, after, until)) for shard in self._all_shards()), key=attrgetter("key")
-        )
-        return merged
+        return merged(map(entries_of, self._shard_pages(shard, ENTRY_ATTRIBUTES, after, until)) for shard in self._all_shards())
 
     def shard_keys(self, shard: str | int, after: str = "", until: str | None = None) -> Iterator[str]:
         """Yields the keys of one shard with after < key <= until, in order: a fair sample of one in N of all keys.
@@ -306,24 +324,21 @@ class Ledger:
             shard: its number, or its name of two hex digits.
         """
         name = f"{shard:02x}" if isinstance(shard, int) else shard
-        for raw in self._shard_rows(name, ("key",), after, until):
-            yield raw["key"]["S"]
+        for page in self._shard_pages(name, ("key",), after, until):
+            yield from (raw["key"]["S"] for raw in page)
 
-    def project_records(self, project_id: str, *, after: str = "", limit: int | None = None) -> Iterator[ProjectEntry]:
+    def project_records(self, project_id: str, *, after: str = "", limit: int | None = None) -> Iterator[LedgerEntry]:
         """Yields what the index says of a project's records, in key order, page by page.
 
         The index may lag behind by a moment: who removes by it lists again.
         """
-        names = projection(*PROJECT_ENTRY_ATTRIBUTES)
+        names = projection(*ENTRY_ATTRIBUTES)
         stem = project_stem(project_id)
         if not stem or limit == 0:
             return
         what = "list a project's records"
-        rows = self._query(what, "by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
-        for number, raw in enumerate(rows, start=1):
-            yield project_entry_of(raw)
-            if number == limit:
-                return
+        pages = self._query(what, "by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
+        yield from islice(_each(map(entries_of, pages)), limit)
 
     def page_of_project(
         self, project_id: str, limit: int, cursor: str | None = None, *, fits: Callable[[Record], bool] = lambda _: True
@@ -356,7 +371,7 @@ class Ledger:
         names = projection("key", "expires_at")
         what = "list expired intents"
         for shard in self._all_shards():
-            for raw in self._query(what, "by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False):
+            for raw in _each(self._query(what, "by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False)):
                 record = self.record(raw["key"]["S"])
                 if record is not None and record.state is State.PENDING and record.expires_at is not None and record.expires_at <= now:
                     yield record
@@ -517,7 +532,7 @@ class Ledger:
         found = False
         stem = project_stem(project_id)
         if stem:
-            for raw in self._query("read a project's counts", None, "project", stem, {}, table=self._tables.projects, sort="part"):
+            for raw in _each(self._query("read a project's counts", None, "project", stem, {}, table=self._tables.projects, sort="part")):
                 if raw["part"]["S"].startswith(COUNTS_PREFIX):
                     found = True
                     _add_counts(totals, raw)
@@ -534,7 +549,7 @@ class Ledger:
         self._check_shards()
         open_projects: dict[str, _Partial] = {}
         request: dict[str, Any] = {"TableName": self._tables.projects.Meta.table_name, "ConsistentRead": True}
-        for raw in self._pages("scan the counts", self._tables.client.scan, request):
+        for raw in _each(self._pages("scan the counts", self._tables.client.scan, request)):
             stem = raw["project"]["S"]
             partial = open_projects.setdefault(stem, _Partial())
             if raw["part"]["S"] == PROJECT_PART:
@@ -714,8 +729,9 @@ class Ledger:
                 if wanted and attempt == ATTEMPTS:
                     raise LedgerError(f"the ledger was too busy to read {len(wanted)} records in {attempt} attempts: try again in a moment")
 
-    def _shard_rows(self, shard: str, attributes: Sequence[str], after: str, until: str | None) -> Iterator[Raw]:
-        return self._query("scan the records", None, "shard", shard, projection(*attributes), sort="key", after=after, until=until)
+    def _shard_pages(self, shard: str, attributes: Sequence[str], after: str, until: str | None) -> Iterator[list[Raw]]:
+        names, what = projection(*attributes), "scan the records"
+        return self._query(what, None, "shard", shard, names, sort="key", after=after, until=until, limit=_ROWS_PER_PAGE)
 
     def _query(
         self,
@@ -731,10 +747,10 @@ class Ledger:
         until: str | int | None = None,
         consistent: bool = True,
         limit: int | None = None,
-    ) -> Iterator[Raw]:
-        """Yields the items of one hash value, with after < sort key <= until where given, page by page."""
+    ) -> Iterator[list[Raw]]:
+        """Yields the items of one hash value, with after < sort key <= until where given, page by page; a page may be empty."""
         if after and isinstance(until, str) and until <= after:
-            return
+            return iter(())
         placeholders = {**names.get("ExpressionAttributeNames", {}), "#hash": hash_name}
         values: dict[str, Any] = {":hash": {"S": hash_value}}
         condition = "#hash = :hash"
@@ -759,15 +775,17 @@ class Ledger:
             request["IndexName"] = index
         if limit is not None:
             request["Limit"] = limit
-        for raw in self._pages(what, self._tables.client.query, request):
-            if not after or raw[sort]["S"] != after:
-                yield raw
 
-    def _pages(self, what: str, call: Callable[..., Any], request: dict[str, Any]) -> Iterator[Raw]:
+        def without_lower_end(page: list[Raw]) -> list[Raw]:
+            return page[1:] if after and page and page[0][sort]["S"] == after else page
+
+        return map(without_lower_end, self._pages(what, self._tables.client.query, request))
+
+    def _pages(self, what: str, call: Callable[..., Any], request: dict[str, Any]) -> Iterator[list[Raw]]:
         while True:
             with ledger_errors(what):
                 page = call(**request)
-            yield from page["Items"]
+            yield page.pop("Items")  # taken out, so that nothing of it is held here while the pages of other shards are read
             last = page.get("LastEvaluatedKey")
             if not last:
                 return

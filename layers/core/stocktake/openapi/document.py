@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from stocktake import __version__, errors
 from stocktake.errors import StocktakeError
-from stocktake.openapi import analytics, migration, object_events, project_deletion, reconciliation, upload
+from stocktake.openapi import analytics, diagnostics, migration, object_events, project_deletion, reconciliation, upload
 from stocktake.openapi.operation import Answer, Header, Operation
 from stocktake.openapi.problem import Problem, by_status, every_error, example_of, schema_of
 from stocktake.problems import PROBLEM_JSON
@@ -28,6 +28,7 @@ OPERATIONS = (
     *reconciliation.OPERATIONS,
     *migration.OPERATIONS,
     *analytics.OPERATIONS,
+    *diagnostics.OPERATIONS,
 )
 
 _TAGS = {
@@ -37,6 +38,7 @@ _TAGS = {
     "reconciliation": "Bucket and ledger compared; findings, repair, quarantine.",
     "migration": "Records that exist already, brought in and moved into the bucket; and the ledger, written into files.",
     "analytics": "Counts, drift, and documents about the API itself.",
+    "diagnostics": "Whether everything is as it should be, and what is true of one object.",
 }
 
 _DESCRIPTION = """\

@@ -82,7 +82,7 @@ class Operation:
     key: str
     name: str
     summary: str
-    tag: Literal["upload", "object_events", "project_deletion", "reconciliation", "migration", "analytics"]
+    tag: Literal["upload", "object_events", "project_deletion", "reconciliation", "migration", "analytics", "diagnostics"]
     answers: Mapping[int, Answer]
     problems: tuple[type[StocktakeError], ...] = ()
     description: str = ""

@@ -162,6 +162,15 @@ class Restoration(AnswerBody):
     why: str = Field(default=LEFT_OUT, description="Why it broke off.", examples=[])
 
 
+class RunInventory(AnswerBody):
+    """What a run reads in place of the bucket's listing."""
+
+    location: str = Field(examples=["s3://my-inventories/my-bucket/weekly/2026-11-22T01-00Z/manifest.json"])
+    created_at: Time = Field(description="When S3 began to scan the bucket: the grace window is measured from there.")
+    files: int = Field(ge=1, examples=[4])
+    sorted: Count = Field(description="Files that are checked and sorted; the walk begins after the last.")
+
+
 class ListedRun(AnswerBody):
     """A comparison of bucket and ledger, without its repair."""
 
@@ -172,6 +181,7 @@ class ListedRun(AnswerBody):
     started_at: Time
     clock_skew_ms: int = Field(default=LEFT_OUT, description="How far the store's clock was ahead of ours, where it tells.", examples=[120])
     grace_ms: int = Field(description="Milliseconds; what is younger is never a finding.", ge=0, examples=[3_600_000])
+    inventory: RunInventory = Field(default=LEFT_OUT, description="Where one was named.", examples=[])
     ranges: int = Field(default=LEFT_OUT, description="Pieces the keys were cut into, once it is planned.", ge=1, examples=[1])
     previous: str | None = Field(
         default=LEFT_OUT,
@@ -513,7 +523,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Compare bucket and ledger",
         "reconciliation",
         {202: Answer("The run, asked for.", ListedRun), 200: Answer("What a run would cost; with dry_run.", Estimate)},
-        (errors.MessagingError, errors.RunInProgress, errors.LeaseLost),
+        (errors.MessagingError, errors.RunInProgress, errors.LeaseLost, errors.InventoryUnusable),
         "Changes nothing: it reports. One run or repair at a time.",
         body=StartRunBody,
     ),

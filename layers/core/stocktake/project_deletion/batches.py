@@ -26,6 +26,7 @@ VERSIONS_AT_ONCE = 500
 """Versions of one key in one line of a batch row."""
 WITHOUT_OBJECT = ("record", "versions", "gone")
 """Sources of lines that count no object: what else they hold is removed all the same."""
+_as_stored = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for every line
 
 
 def batches(
@@ -37,7 +38,7 @@ def batches(
     size = 0
     for line in (line for item in found for line in _lines(item)):
         written = write_line(line)
-        weight = len(json.dumps(written, separators=(",", ":")))  # as it will be stored: a control character of a key takes six bytes there
+        weight = len(_as_stored(written))  # a control character of a key takes six bytes there
         if batch and (len(batch) == most or size + weight > BATCH_BYTES or out_of_time()):
             yield batch
             batch, size = [], 0
@@ -49,6 +50,9 @@ def batches(
 
 def _lines(item: Discovered) -> Iterator[Discovered]:
     """Yields an item as lines that fit into rows: further versions of a key follow it as lines that count no object."""
+    if len(item.versions) <= VERSIONS_AT_ONCE:
+        yield item
+        return
     yield replace(item, versions=item.versions[:VERSIONS_AT_ONCE])
     for start in range(VERSIONS_AT_ONCE, len(item.versions), VERSIONS_AT_ONCE):
         yield replace(item, source="versions", size=0, entry=None, versions=item.versions[start : start + VERSIONS_AT_ONCE])

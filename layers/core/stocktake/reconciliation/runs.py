@@ -1,7 +1,7 @@
 """Reconciliation: compare bucket and ledger, key by key, and report every difference.
 
 ```
-plan -> walk range 0..n side by side, each from its cursor -> summarise -> (by request) repair
+plan -> (sort the inventory) -> walk range 0..n side by side, each from its cursor -> summarise -> (by request) repair
 ```
 
 A run is an operation. Its ranges, findings and counts are parts of it, written so that a step killed anywhere and started again writes
@@ -23,6 +23,7 @@ from typing import Any
 from stocktake.errors import (
     BucketNotFound,
     Conflict,
+    InventoryUnusable,
     ListingOutOfOrder,
     OperationNotFound,
     RecordChanged,
@@ -34,6 +35,7 @@ from stocktake.errors import (
 )
 from stocktake.explanations import explained
 from stocktake.identity import Identity
+from stocktake.inventory import Inventories
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.reconciliation.cost import Meter, Prices, bill, expected
@@ -68,6 +70,7 @@ class Reconciliations:
 
     Args:
         identity: says whether the bucket is the one this ledger describes.
+        inventories: what a run may read in place of the bucket's listing.
         grace_ms: what is younger is never a finding; longer than the slowest upload.
         meter: counts what this process sends.
         prices: what the store asks; None to leave dollars out.
@@ -85,6 +88,7 @@ class Reconciliations:
         layouts: Registry,
         *,
         identity: Identity,
+        inventories: Inventories,
         grace_ms: int,
         meter: Meter,
         prices: Prices | None,
@@ -99,7 +103,8 @@ class Reconciliations:
         self._ledger = ledger
         self._operations = operations
         self.lease = Lease(operations, now=now)
-        self._walker = Walker(store, ledger, operations, layouts, lease=self.lease, meter=meter, now=now)
+        self._inventories = inventories
+        self._walker = Walker(store, ledger, operations, layouts, inventories=inventories, lease=self.lease, meter=meter, now=now)
         self._meter = meter
         self._prices = prices
         self._memory_gb = memory_gb
@@ -111,19 +116,25 @@ class Reconciliations:
         self._now = now
         self._new_id = new_id
 
-    def request(self, *, accept_loss: bool = False) -> Operation:
+    def request(self, *, accept_loss: bool = False, inventory: str | None = None) -> Operation:
         """Starts a run; it goes on in the state machine.
 
         Args:
             accept_loss: whoever asks knows that the bucket lost much since the last run.
+            inventory: the manifest of an inventory that is read in place of the bucket's listing, as `s3://BUCKET/KEY`.
 
         Raises:
             RunInProgress: another run or repair is alive.
+            InventoryUnusable: the inventory cannot be compared; nothing was started.
             MessagingError: the state machine did not take it; the run is FAILED.
         """
+        told = {}
+        if inventory is not None:
+            manifest = self._inventories.manifest(inventory)
+            told = {"inventory": {"location": inventory, "created_at": manifest.created_at, "files": len(manifest.files), "sorted": 0}}
         run_id = self._new_id(self._now())
         self.take(run_id, "compare")
-        run = self._begin(run_id, accept_loss=accept_loss)
+        run = self._begin(run_id, accept_loss=accept_loss, **told)
         try:
             self._launch({"action": "compare", "run_id": run_id})
         except StocktakeError as error:
@@ -235,8 +246,9 @@ class Reconciliations:
     def plan(self, run_id: str) -> dict[str, Any]:
         """Opens the run if it is not open yet, makes sure it looks at the right bucket, and cuts the keys into ranges.
 
-        Returns `{"run_id", "ranges": [{"run_id", "number", "steps", "done"}], "walks", "workers"}` for the state machine. `walks` is False
-        where there is nothing to do: another run is alive, and this one ends SKIPPED; or it was stopped before it began.
+        Returns `{"run_id", "ranges": [{"run_id", "number", "steps", "done"}], "walks", "sorts", "workers"}` for the state machine. `walks`
+        is False where there is nothing to do: another run is alive, and this one ends SKIPPED; or it was stopped before it began. `sorts`
+        is True where an inventory has to be sorted first.
 
         Raises:
             RunIncomplete, WrongRegion, BucketNotFound, StorageDenied: the bucket is not the one this ledger describes.
@@ -272,7 +284,36 @@ class Reconciliations:
         run = self._operations.update(run, document=document, status="RUNNING")
         for number, (after, until) in enumerate(zip(["", *cut], [*cut, None], strict=True)):
             self._open(run, number, after, until)
-        return self._round(run_id, range(len(cut) + 1))
+        return self._round(run_id, range(len(cut) + 1), sorts="inventory" in document)
+
+    def sort_inventory(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Sorts the files of a run's inventory, one after the other, until all are sorted or time is short; answers `{"run_id", "done"}`.
+
+        A file that is not what its manifest says ends the run INCOMPLETE.
+
+        Raises:
+            LeaseLost: another run took its place.
+        """
+        run = self.run(run_id)
+        try:
+            while run.status == "RUNNING" and run.document["inventory"]["sorted"] < run.document["inventory"]["files"]:
+                self.lease.keep(run_id, run.document["fence"])
+                told = run.document["inventory"]
+                manifest = self._inventories.manifest(told["location"])
+                if (manifest.created_at, len(manifest.files)) != (told["created_at"], told["files"]):
+                    raise InventoryUnusable(f"the manifest at {told['location']} is another than when this run was asked for")
+                self._inventories.sort(run_id, manifest, told["sorted"])
+                document = {**run.document, "inventory": {**told, "sorted": told["sorted"] + 1}}
+                run = self._operations.update(run, document=document)
+                if out_of_time():
+                    break
+        except InventoryUnusable as doubt:
+            self._end(run, "INCOMPLETE", str(doubt))
+            return {"run_id": run_id, "done": True}
+        return {
+            "run_id": run_id,
+            "done": run.status != "RUNNING" or run.document["inventory"]["sorted"] == run.document["inventory"]["files"],
+        }
 
     def plan_again(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Cuts again what is not walked yet, so that every worker has some of it, and answers as `plan` does.
@@ -329,9 +370,9 @@ class Reconciliations:
         }
         self._operations.put_new(run.operation_id, range_part(number), None, document, created_at=self._now(), status="OPEN")
 
-    def _round(self, run_id: str, numbers: Iterable[int]) -> dict[str, Any]:
+    def _round(self, run_id: str, numbers: Iterable[int], *, sorts: bool = False) -> dict[str, Any]:
         ranges = [{"run_id": run_id, "number": number, "steps": 0, "done": False} for number in numbers]
-        return {"run_id": run_id, "ranges": ranges, "walks": bool(ranges), "workers": self._workers}
+        return {"run_id": run_id, "ranges": ranges, "walks": bool(ranges), "sorts": sorts, "workers": self._workers}
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool], steps: int = 0) -> dict[str, Any]:
         """Compares one range; see `Walker.walk`. Where the listing turns out not to be in order, begins it again by a sort.
@@ -428,7 +469,9 @@ class Reconciliations:
         return None
 
     def _show(self, run: Operation) -> None:
-        """Makes a complete run the one whose counts are shown, unless a newer one is."""
+        """Makes a complete run the one whose counts are shown, unless a newer one is, or it counted an inventory, which is older."""
+        if "inventory" in run.document:
+            return
         document = {"run_id": run.operation_id, "finished_at": run.document["finished_at"]}
         latest = self._operations.get("latest", KIND)
         if latest is None:
@@ -448,9 +491,9 @@ class Reconciliations:
         run = self._end(self._begin(run_id), "FAILED", error)
         return {"run_id": run_id, "status": run.status}
 
-    def _begin(self, run_id: str, *, accept_loss: bool = False) -> Operation:
+    def _begin(self, run_id: str, *, accept_loss: bool = False, **told: Any) -> Operation:
         at = self._now()
-        document: dict[str, Any] = {"started_at": at, "grace_ms": self._grace_ms}
+        document: dict[str, Any] = {"started_at": at, "grace_ms": self._grace_ms, **told}
         if accept_loss:
             document["accept_loss"] = True
         self._operations.put_new(run_id, "", KIND, document, created_at=at, status="REQUESTED")

@@ -16,6 +16,7 @@ from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.comparison import merge_join
 from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
 from stocktake.findings import Finding, classify, sightings
+from stocktake.inventory import Inventories
 from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, ProjectState, Record, State, StoredObject
@@ -41,11 +42,15 @@ PROGRESS = "progress"
 
 @dataclass(slots=True)
 class _Step:
-    """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written."""
+    """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written.
+
+    `seen_at` is when the inventory was begun that is compared; None for a listing, which tells of now.
+    """
 
     run_id: str
     previous: str | None
     grace_ms: int
+    seen_at: int | None
     row: Operation
     since: int
 
@@ -54,12 +59,22 @@ class Walker:
     """Walks the ranges of runs."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, operations: Operations, layouts: Registry, *, lease: Lease, meter: Meter, now: Callable[[], int]
+        self,
+        store: Store,
+        ledger: Ledger,
+        operations: Operations,
+        layouts: Registry,
+        *,
+        inventories: Inventories,
+        lease: Lease,
+        meter: Meter,
+        now: Callable[[], int],
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._operations = operations
         self._layouts = layouts
+        self._inventories = inventories
         self._lease = lease
         self._meter = meter
         self._now = now
@@ -92,19 +107,24 @@ class Walker:
             return True
         self._meter.taken()  # what this process sent before was for something else
         self._lease.keep(run_id, run.document["fence"])
-        document = row.document
-        if not document.get("sorted") and not self._store.profile().ordered_listing:
+        document, inventory = row.document, run.document.get("inventory")
+        if inventory is None and not document.get("sorted") and not self._store.profile().ordered_listing:
             if document["cursor"] != document["after"]:
                 raise ListingOutOfOrder("The store was found to list out of order since this range was begun.")
             document = {**document, "sorted": True}
         # its version is what every write of this step depends on: one that is asleep somewhere has an older one from here on
         row = self._operations.update(row, document=document)
-        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], row, self._now())
+        seen_at = inventory["created_at"] if inventory else None
+        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], seen_at, row, self._now())
         bounds = row.document
         totals = Totals.of(bounds)
         owners = Owners(self._ledger, self._layouts)
-        listed = stream(self._store, "", after=bounds["cursor"], until=bounds["until"], trust_order=not bounds.get("sorted"))
-        entries = self._ledger.entries(after=bounds["cursor"], until=bounds["until"])
+        after, until = bounds["cursor"], bounds["until"]
+        if inventory:
+            listed = self._inventories.listed(run_id, inventory["files"], after=after, until=until)
+        else:
+            listed = stream(self._store, "", after=after, until=until, trust_order=not bounds.get("sorted"))
+        entries = self._ledger.entries(after, until)
         since_save = 0
         for count, (found, entry) in enumerate(merge_join(listed, entries), 1):
             if found is not None and entry is not None and _agree(found, entry):
@@ -218,7 +238,7 @@ class Walker:
         return any(row.key == key for row in next(iter(self._store.list(key)), ()))
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
-        since = self._now() - of.grace_ms
+        since = (self._now() if of.seen_at is None else of.seen_at) - of.grace_ms
         return (found is not None and found.last_modified > since) or (entry is not None and entry.updated_at > since)
 
     def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:

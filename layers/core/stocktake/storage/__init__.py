@@ -116,6 +116,16 @@ class Whereabouts:
     at: int | None  # milliseconds, to the second
 
 
+@dataclass(frozen=True, slots=True)
+class CorsRule:
+    """What pages of some origins may do with a bucket: methods, headers they may send (`*` for any), headers of answers they may read."""
+
+    methods: tuple[str, ...]
+    origins: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+
+
 class Store(Protocol):
     """One bucket.
 
@@ -346,6 +356,10 @@ class Store(Protocol):
 
     def whereabouts(self) -> Whereabouts:
         """Asks the store, with one request, in which region the bucket is and what time it is."""
+        ...
+
+    def cors(self) -> Sequence[CorsRule] | None:
+        """Asks which pages may send to the bucket and read from it; None where the store does not know the question."""
         ...
 
     def profile(self) -> Profile:

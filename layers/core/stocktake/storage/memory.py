@@ -32,7 +32,7 @@ from stocktake.errors import (
     UploadNotFound,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
+from stocktake.storage import Content, CorsRule, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
 from stocktake.storage.rules import (
     MIN_PART_BYTES,
     check_key,
@@ -68,6 +68,7 @@ Operation = Literal[
     "list_versions",
     "delete_versions",
     "whereabouts",
+    "cors",
 ]
 
 
@@ -134,6 +135,7 @@ class MemoryStore:
     Attributes:
         bucket_exists: set it to False and every operation raises BucketNotFound.
         region, skew_ms: where the bucket says it is, and how far its clock is ahead of `now`.
+        cors_rules: what `cors` says.
         on_call: called with the operation and its (first) key or prefix before anything happens; for a listing before every page.
         calls: the operations asked for so far, each with its (first) key or prefix.
     """
@@ -187,6 +189,7 @@ class MemoryStore:
         self.bucket_exists = True
         self.region: str | None = None
         self.skew_ms = 0
+        self.cors_rules: Sequence[CorsRule] | None = ()
         self.on_call: Callable[[str, str | None], None] | None = None
         self.calls: builtins.list[tuple[str, str | None]] = []
 
@@ -583,6 +586,11 @@ class MemoryStore:
         """Says what was ordered. See `Store.whereabouts`."""
         with self._operation("whereabouts", ""):
             return Whereabouts(self.region, (self._now() + self.skew_ms) // 1000 * 1000)
+
+    def cors(self) -> Sequence[CorsRule] | None:
+        """Says what was ordered. See `Store.cors`."""
+        with self._operation("cors", ""):
+            return self.cors_rules
 
     def list_multipart_uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """Yields the open uploads. See `Store.list_multipart_uploads`."""

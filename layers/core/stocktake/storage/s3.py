@@ -38,7 +38,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
-from stocktake.storage import Content, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
+from stocktake.storage import Content, CorsRule, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
 from stocktake.storage.rules import (
     check_key,
     check_part_number,
@@ -50,6 +50,7 @@ from stocktake.storage.rules import (
     range_header,
 )
 from stocktake.storage.s3_client import make_client
+from stocktake.storage.s3_deleting import plainly_gone
 from stocktake.storage.s3_listing import rows_of
 from stocktake.storage.s3_multipart import Multipart
 from stocktake.storage.s3_probe import PROBE_PREFIX, PROBE_VERSION, Probe, keeps_versions
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_PREFIX", "PROBE_VERSION", "S3Store", "make_client"]
 
 _DELETE_CHUNK = 1000
+_WITHOUT_CORS = frozenset({"NoSuchCORSConfiguration"})
+_NO_QUESTION = frozenset({"NotImplemented", "MethodNotAllowed"})
 _ABSENT_IN_BATCH = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Larger objects need a multipart copy (UploadPartCopy): AWS, CopyObject, "up to 5 GB".
 _MAX_COPY_BYTES = 5 * 1024**3
@@ -513,13 +516,13 @@ class S3Store:
     def _delete_chunk(self, chunk: Sequence[_Item]) -> dict[_Item, KeyFailure]:
         """Removes up to 1000 in one request; returns those not removed. What the reply does not name counts as not removed."""
         reply = self._requests.call("delete_objects", Delete={"Objects": [_addressed(item) for item in chunk], "Quiet": False})
-        unreported = "The store's answer does not name this key: whether it is gone is not known."
-        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in chunk}
+        asked = set(chunk)
+        unnamed = asked.difference((key, None) for key in plainly_gone(reply))
         for row in reply.get("Deleted", ()):
             # SeaweedFS names a removed delete marker only in DeleteMarkerVersionId.
-            for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None):
-                failures.pop((row.get("Key", ""), version), None)
-        asked = set(chunk)
+            unnamed -= {(row.get("Key", ""), version) for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None)}
+        unreported = "The store's answer does not name this key: whether it is gone is not known."
+        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in unnamed}
         for row in reply.get("Errors", ()):
             key, code = row.get("Key", ""), row.get("Code", "Unknown")
             if code == "NoSuchBucket":
@@ -541,6 +544,21 @@ class S3Store:
         except (KeyError, ValueError):
             at = None
         return Whereabouts(headers.get("x-amz-bucket-region"), at)
+
+    def cors(self) -> Sequence[CorsRule] | None:
+        """Asks which pages may send to the bucket. See `Store.cors`. Needs s3:GetBucketCORS, which R2's tokens for objects have not."""
+        try:
+            rules = self._requests.call("get_bucket_cors").get("CORSRules", ())
+        except StorageError as error:
+            if error.code in _WITHOUT_CORS:
+                return ()
+            if error.code in _NO_QUESTION:
+                return None
+            raise
+        return tuple(
+            CorsRule(*(tuple(rule.get(name, ())) for name in ("AllowedMethods", "AllowedOrigins", "AllowedHeaders", "ExposeHeaders")))
+            for rule in rules
+        )
 
     def profile(self) -> Profile:
         """Says what this store can do. See `Store.profile`. About 50 requests the first time, none of them when a profile was given.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from botocore.config import Config
 
+from stocktake.storage.s3_deleting import write_and_read_plainly
 from stocktake.storage.s3_listing import read_plainly
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def make_client(
         config=config,
     )
     read_plainly(client)
+    write_and_read_plainly(client)
     client.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
     client.meta.events.register("before-call.s3.CopyObject", _ask_r2_too)
     client.meta.events.register("before-parameter-build.s3", _never_follow_to_another_region)

@@ -10,6 +10,7 @@ from stocktake.errors import StorageDenied, StorageError
 from stocktake.storage import MultipartUpload, ObjectVersion, Profile
 from stocktake.storage.rules import checksum, composite_sha256
 from stocktake.storage.s3_client import without_content_md5
+from stocktake.storage.s3_deleting import plainly_gone
 from stocktake.storage.s3_requests import OF_THE_STORE, ConditionFailed, Requests
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Probe:
             raise
         except StorageError:
             return False
-        named = {row.get("Key") for row in (*reply.get("Deleted", ()), *reply.get("Errors", ()))}
+        named = {*plainly_gone(reply), *(row.get("Key") for row in (*reply.get("Deleted", ()), *reply.get("Errors", ())))}
         return keys <= named and self._store.head(key) is None
 
     def _lists_uploads(self, key: str) -> bool:

@@ -92,7 +92,7 @@ class Absent(StorageError):
     """404: no such key, upload or version; or, where the answer has no body, perhaps no such bucket."""
 
     def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
+        super().__init__(message, code=code)
         self.is_certain = code.startswith("NoSuch")
 
 
@@ -173,7 +173,8 @@ class Requests:
             return StorageUnavailable(f"The store gave no whole answer to {operation} ({type(error).__name__}): try again.")
         if isinstance(error, _NO_CREDENTIALS):
             return StorageDenied(
-                f"There are no usable credentials for {operation} ({type(error).__name__}): see the storage credentials setting."
+                f"There are no usable credentials for {operation} ({type(error).__name__}): see the storage credentials setting.",
+                code=type(error).__name__,
             )
         return StorageError(f"{operation} could not be done: {error}")
 
@@ -197,10 +198,10 @@ class Requests:
             return RangeBeyondEnd(f"The range asked for in {operation} begins beyond the object's end.")
         if code in _DENIED_CODES or status in (401, 403):
             hint = " AWS says so of an absent key too where s3:ListBucket is missing." if operation in ("head_object", "get_object") else ""
-            return StorageDenied(f"The store refused {operation} ({code}): the credentials may not do this.{hint}")
+            return StorageDenied(f"The store refused {operation} ({code}): the credentials may not do this.{hint}", code=code)
         if code in _CONFLICT_CODES | _BUSY_CODES or status == 429 or (status >= 500 and status != 501):
             return StorageUnavailable(f"The store could not do {operation} now ({code}, status {status}): try again.")
-        return StorageError(f"The store refused {operation} ({code}, status {status}): {str(told.get('Message', ''))[:200]}")
+        return StorageError(f"The store refused {operation} ({code}, status {status}): {str(told.get('Message', ''))[:200]}", code=code)
 
     def check_bucket_behind(self, absent: Absent) -> None:
         """Makes sure that a 404 without a reason is the key's and not the bucket's; asks for the bucket at most once a minute."""

@@ -1,0 +1,296 @@
+"""An inventory in place of a listing: the same findings, and no run on one that cannot be trusted."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stocktake import inventory
+from stocktake.errors import InventoryUnusable
+from stocktake.model import ListedObject
+from stocktake.storage.memory import MemoryStore
+from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_row, md5
+from tests.unit.test_reconciliation import a_world_with_one_of_each, aged
+from tests.unit.world import World, never
+
+DAY = 86_400_000
+
+
+def an_inventory(world: World, rows: Iterable[Row] | None = None, *, files: int = 3, columns: tuple[str, ...] = COLUMNS) -> Delivery:
+    """Makes an inventory of a world's bucket as it is now, or of these rows."""
+    source = world.store.bucket
+    listed = [a_row(row, source) for page in world.store.list() for row in page] if rows is None else rows
+    return Delivery(world.files.bucket, world.files.plant, listed, world.clock.at, source=source, files=files, columns=columns)
+
+
+def compared(world: World, location: str) -> str:
+    """Runs a reconciliation of an inventory, as the state machine would, and returns its id."""
+    run_id = world.runs.request(inventory=location).operation_id
+    assert world.runs.plan(run_id)["sorts"]
+    while not world.runs.sort_inventory(run_id, out_of_time=lambda: True)["done"]:
+        pass
+    return world.walked(run_id)
+
+
+def test_an_inventory_gives_the_findings_of_a_listing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "_PAGE_ROWS", 2)
+    a_world_with_one_of_each(world)
+    by_listing = aged(world).reconcile()
+    listed = world.runs.run(by_listing).document["counts"]
+    run_id = compared(world, an_inventory(world).deliver())
+    run = world.runs.run(run_id)
+    assert (run.status, world.found(run_id), run.document["counts"]) == ("COMPLETE", world.found(by_listing), listed)
+    assert world.found(by_listing)
+
+
+def test_the_bucket_is_not_listed_for_its_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.upload()
+    location = an_inventory(aged(world)).deliver()
+    run_id = world.runs.request(inventory=location).operation_id
+    world.runs.plan(run_id)
+
+    def listed(*_: object, **__: object) -> None:
+        raise AssertionError("the bucket was listed")
+
+    while not world.runs.sort_inventory(run_id, out_of_time=never)["done"]:
+        pass
+    monkeypatch.setattr(world.store, "list", listed)
+    assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+
+
+def test_an_old_inventory_finds_nothing_in_what_happened_since(world: World) -> None:
+    stays, goes = world.upload(color=1), world.upload(color=2)
+    replaced = world.upload(color=3)
+    delivered = an_inventory(aged(world))
+    world.clock.advance(2 * DAY)
+    world.upload(color=4)
+    world.object_deletions.delete(goes.object_id)
+    world.plant(replaced.key, body=b"written over")
+    world.aligner().align(replaced.key)
+    world.plant("backup.tar")
+    run_id = compared(aged(world), delivered.deliver())
+    counts = world.runs.run(run_id).document["counts"]
+    assert (world.found(run_id), counts["matched"]["objects"], counts["young"]["objects"]) == (set(), 1, 2)
+    assert counts["settled"]["objects"] == 1 and world.ledger.record(stays.key)
+
+
+def test_what_the_inventory_leaves_out_is_not_missing_while_the_bucket_has_it(world: World) -> None:
+    record = world.upload()
+    run_id = compared(aged(world), an_inventory(world, []).deliver())
+    counts = world.runs.run(run_id).document["counts"]
+    assert (world.found(run_id), counts["unlisted"]["objects"]) == (set(), 1) and world.ledger.record(record.key) == record
+
+
+def test_the_counts_that_are_shown_stay_those_of_a_listing(world: World) -> None:
+    world.upload()
+    by_listing = aged(world).reconcile()
+    compared(world, an_inventory(world).deliver())
+    assert world.analytics.overall()["bucket"]["run_id"] == by_listing
+
+
+def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
+    record = world.upload()
+    found = ListedObject(record.key, record.size, record.etag or "", world.clock.at)
+    now, other = a_row(found, world.store.bucket), a_row(found._replace(key="backup.tar"), world.store.bucket)
+    rows = [
+        {**now, "IsLatest": "false", "ETag": "old", "VersionId": "v0"},
+        now,
+        {**other, "IsDeleteMarker": "true", "Size": "", "ETag": ""},
+        {**other, "IsLatest": "false"},
+    ]
+    run_id = compared(aged(world), an_inventory(world, rows, columns=VERSIONED).deliver())
+    assert (world.found(run_id), world.runs.run(run_id).document["counts"]["bucket"]["objects"]) == (set(), 1)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        ({"sourceBucket": "another"}, "of the bucket 'another'"),
+        ({"fileFormat": "Parquet"}, "format CSV"),
+        ({"fileFormat": "ORC"}, "format CSV"),
+        ({"fileSchema": "Bucket, Key, Size"}, "LastModifiedDate and ETag"),
+        ({"creationTimestamp": "1000"}, "days old"),
+        ({"creationTimestamp": "9999999999999"}, "days old"),
+        ({"creationTimestamp": "yesterday"}, "none of S3 Inventory"),
+        ({"files": []}, "0 files"),
+        ({"files": [{"key": "k", "size": 0, "MD5checksum": "0" * 32}]}, "none of S3 Inventory"),
+        ({"files": [{"key": "k", "size": 1}]}, "none of S3 Inventory"),
+        ({"fileFormat": None}, "None"),
+    ],
+)
+def test_an_inventory_that_cannot_stand_for_the_bucket_is_refused_at_once(world: World, spoilt: dict[str, Any], why: str) -> None:
+    delivered = an_inventory(world)
+    delivered.told |= spoilt
+    with pytest.raises(InventoryUnusable, match=why):
+        world.runs.request(inventory=delivered.deliver())
+    assert world.runs.recent(10) == [] and world.launched == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "manifest.json",
+        "s3://files",
+        "s3://files/inventories/x.csv",
+        "s3://elsewhere/inventories/a/manifest.json",
+        "s3://files/a/manifest.json",
+    ],
+)
+def test_manifests_are_read_from_where_the_deployer_said_alone(world: World, location: str) -> None:
+    world.files.plant("a/manifest.json", b"{}")
+    with pytest.raises(InventoryUnusable, match="s3://"):
+        world.inventories.manifest(location.replace("files", world.files.bucket))
+
+
+@pytest.mark.parametrize("spoil", ["checksum", "no checksum", "manifest", "no manifest"])
+def test_a_manifest_without_its_checksum_is_none(world: World, spoil: str) -> None:
+    location = an_inventory(world).deliver()
+    key = CHECKSUM if "checksum" in spoil else MANIFEST
+    world.files.remove(key)
+    if not spoil.startswith("no "):
+        world.files.plant(key, b"{}")
+    with pytest.raises(InventoryUnusable):
+        world.inventories.manifest(location)
+
+
+def _truncated(body: bytes) -> bytes:
+    return body[: len(body) // 2]
+
+
+def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> Callable[[bytes], bytes]:
+    row = a_row(ListedObject("backup.tar", 1, "etag", 1))
+    return lambda _: a_file([change(row)], columns)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "tells"),
+    [
+        (None, True),
+        (None, False),
+        (_truncated, True),
+        (_truncated, False),
+        (lambda body: body[:4] + b"\x01" + body[5:], True),
+        (lambda body: body[:-1], False),
+        (lambda _: b"no gzip", False),
+        (lambda _: gzip.compress(b'"data","a"\n'), False),
+        (lambda _: gzip.compress(b'"data","a\n'), False),
+        (_as_rows(lambda row: {**row, "Bucket": "another"}), False),
+        (_as_rows(lambda row: {**row, "Key": ""}), False),
+        (_as_rows(lambda row: {**row, "Key": "%FF"}), False),
+        (_as_rows(lambda row: {**row, "Size": "-1"}), False),
+        (_as_rows(lambda row: {**row, "Size": ""}), False),
+        (_as_rows(lambda row: {**row, "LastModifiedDate": "now"}), False),
+        (_as_rows(lambda row: row, COLUMNS[:-1]), False),
+    ],
+)
+def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
+    world: World, spoil: Callable[[bytes], bytes] | None, *, tells: bool
+) -> None:
+    """`tells`: the manifest speaks of the file as it was before."""
+    world.upload()
+    delivered = an_inventory(aged(world))
+    location = delivered.deliver()
+    run_id = world.runs.request(inventory=location).operation_id
+    world.runs.plan(run_id)
+    key = sorted(delivered.files)[1]
+    if spoil is None:
+        world.files.remove(key)
+    else:
+        body = spoil(delivered.files[key])
+        world.files.plant(key, body)
+        if not tells:
+            told = next(file for file in delivered.told["files"] if file["key"] == key)
+            told |= {"size": len(body), "MD5checksum": md5(body)}
+            delivered.files[key] = body
+            delivered.deliver()
+    while not world.runs.sort_inventory(run_id, out_of_time=never)["done"]:
+        pass
+    world.walked(run_id)
+    run = world.runs.run(run_id)
+    assert run.status == "INCOMPLETE" and key in run.document["why"]
+    assert world.found(run_id) == set() and "counts" not in run.document
+    assert world.runs.run(world.reconcile()).status == "COMPLETE"
+
+
+def test_a_manifest_that_was_replaced_meanwhile_ends_the_run_incomplete(world: World) -> None:
+    location = an_inventory(world).deliver()
+    run_id = world.runs.request(inventory=location).operation_id
+    world.runs.plan(run_id)
+    world.clock.advance(1)
+    an_inventory(world).deliver()
+    assert world.runs.sort_inventory(run_id, out_of_time=never)["done"]
+    assert world.runs.run(run_id).status == "INCOMPLETE"
+
+
+def test_a_run_that_was_stopped_sorts_no_more(world: World) -> None:
+    run_id = world.runs.request(inventory=an_inventory(world).deliver()).operation_id
+    world.runs.plan(run_id)
+    world.runs.stop(run_id)
+    before = set(world.files.keys())
+    assert world.runs.sort_inventory(run_id, out_of_time=never)["done"] and set(world.files.keys()) == before
+
+
+_KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8) | st.sampled_from(
+    [
+        "a,b",
+        'a"b',
+        "a b",
+        "a+b",
+        "a%2Fb",
+        "a%",
+        "%25",
+        "é",
+        "e\u0301",
+        "\U0001f600",
+        "a\nb",
+        "a\r\nb",
+        "\x00",
+        "'",
+        "\\",
+        "",
+        "a//b",
+        "..",
+        "~",
+    ]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    keys=st.sets(_KEYS.filter(bool), max_size=20),
+    files=st.integers(1, 4),
+    bounds=st.tuples(_KEYS | st.just(""), _KEYS.filter(bool) | st.none()),
+)
+def test_any_range_of_any_keys_comes_in_order_and_as_it_was_written(
+    keys: set[str], files: int, bounds: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "_PAGE_ROWS", 3)
+    rows = [ListedObject(key, number, f"etag{number}", 1_795_239_000_000 + number) for number, key in enumerate(sorted(keys))]
+    at = 1_795_300_000_000
+    store = MemoryStore("operations", now=lambda: at)
+    inventories = inventory.Inventories("data", {"operations": store}, store, now=lambda: at)
+    # some keys were written over while S3 scanned the bucket, and are named twice
+    older = [row._replace(last_modified=row.last_modified - 1, etag="older") for row in rows[::3]]
+    delivered = Delivery("operations", store.plant, map(a_row, [*rows, *older]), at, source="data", files=files)
+    manifest = inventories.manifest(delivered.deliver())
+    for number in range(files):
+        inventories.sort("r1", manifest, number)
+    after, until = bounds
+    found = list(inventories.listed("r1", files, after=after, until=until))
+    assert [row.key for row in found] == [row.key for row in rows if row.key > after and (until is None or row.key <= until)]
+    assert {*rows, *older}.issuperset(found)
+
+
+def test_of_two_files_that_name_a_key_the_one_that_saw_it_later_is_believed(world: World) -> None:
+    record = world.upload()
+    found = ListedObject(record.key, record.size, record.etag or "", world.clock.at)
+    rows = [a_row(found, world.store.bucket), a_row(found._replace(etag="older", last_modified=world.clock.at - 1), world.store.bucket)]
+    for in_order in (rows, rows[::-1]):
+        run_id = compared(aged(world), an_inventory(world, in_order, files=2).deliver())
+        assert world.runs.run(run_id).document["counts"]["matched"]["objects"] == 1
