@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers, dashboard
 from stocktake.problems import make_api
-from stocktake.requests import NoQuery, RecentQuery, read_id, read_query
+from stocktake.requests import HistoryQuery, NoQuery, RecentQuery, read_id, read_query
 from stocktake.services import services
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ api = make_api(logger, lambda: services.access)
 def overall() -> dict[str, Any]:
     """Answers with the counts of everything."""
     return answers.timed(services.analytics.overall())
+
+
+@api.get("/analytics/history")
+def history() -> dict[str, Any]:
+    """Answers with the figures of past days and runs."""
+    days = read_query(HistoryQuery, api.current_event.query_string_parameters).days
+    return answers.history(services.analytics.history(days))
 
 
 @api.get("/projects/<project_id>/analytics")

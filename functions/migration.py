@@ -1,4 +1,4 @@
-"""migration: the API of migrations and exports, and the step that works on either, message by message."""
+"""migration: the API of migrations, exports and recounts, and the step that works on each of them, message by message."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from stocktake import metrics
 from stocktake import migration_answers as answers
+from stocktake.answers import timed
 from stocktake.ids import now_ms
 from stocktake.migration_requests import FindingsExportBody, NewExportBody, NewMigrationBody, ResultsQuery
 from stocktake.problems import make_api, out_of_time, text_body
-from stocktake.requests import Body, NoBody, NoQuery, RecentQuery, read_body, read_id, read_query
+from stocktake.requests import Body, NoBody, NoQuery, RecentQuery, RecountBody, read_body, read_id, read_query
 from stocktake.services import services
 
 _RESERVE_MS = 100_000  # what one more batch may take, with all its foreign hosts silent
@@ -93,6 +95,29 @@ def get_export(export_id: str) -> dict[str, Any]:
     return answers.export(services.exports, services.exports.operation(read_id(export_id)))
 
 
+@api.post("/recounts")
+def create_recount() -> Response[str]:
+    """Starts a recount."""
+    body = asked(RecountBody)
+    operation = services.recounts.request(repair=body.repair, project_id=body.project_id)
+    logger.info("recount requested", extra={"recount_id": operation.operation_id, "repair": body.repair})
+    return accepted(timed(services.recounts.answer(operation)))
+
+
+@api.get("/recounts")
+def list_recounts() -> dict[str, Any]:
+    """Answers with the newest recounts, without their differences."""
+    limit = read_query(RecentQuery, api.current_event.query_string_parameters).limit
+    return {"recounts": [timed(services.recounts.answer(one, whole=False)) for one in services.recounts.recent(limit)]}
+
+
+@api.get("/recounts/<recount_id>")
+def get_recount(recount_id: str) -> dict[str, Any]:
+    """Answers with a recount and its differences."""
+    asked(NoBody)
+    return timed(services.recounts.answer(services.recounts.operation(read_id(recount_id))))
+
+
 def asked[B: Body](model: type[B]) -> B:
     """Reads the body of a request that takes no query."""
     read_query(NoQuery, api.current_event.query_string_parameters)
@@ -111,17 +136,28 @@ def api_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
 
 
 def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    """Works on one migration or export."""
+    """Works on one migration, export or recount; or begins those of the day."""
     message = record.json_body
     late = out_of_time(lambda_context, reserve_ms=_RESERVE_MS)
-    if "export_id" in message:
+    if message.get("begin") == "day":
+        metrics.counted(services.analytics.keep_day())
+        status = services.recounts.daily().status
+    elif "recount_id" in message:
+        recount = services.recounts.step(message["recount_id"], out_of_time=late)
+        status = recount.status
+        if status == "DONE":
+            metrics.recounted(recount.operation_id, recount.document)
+    elif "export_id" in message:
         status = services.exports.step(message["export_id"], out_of_time=late)
     else:
         status = services.migrations.step(message["migration_id"], message["turn"], out_of_time=late)
+        if status in ("COMPLETE", "FAILED"):
+            metrics.migration_ended(message["migration_id"], status)
     logger.info("migration step", extra={**message, "status": status})
 
 
 @logger.inject_lambda_context(clear_state=True)
 def step_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Takes messages of the migration queue."""
+    metrics.delivered(event)
     return process_partial_response(event=event, record_handler=take_step, processor=processor, context=context)

@@ -20,6 +20,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from stocktake import metrics
 from stocktake.alignment import Alignment
 from stocktake.errors import MessagingError
 from stocktake.problems import make_api, out_of_time, text_body
@@ -63,9 +64,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     settled: dict[str, Alignment] = {}
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            metrics.delivered(event)
             settling = partial(bring_in_line, settled=settled)
-            return process_partial_response(event=event, record_handler=settling, processor=processor, context=context)
-    return settle(event, settled)
+            failures = process_partial_response(event=event, record_handler=settling, processor=processor, context=context)
+            metrics.settled(alignment.outcome for alignment in settled.values())
+            return failures
+    settle(event, settled)
+    return metrics.settled(alignment.outcome for alignment in settled.values())
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -74,6 +79,7 @@ def pull(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     theirs, ours = services.r2_queue, services.object_events_queue
     relayed = relay(theirs.pull, ours.send_all, theirs.acknowledge, out_of_time=out_of_time(context, reserve_ms=_ROUND_MS))
     logger.info("relayed", extra=asdict(relayed))
+    metrics.carried(relayed.carried)
     return asdict(relayed)
 
 
@@ -87,6 +93,7 @@ def take_r2_messages() -> Response[str]:
     taken = services.object_events_queue.send_all([carried_text(message.body) for message in messages])
     if len(taken) < len(messages):
         raise MessagingError(f"{len(messages) - len(taken)} of the {len(messages)} messages were not taken: send them all again")
+    metrics.carried(len(taken))
     return Response(HTTPStatus.ACCEPTED, content_types.APPLICATION_JSON, json.dumps({"taken": len(taken)}))
 
 

@@ -13,12 +13,15 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake import answers, receipt_page
+from stocktake import answers, metrics, receipt_page
 from stocktake.errors import InvalidRequest
+from stocktake.ids import now_ms
 from stocktake.model import DeletionMode
 from stocktake.problems import caller_of, make_api, out_of_time, text_body
 from stocktake.requests import DeletionBody, DeletionQuery, ListQuery, NoBody, PageQuery, ReceiptQuery, read_body, read_id, read_query
 from stocktake.services import services
+
+_ENDED = ("DELETED", "INCOMPLETE", "UNDONE")
 
 logger = Logger()
 api = make_api(logger, lambda: services.access)
@@ -39,6 +42,7 @@ def delete_project(project_id: str) -> Response[str]:
         raise InvalidRequest("a cursor is of a dry run: send dry_run=true with it, or leave it out")
     caller = caller_of(api)
     deletion = flow.request(project_id, reason=body.reason, mode=mode, requested_by=caller.name, undo=body.undo)
+    metrics.deletion_requested(deletion.operation_id)
     logger.info("project deletion requested", extra={"deletion_id": deletion.operation_id, "subject": caller.subject})
     receipt = flow.receipt(deletion.operation_id)  # there already where the deletion was asked for before
     return answered(HTTPStatus.OK if receipt else HTTPStatus.ACCEPTED, answers.deletion(deletion, receipt))
@@ -135,6 +139,9 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
         status = flow.sweep(deletion_id, message["round"], out_of_time=late)
     else:
         status = flow.resume(deletion_id)
+    if status in _ENDED:
+        requested_at = flow.operation(deletion_id).document["requested_at"]
+        metrics.deletion_ended(deletion_id, status, now_ms() - requested_at)
     logger.info("deletion step", extra={"step": step, "round": message.get("round"), "status": status})
 
 
@@ -145,16 +152,19 @@ def remove_batch(record: SQSRecord, lambda_context: LambdaContext) -> None:
     late = out_of_time(lambda_context, reserve_ms=25_000)
     result = services.project_deletions.work(message["deletion_id"], message["part"], out_of_time=late)
     summary = {"objects": result["objects"], "bytes": result["bytes"], "failures": len(result["failures"])}
+    metrics.removed(summary["objects"], summary["bytes"], refused=summary["failures"], deletion_id=message["deletion_id"])
     logger.info("deletion batch", extra={"part": message["part"], **summary})
 
 
 @logger.inject_lambda_context(clear_state=True)
 def fan_out_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Takes messages of the deletion queue."""
+    metrics.delivered(event)
     return process_partial_response(event=event, record_handler=take_step, processor=processor, context=context)
 
 
 @logger.inject_lambda_context(clear_state=True)
 def worker_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Takes messages of the deletion batch queue."""
+    metrics.delivered(event)
     return process_partial_response(event=event, record_handler=remove_batch, processor=processor, context=context)

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake import answers
+from stocktake import answers, metrics
 from stocktake.errors import ConfirmationFailed, InvalidRequest
 from stocktake.ids import now_ms
 from stocktake.problems import make_api, out_of_time, text_body
@@ -258,6 +258,9 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         result = services.changes.step(run_id, out_of_time=late)
     elif step == "summarise":
         result = services.reconciliations.summarise(run_id)
+        if services.analytics.keep_run(run_id) is not None:
+            metrics.counted(services.analytics.keep_day())
+        ended(run_id)
     elif step in ("apply", "fail_apply"):
         # what the execution was launched for, whatever is asked of this run by now; one that was started by hand has no turn
         turn = event.get("input", {}).get("turn")
@@ -265,22 +268,34 @@ def step_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any
         flow = services.restorations if restores else services.repairs
         if step == "apply":
             result = flow.step(run_id, turn=turn, out_of_time=late)
+            repair = services.repairs.repair(run_id) if result["done"] and not restores else None
+            if repair is not None:
+                metrics.repaired(run_id, repair["done"])
         else:
             result = flow.fail(run_id, json.dumps(event["error"]), turn=turn)
     else:
         result = services.reconciliations.fail(run_id, json.dumps(event["error"]))
+        ended(run_id)
     logger.info("reconciliation step", extra={"done": result.get("done"), "status": result.get("status")})
     return result
+
+
+def ended(run_id: str) -> None:
+    """Tells how a run ended."""
+    run = services.reconciliations.run(run_id)
+    metrics.run_ended(run_id, run.status, run.document)
 
 
 def scheduled(step: str, context: LambdaContext) -> dict[str, Any]:
     """Purges what has expired, or runs a drill; one that failed is raised, so that the alarm on this function's errors tells of it."""
     if step == "purge":
         result = services.expiry.purge(out_of_time=out_of_time(context, reserve_ms=15_000))
+        metrics.purged(result["purged"])
         logger.info("quarantine purged", extra=result)
         return result
-    ended = services.drills.run()
-    logger.info("quarantine drill", extra={"drill_id": ended.operation_id, "status": ended.status})
-    if ended.status != "PASSED":
-        raise ConfirmationFailed(f"{ended.operation_id} failed: {ended.document['why'] or ', '.join(ended.document['differences'])}")
-    return {"drill_id": ended.operation_id, "status": ended.status}
+    drilled = services.drills.run()
+    metrics.drilled(drilled.status)
+    logger.info("quarantine drill", extra={"drill_id": drilled.operation_id, "status": drilled.status})
+    if drilled.status != "PASSED":
+        raise ConfirmationFailed(f"{drilled.operation_id} failed: {drilled.document['why'] or ', '.join(drilled.document['differences'])}")
+    return {"drill_id": drilled.operation_id, "status": drilled.status}

@@ -13,6 +13,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from stocktake import metrics
 from stocktake import upload_answers as answers
 from stocktake.answers import timed
 from stocktake.idempotency import Answer, Attempt
@@ -141,6 +142,7 @@ def complete_upload(upload_id: str) -> dict[str, Any]:
     body = asked(CompletionBody)
     late = out_of_time(api.lambda_context, reserve_ms=_RESERVE_MS)
     record = services.presigned.complete(read_id(upload_id), body.part_sha256, out_of_time=late)
+    metrics.uploaded(record.size)
     return {**answers.record(record, services.serving.url(record)), "warnings": list(services.presigned.warnings(record))}
 
 
@@ -212,7 +214,9 @@ def get_object(object_id: str) -> dict[str, Any]:
 def delete_object(object_id: str) -> dict[str, Any]:
     """Removes one object, and answers with the receipt."""
     asked(NoBody)
-    return timed(services.object_deletions.delete(read_id(object_id)))
+    receipt = services.object_deletions.delete(read_id(object_id))
+    metrics.removed(receipt["objects"], receipt["bytes"])
+    return timed(receipt)
 
 
 @api.get("/objects/<object_id>/content")
@@ -273,6 +277,7 @@ def once(project_id: str, work: Callable[[Reserve], tuple[int, Mapping[str, Any]
 
 def uploaded(result: Uploaded) -> dict[str, Any]:
     """Answers with what was stored."""
+    metrics.uploaded(result.record.size)
     # no signed URL: an answer is kept under its Idempotency-Key for longer than one lives
     return {**answers.record(result.record, services.serving.public_url(result.record)), "warnings": list(result.warnings)}
 

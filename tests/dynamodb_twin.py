@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
@@ -167,6 +168,8 @@ class Twin:
             rows = _in_key_range(rows, schema, _parsed(condition), request)
         if not request.get("ScanIndexForward", True):
             rows = rows[::-1]
+        if segments := request.get("TotalSegments"):
+            rows = [row for row in rows if crc32(str(row[0][0]).encode()) % segments == request["Segment"]]
         if start := request.get("ExclusiveStartKey"):
             place = _order_of(start, schema, table)
             forward = request.get("ScanIndexForward", True)

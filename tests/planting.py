@@ -13,12 +13,12 @@ from stocktake.model import Record
 SHARDS = 16
 
 
-def put_records(made: Tables, records: Sequence[Record]) -> None:
-    """Writes records of projects that are there, and counts them."""
+def put_records(made: Tables, records: Sequence[Record], *, shards: int = SHARDS) -> None:
+    """Writes records of projects that are there, and counts them by their state."""
     counts: Counter[tuple[str, str, str]] = Counter()
     with made.objects.batch_write() as batch:
         for record in records:
-            stem, shard = project_stem(record.project_id), shard_of(record.key, SHARDS)
+            stem, shard = project_stem(record.project_id), shard_of(record.key, shards)
             batch.save(object_row(made.objects, record, shard=shard, project=stem, write_id="planted"))
             counts[stem, shard, f"{record.state.lower()}_objects"] += 1
             counts[stem, shard, f"{record.state.lower()}_bytes"] += record.size

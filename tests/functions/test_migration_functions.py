@@ -8,11 +8,13 @@ from typing import Any
 import boto3
 import pytest
 
+import analytics
 import migration
+import reconciliation
 import upload
 from stocktake.ids import now_ms
 from stocktake.model import Record, State
-from tests.functions.conftest import BODY, EXPORT_ID, KEY, MIGRATION_ID, OBJECT_ID, REGION, Context, Scene, context, event
+from tests.functions.conftest import BODY, EXPORT_ID, KEY, MIGRATION_ID, OBJECT_ID, RECOUNT_ID, REGION, Context, Scene, context, event
 
 LINE = b'{"project_id": "proj_sunset", "id": "row 1", "url": "https://images.example.com/a.png"}\n'
 
@@ -132,3 +134,46 @@ def test_bytes_that_lie_in_the_ledger_are_answered_with_where_a_redirect_was_ask
     asked["rawPath"] = asked["requestContext"]["http"]["path"] = path
     answer = upload.handler(asked, context())
     assert (answer["statusCode"], answer["headers"]["Location"]) == (302, "https://a.example/b")
+
+
+def test_a_recount_goes_from_request_to_its_differences(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: RECOUNT_ID)
+    scene.an_object()
+    assert ask(scene, "get_recount")[0] == 404
+    status, made = ask(scene, "create_recount")
+    assert (status, made["recount_id"], made["status"], made["repair"], made["shards"]) == (
+        202,
+        RECOUNT_ID,
+        "RUNNING",
+        True,
+        {"done": 0, "of": 16},
+    )
+    assert scene.queued("migration_queue_url") == [{"recount_id": RECOUNT_ID}]
+    assert scene.call(migration.step_handler, "migration/step_recount") == {"batchItemFailures": []}
+    status, told = ask(scene, "get_recount")
+    assert (status, told["status"], told["rows"], told["drifted"], told["finished_at"][-1]) == (200, "DONE", 16, [], "Z")
+    status, listed = ask(scene, "list_recounts")
+    assert (status, [row["recount_id"] for row in listed["recounts"]]) == (200, [RECOUNT_ID])
+    status, overall = scene.api(analytics.handler, "analytics/overall")
+    assert (overall["recounted_at"], overall["recount"]["recount_id"]) == (told["finished_at"], RECOUNT_ID)
+    assert overall["by_type"] == [{"name": "image/png", "objects": 1, "bytes": len(BODY)}]
+
+
+def test_a_day_keeps_its_counts_and_begins_a_recount(scene: Scene) -> None:
+    scene.an_object()
+    assert scene.call(migration.step_handler, "migration/begin_day") == {"batchItemFailures": []}
+    (message,) = scene.queued("migration_queue_url")
+    assert message["recount_id"].startswith("daily-20")
+    status, history = scene.api(analytics.handler, "analytics/history")
+    assert (status, [day["stored"]["objects"] for day in history["days"]], history["runs"]) == (200, [1], [])
+    assert (history["days"][0]["at"][-1], history["days"][0]["bucket"]) == ("Z", None)
+
+
+def test_a_complete_run_is_kept_in_the_history(scene: Scene) -> None:
+    scene.an_object()
+    run_id = scene.a_run("01KAHRUN000000000000000000")
+    done = reconciliation.step_handler({"step": "summarise", "run_id": run_id}, context())
+    assert done == {"run_id": run_id, "status": "COMPLETE"}
+    _, history = scene.api(analytics.handler, "analytics/history")
+    assert [(run["run_id"], run["records"]["objects"], run["bucket"]["objects"]) for run in history["runs"]] == [(run_id, 1, 1)]
+    assert [day["bucket"]["run_id"] for day in history["days"]] == [run_id]

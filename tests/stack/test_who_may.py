@@ -45,6 +45,7 @@ def ids(stack: Stack) -> dict[str, str]:
         "entry_id": "01KAHENTRY0000000000000000",
         "migration_id": "01KAHMIGRAT10N000000000000",
         "export_id": "01KAHEXP0RT000000000000000",
+        "recount_id": "01KAHREC0VNT00000000000000",
     }
 
 

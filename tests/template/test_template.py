@@ -14,6 +14,7 @@ import yaml
 
 from stocktake.dead_letters import DEAD_LETTERS
 from stocktake.ledger import SHAPES
+from stocktake.metrics import METRICS, NAMESPACE
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.r2_queue import API, LEASE_MS
 from stocktake.routes import ROUTES
@@ -114,6 +115,9 @@ PUBLIC_PATHS = {
         "POST /exports",
         "POST /reconciliations/{run_id}/export",
         "GET /exports/{export_id}",
+        "POST /recounts",
+        "GET /recounts",
+        "GET /recounts/{recount_id}",
     },
     "DiagnosticsFunction": {
         "GET /diagnostics",
@@ -122,6 +126,7 @@ PUBLIC_PATHS = {
     },
     "AnalyticsFunction": {
         "GET /analytics",
+        "GET /analytics/history",
         "GET /projects/{project_id}/analytics",
         "GET /deletions",
         "GET /dashboard",
@@ -672,7 +677,14 @@ class TestQueues:
     def test_what_eventbridge_cannot_deliver_is_kept(self) -> None:
         targets = [target for rule in of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
         # what these did not start, the next tick does
-        ticking = ("UploadTidyTimer", "UndoWindowTimer", "ObjectEventsPullTimer", "QuarantinePurgeTimer", "QuarantineDrillTimer")
+        ticking = (
+            "UploadTidyTimer",
+            "UndoWindowTimer",
+            "ObjectEventsPullTimer",
+            "QuarantinePurgeTimer",
+            "QuarantineDrillTimer",
+            "RecountTimer",
+        )
         timers = {name: row for name, row in of_type("AWS::Scheduler::Schedule").items() if name not in ticking}
         targets += [schedule["Properties"]["Target"] for schedule in timers.values()]
         assert len(targets) == 3
@@ -1001,7 +1013,48 @@ class TestAlarms:
     def test_an_alarm_lives_no_longer_than_what_it_watches(self) -> None:
         for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
             for dimension in alarm["Properties"]["Dimensions"]:
+                if alarm["Properties"]["Namespace"] == NAMESPACE:
+                    continue  # ours watch the stack and what happens in it
                 assert RESOURCES[named(dimension["Value"])].get("Condition") == alarm.get("Condition"), name
+
+
+class TestMetrics:
+    def test_every_metric_is_on_the_dashboard_and_none_that_is_not_told(self) -> None:
+        shown = {*re.findall(r'\["Stocktake", "(\w+)"', self.body()), *re.findall(r'MetricName="(\w+)"', self.body().replace("\\", ""))}
+        assert shown == {metric.name for metric in METRICS}
+
+    def test_a_widget_searches_by_what_its_metric_is_told_by(self) -> None:
+        by = {metric.name: metric.by for metric in METRICS}
+        searches = re.findall(r'SEARCH\(\'{Stocktake,service,(\w+)} MetricName="(\w+)"', self.body().replace("\\", ""))
+        assert searches
+        assert all(by[name] == dimension for dimension, name in searches)
+
+    def test_the_dashboard_is_json_that_shows_every_dead_letter_queue(self) -> None:
+        widgets = json.loads(self.body().replace("${!", "${"))["widgets"]
+        assert all(widget["properties"]["region"] == "${AWS::Region}" and widget["properties"]["title"] for widget in widgets)
+        queues = {name for name in of_type("AWS::SQS::Queue") if re.search("DeadLetter|Undelivered", name)}
+        assert set(re.findall(r"\$\{(\w+)\.QueueName\}", self.body())) == queues
+
+    def test_an_alarm_of_ours_watches_a_metric_as_it_is_told(self) -> None:
+        by = {metric.name: metric.by for metric in METRICS}
+        watched = {}
+        for alarm in of_type("AWS::CloudWatch::Alarm").values():
+            one = alarm["Properties"]
+            if one["Namespace"] == NAMESPACE:
+                stack, *rest = one["Dimensions"]
+                assert stack == {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
+                assert [dimension["Name"] for dimension in rest] in ([], [by[one["MetricName"]]])
+                watched[one["MetricName"]] = [dimension["Value"] for dimension in rest]
+        assert watched == {"Deletions": ["INCOMPLETE"], "Runs": ["INCOMPLETE"], "Findings": ["missing"], "CountDrift": []}
+        assert GLOBALS["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
+
+    def test_the_readme_says_what_each_metric_means(self) -> None:
+        text = (ROOT / "README.md").read_text()
+        for metric in METRICS:
+            assert f"| `{metric.name}` |" in text, metric.name
+
+    def body(self) -> str:
+        return str(of("Dashboard")["DashboardBody"]["Fn::Sub"])
 
 
 class TestStateMachine:

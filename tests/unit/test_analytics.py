@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stocktake.errors import ProjectNotFound
-from stocktake.model import State
+from stocktake.explanations import counts_explained
+from stocktake.model import State, Tally
+from tests.unit.ledger.builders import Deployment, a_record
 from tests.unit.test_reconciliation import ORPHAN, aged
-from tests.unit.world import World
+from tests.unit.world import DAY, World
 
 
 def test_first_field_report_19_rows_15_objects_analytics_says_15(world: World) -> None:
@@ -20,6 +26,10 @@ def test_first_field_report_19_rows_15_objects_analytics_says_15(world: World) -
     assert overall["bucket"]["objects"] == 15
     assert overall["drift"]["objects"] == 0
     assert overall["findings"]["unstored"]["objects"] == 4
+    assert overall["explanation"] == (
+        "The ledger has 19 records: 15 with a stored object, 2 pending (announced, and not confirmed) and 2 external (the bytes lie at a "
+        "foreign URL). The bucket held 15 objects when it was last counted, 0 seconds ago, one for each record stored then."
+    )
 
 
 def test_second_field_report_12_rows_none_of_them_there(world: World) -> None:
@@ -41,6 +51,7 @@ def test_before_the_first_run_the_bucket_is_not_guessed(world: World) -> None:
     world.upload()
     overall = world.analytics.overall()
     assert (overall["bucket"], overall["drift"], overall["findings"]) == (None, None, None)
+    assert overall["explanation"] == "The ledger has 1 record: 1 with a stored object. The bucket has not been counted yet."
 
 
 def test_the_drift_is_bucket_minus_ledger_with_the_time_it_was_counted(world: World) -> None:
@@ -52,6 +63,7 @@ def test_the_drift_is_bucket_minus_ledger_with_the_time_it_was_counted(world: Wo
     overall = world.analytics.overall()
     assert overall["drift"] == {"objects": 1, "bytes": 5}
     assert (overall["bucket"]["counted_at"], overall["as_of"]) == (counted_at, counted_at + 1000)
+    assert overall["bucket"]["age_seconds"] == 1
 
 
 def test_an_incomplete_run_is_never_shown_as_the_bucket(world: World) -> None:
@@ -79,3 +91,98 @@ def test_runs_and_deletions_are_listed_newest_first(world: World) -> None:
     assert [run.operation_id for run in world.analytics.runs(5)] == [second, first]
     deletion = world.deletions.request("p1")
     assert [operation.operation_id for operation in world.analytics.deletions(5)] == [deletion.operation_id]
+
+
+def test_every_number_of_the_explanation_is_accounted_for(world: World) -> None:
+    stored = [world.upload(color=number) for number in range(5)]
+    world.plant(ORPHAN, "somewhere/else.bin")
+    world.store.remove(stored[0].key)
+    aged(world).reconcile()
+    world.upload(color=77)
+    world.clock.advance(3 * DAY)
+    overall = world.analytics.overall()
+    assert overall["explanation"].endswith(
+        "The bucket held 6 objects when it was last counted, 3 days ago: the 5 of records stored then, plus 1 without a record, plus 1 "
+        "under keys that no layout explains and less 1 whose object is missing. Since then the records stored have become 1 more."
+    )
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=6, max_size=6),
+    st.tuples(*[st.integers(0, 9)] * 3),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_the_explanation_adds_up_whatever_was_found(states: list[int], found: tuple[int, int, int], held: int, then: int) -> None:
+    counts = dict(zip(State, (Tally(number, number) for number in states), strict=True))
+    by_class = {name: {"objects": number} for name, number in zip(("orphan", "unknown", "missing"), found, strict=True)}
+    said = counts_explained(counts, {"bucket": {"objects": held, "age_seconds": 5}, "stored_then": then}, by_class, 0)
+    of_records, of_bucket = said.split("The bucket held ")
+    records, *parts = _numbers(of_records)
+    assert records == sum(parts) == sum(states)
+    of_bucket = of_bucket.partition(" Since then")[0]
+    objects, _, *terms = _numbers(of_bucket)
+    signs = [-1 if "less" in term else 1 for term in of_bucket.replace(" and ", ", ").split(", ")[2:]] if terms else []
+    assert objects == held == (terms[0] + sum(s * n for s, n in zip(signs, terms[1:], strict=True)) if terms else then)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.replace(",", " ").replace(".", " ").split() if word.isdigit()]
+
+
+def test_what_is_stored_is_shown_by_layout_type_provider_and_purpose_the_most_first(world: World, deployment: Deployment) -> None:
+    world.uploads.create_project("p2", {})
+    for number in range(130):
+        said = {"provider": f"v{number % 65 + (number % 2) * 1000}", "purpose": "output" if number % 10 else "input"}
+        record = a_record(f"k{number}", project_id=f"p{number % 2 + 1}", size=2, metadata=said)
+        world.ledger.move(None, record if number else replace(record, state=State.PENDING), gated=True)
+    overall = world.analytics.overall()
+    assert overall["by_layout"] == [{"name": "current", "objects": 129, "bytes": 258}]
+    assert overall["by_type"] == [{"name": "image/png", "objects": 129, "bytes": 258}]
+    assert overall["by_purpose"] == [{"name": "output", "objects": 117, "bytes": 234}, {"name": "input", "objects": 12, "bytes": 24}]
+    assert overall["by_provider"][0] == {"name": "other", "objects": 66, "bytes": 2 * 66}
+    for dimension in ("layout", "type", "provider", "purpose"):
+        assert sum(line["objects"] for line in overall[f"by_{dimension}"]) == overall["stored"]["objects"]
+        assert len(overall[f"by_{dimension}"]) <= 101
+    assert world.analytics.project("p1")["by_purpose"][0]["name"] == "output"
+
+
+def test_days_and_complete_runs_are_kept_as_they_were(world: World) -> None:
+    first = aged(world).reconcile()
+    world.analytics.keep_run(first)
+    world.analytics.keep_day()
+    world.upload()
+    world.analytics.keep_day()
+    world.clock.advance(DAY)
+    second = aged(world).reconcile()
+    world.analytics.keep_run(second)
+    world.analytics.keep_run(second)
+    world.analytics.keep_day()
+    assert world.analytics.keep_run(world.plan()["run_id"]) is None, "a run that is not complete is no history"
+    history = world.analytics.history(30)
+    assert [(day["stored"]["objects"], day["bucket"]["objects"]) for day in history["days"]] == [(1, 0), (1, 1)]
+    assert [(run["run_id"], run["records"]["objects"], run["orphan"]["objects"]) for run in history["runs"]] == [
+        (first, 0, 0),
+        (second, 1, 0),
+    ]
+    assert [day["day"] for day in world.analytics.history(1)["days"]] == [history["days"][1]["day"]]
+    assert [run["run_id"] for run in world.analytics.history(1)["runs"]] == [second]
+    world.clock.advance(40 * DAY)
+    assert world.analytics.history(30) == {"days": [], "runs": []}
+
+
+def test_a_day_before_the_first_run_has_no_bucket(world: World) -> None:
+    world.upload()
+    day = world.analytics.keep_day()
+    assert (day["stored"]["objects"], day["bucket"], day["orphan"]) == (1, None, None)
+
+
+def test_the_counts_of_many_projects_take_a_few_reads_of_count_rows_and_touch_no_record(world: World, deployment: Deployment) -> None:
+    for number in range(40):
+        world.uploads.create_project(f"many-{number}", {})
+    world.ledger.move(None, a_record("k", project_id="many-7", metadata={"provider": "openai"}), gated=True)
+    deployment.faults.calls.clear()
+    overall = world.analytics.overall()
+    assert (overall["stored"]["objects"], overall["projects_in_all"]) == (1, 41)
+    calls = [(name, params["TableName"]) for name, params in deployment.faults.calls]
+    assert calls == [*[("Scan", "projects")] * 4, *[("GetItem", "operations")] * 2]

@@ -28,7 +28,7 @@ from stocktake.importing import Fetcher
 from stocktake.intents import Intents
 from stocktake.inventory import Inventories
 from stocktake.layouts import Registry
-from stocktake.ledger import Ledger, Operations
+from stocktake.ledger import CountRows, Ledger, Operations
 from stocktake.migration.exports import Exports
 from stocktake.migration.imports import Importer
 from stocktake.migration.steps import Migrations
@@ -43,6 +43,7 @@ from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.reconciliation.changes import Changes
 from stocktake.reconciliation.cost import Meter, Prices
+from stocktake.recounts import Recounts
 from stocktake.repair import Actor, Breaker, Expiry, Plans, Repairs, Restorations
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
@@ -393,6 +394,19 @@ class World:
     def analytics(self) -> Analytics:
         return Analytics(self.ledger, self.operations, now=self.clock)
 
+    @cached_property
+    def recounts(self) -> Recounts:
+        rows = CountRows(self.ledger._tables, sleep=self.ledger._sleep)
+        return Recounts(
+            self.ledger,
+            rows,
+            self.operations,
+            send=lambda message, delay: self._send("migrations", message, delay),
+            lease_ms=300_000,
+            now=self.clock,
+            new_id=self.new_id,
+        )
+
     def with_store(self, store: MemoryStore) -> World:
         """Returns this deployment over another, empty bucket that bears the same identity."""
         known = self.operations.get("settings", "identity")
@@ -448,7 +462,9 @@ class World:
         if queue == "batches":
             self.deletions.work(message["deletion_id"], message["part"], out_of_time=never)
         elif queue == "migrations":
-            if "export_id" in message:
+            if "recount_id" in message:
+                self.recounts.step(message["recount_id"], out_of_time=never)
+            elif "export_id" in message:
                 self.exports.step(message["export_id"], out_of_time=never)
             else:
                 self.migrations.step(message["migration_id"], message["turn"], out_of_time=never)

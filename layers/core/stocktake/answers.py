@@ -93,6 +93,11 @@ def drills(rows: Sequence[Operation], now: int) -> dict[str, Any]:
     return {"drills": [drill(row) for row in rows], "last_passed_at": time(passed_at), "age_seconds": age}
 
 
+def history(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Answers with the figures of past days and runs."""
+    return timed({**kept, "days": [{**day, "at": time(day["at"])} for day in kept["days"]]})
+
+
 def quarantine_entry(entry: Operation) -> dict[str, Any]:
     """Answers with a quarantine entry."""
     shown = {name: value for name, value in entry.document.items() if name != "copy_etag"}

@@ -1,4 +1,4 @@
-"""What a finding means, why it likely is so, and what to do: three sentences for each kind.
+"""What a finding means, why it likely is so, and what to do: three sentences for each kind. And why counts differ, in words that add up.
 
 They are added when a finding is answered and not stored with it: a row stays small, and what was found before reads as well as what is
 found today.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stocktake.model import FindingClass
+from stocktake.model import FindingClass, State, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,69 @@ def explained(document: Mapping[str, Any]) -> dict[str, Any]:
 def notes(counts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Returns the sentences of what a run counted and did not make a finding of."""
     return {name: asdict(said) for name, said in _COUNTED.items() if counts.get(name, {}).get("objects", 0)}
+
+
+def counts_explained(
+    states: Mapping[State, Tally], counted: Mapping[str, Any] | None, by_class: Mapping[str, Any], unattributed: int
+) -> str:
+    """Says why there are as many records as there are, and why the bucket held more or fewer objects: every number is accounted for.
+
+    Args:
+        counted: the last complete count: `bucket` with `objects` and `age_seconds`, and the records `stored_then`; None before one.
+        by_class: what that count found, by class.
+        unattributed: stored objects that no dimension counts.
+    """
+    records, stored = sum(tally.objects for tally in states.values()), states[State.STORED].objects
+    others = [f"{tally.objects:,} {_STATES[state]}" for state, tally in states.items() if state in _STATES and tally.objects]
+    said = [f"The ledger has {_number(records, 'record')}: {_listed([f'{stored:,} with a stored object', *others])}."]
+    said.append("The bucket has not been counted yet." if counted is None else _bucket_explained(stored, counted, by_class))
+    if unattributed:
+        said.append(
+            f"{_number(unattributed, 'stored object')} of an older version are in no count by layout, type, provider or purpose: "
+            "a recount with repair brings them in."
+        )
+    return " ".join(said)
+
+
+def _bucket_explained(stored: int, counted: Mapping[str, Any], by_class: Mapping[str, Any]) -> str:
+    objects, then = counted["bucket"]["objects"], counted["stored_then"]
+    more = {name: by_class.get(name, {}).get("objects", 0) for name in ("orphan", "unknown")}
+    missing = by_class.get("missing", {}).get("objects", 0)
+    rest = objects - then - sum(more.values()) + missing
+    terms = [f"plus {number:,} {_MORE[name]}" for name, number in more.items() if number]
+    terms += [f"less {missing:,} whose object is missing"] if missing else []
+    terms += [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} for uploads under way then or other findings"] if rest else []
+    sum_ = f"the {then:,} of {'a record' if then == 1 else 'records'} stored then"
+    text = f"The bucket held {_number(objects, 'object')} when it was last counted, {_age(counted['bucket']['age_seconds'])} ago"
+    text += f": {_listed([sum_, *terms])}." if terms else ", one for each record stored then."
+    if stored != then:
+        text += f" Since then the records stored have become {abs(stored - then):,} {'more' if stored > then else 'fewer'}."
+    return text
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _age(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return _number(seconds // length, unit)
+    return _number(seconds, "second")
+
+
+_STATES: Mapping[State, str] = {
+    State.PENDING: "pending (announced, and not confirmed)",
+    State.INLINE: "inline (the bytes lie in the ledger)",
+    State.EXTERNAL: "external (the bytes lie at a foreign URL)",
+    State.MISSING: "missing (the bucket was asked and has nothing)",
+    State.QUARANTINED: "in quarantine",
+}
+_MORE = {"orphan": "without a record", "unknown": "under keys that no layout explains"}
 
 
 SENTENCES: dict[tuple[FindingClass, str], Sentences] = {

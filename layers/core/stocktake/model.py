@@ -113,7 +113,8 @@ class Record:
     `metadata` is what the caller sent, with its JSON types, without what is `sealed`: the encrypted rest, as `sealing` writes it.
     `expires_at` is set while PENDING (end of the intent). `source` says how it came: `upload` and `import` (checked before anything was
     written), `presigned` and `multipart` (checked before the commit), `event` and `reconciliation` (found in the bucket), `ended` (an
-    intent on its way out). `output` is its number among the images of its generation job, from 0.
+    intent on its way out). `output` is its number among the images of its generation job, from 0. `counted_as` is what the ledger counts
+    it as, written and read by the ledger alone; None for one of before there were such counts.
     """
 
     key: str
@@ -140,10 +141,14 @@ class Record:
     original_url: str | None = None
     width: int | None = None
     height: int | None = None
+    counted_as: str | None = field(default=None, compare=False, repr=False)
 
 
 class LedgerEntry(NamedTuple):
-    """What a scan of the ledger reads of a record: enough to compare, no more. A tuple, as the listed object it is compared with."""
+    """What a scan of the ledger reads of a record: enough to compare, no more. A tuple, as the listed object it is compared with.
+
+    `counted_as` is read only to remove it.
+    """
 
     key: str
     project_id: str
@@ -152,6 +157,7 @@ class LedgerEntry(NamedTuple):
     etag: str | None
     updated_at: int
     version: int
+    counted_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

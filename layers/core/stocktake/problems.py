@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stocktake import sign_in
+from stocktake import metrics, sign_in
 from stocktake.errors import Forbidden, InvalidRequest, NoSuchRoute, RangeNotSatisfiable, StocktakeError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -22,16 +22,19 @@ PROBLEM_JSON = "application/problem+json"
 
 
 def problem_of(error: Exception, logger: Logger, request_id: str) -> dict[str, Any]:
-    """Logs an error and makes its problem document. `type` is stable and is what programs should look at; `detail` is for people.
+    """Logs and counts an error, and makes its problem document.
 
-    What was not foreseen shows nothing of itself. What was refused is logged without its detail: that may quote what the caller sent.
+    `type` is stable and is what programs should look at; `detail` is for people. What was not foreseen shows nothing of itself. What was
+    refused is logged without its detail: that may quote what the caller sent.
     """
     if isinstance(error, StocktakeError):
+        metrics.answered_with(error.type, error.status)
         if error.status < 500:
             logger.warning("refused", extra={"problem": error.type})
         else:
             logger.error("failed", extra={"problem": error.type, "detail": str(error)})
         return _document(error.status, error.type, str(error), request_id)
+    metrics.answered_with("internal", 500)
     logger.error("unforeseen", exc_info=error, extra={"error": type(error).__name__})
     return _document(500, "internal", "something went wrong on our side; the request id finds it in the logs", request_id)
 

@@ -127,6 +127,18 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_spelled_as_a_time)]
 """A time with its zone, as RFC 3339 spells it."""
 
 
+class RecountBody(Body):
+    """POST /recounts, all optional."""
+
+    repair: bool = Field(
+        default=False,
+        description="true: put right what is counted wrong, and count by layout, type, provider and purpose what an older version wrote.",
+    )
+    project_id: str | None = Field(
+        default=None, min_length=1, max_length=MAX_ID, description="Recount this project alone.", examples=["proj_sunset"]
+    )
+
+
 class NoQuery(Query):
     """A request that takes no query."""
 
@@ -161,6 +173,12 @@ class RecentQuery(Query):
     """The newest of something."""
 
     limit: int = Field(default=20, ge=1, le=100, description="How many of the newest, at most.")
+
+
+class HistoryQuery(Query):
+    """GET /analytics/history."""
+
+    days: int = Field(default=90, ge=1, le=400, description="How many days back; those before 400 days are not kept.")
 
 
 class QuarantineQuery(Query):

@@ -122,6 +122,10 @@ ROUTES: tuple[Route, ...] = (
     # analytics
     Route("GET", "/analytics", _OPERATE, Owner.ALL),
     Route("GET", "/projects/{project_id}/analytics", _READ, Owner.PATH),
+    Route("GET", "/analytics/history", _OPERATE, Owner.ALL),
+    Route("POST", "/recounts", _OPERATE, Owner.ALL),
+    Route("GET", "/recounts", _OPERATE, Owner.ALL),
+    Route("GET", "/recounts/{recount_id}", _OPERATE, Owner.ALL),
     Route("GET", "/deletions", _OPERATE, Owner.ALL),
     Route("GET", "/dashboard", None, Owner.NONE),  # the page alone: what it shows it asks for with a token, path by path
     Route("GET", "/openapi.json", _READ, Owner.NONE),

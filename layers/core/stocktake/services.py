@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from stocktake.errors import ConfigurationError, NotFound, StocktakeError
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
-from stocktake.ledger import Ledger, Operations, Tables, tables
+from stocktake.ledger import CountRows, Ledger, Operations, Tables, tables
 from stocktake.model import Quota
 from stocktake.settings import Settings, audit, read_settings, unusable
 from stocktake.storage import Profile, Store
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from stocktake.reconciliation import Reconciliations
     from stocktake.reconciliation.changes import Changes
     from stocktake.reconciliation.cost import Meter
+    from stocktake.recounts import Recounts
     from stocktake.repair import Expiry, Repairs, Restorations
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
@@ -618,6 +619,16 @@ class Services:
         own = (found.access_key, found.secret_key, found.token) if found else ()
         of_store = self._store_keys if "_store_keys" in vars(self) else ()
         return tuple(secret for secret in (*own, *of_store) if secret)
+
+    @cached_property
+    def recounts(self) -> Recounts:
+        """The recounts of the ledger."""
+        from time import sleep
+
+        from stocktake.recounts import Recounts
+
+        rows = CountRows(self._tables, sleep=sleep)
+        return Recounts(self.ledger, rows, self.operations, send=self._send_step, lease_ms=_STEP_MS, now=now_ms, new_id=new_id)
 
     @cached_property
     def _storing(self) -> Storing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ def entry(record: Record) -> LedgerEntry:
     return LedgerEntry(record.key, record.project_id, record.state, record.size, record.etag, record.updated_at, record.version)
 
 
-def nonzero(counts: dict[State, Tally]) -> dict[State, Tally]:
+def nonzero(counts: Mapping[State, Tally]) -> dict[State, Tally]:
     return {state: tally for state, tally in counts.items() if tally != Tally()}
 
 

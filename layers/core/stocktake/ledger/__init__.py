@@ -6,20 +6,27 @@ remember.
 
 from __future__ import annotations
 
+from stocktake.ledger.counting import Cell, ProjectCounts, count_differences
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
 from stocktake.ledger.operations import Operation, Operations
+from stocktake.ledger.recounting import CountRow, CountRows
 from stocktake.ledger.rows import Tables, tables
 from stocktake.ledger.shapes import SHAPES, IndexShape, TableShape, differences, weaknesses
 
 __all__ = [
     "SHAPES",
+    "Cell",
+    "CountRow",
+    "CountRows",
     "IndexShape",
     "Ledger",
     "Operation",
     "Operations",
+    "ProjectCounts",
     "RemovedSummary",
     "TableShape",
     "Tables",
+    "count_differences",
     "differences",
     "shard_of",
     "tables",

@@ -20,7 +20,6 @@ from typing import Any, overload
 
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
 from stocktake.errors import (
@@ -36,9 +35,26 @@ from stocktake.errors import (
     TooLarge,
 )
 from stocktake.layouts import MAX_KEY_BYTES, project_stem
+from stocktake.ledger.counting import (
+    FURTHER,
+    WRITES,
+    Names,
+    Numbers,
+    ProjectCounts,
+    add,
+    add_row,
+    by_state,
+    cells_of,
+    counted_as,
+    deltas,
+    said_in,
+    sum_of_removals,
+)
 from stocktake.ledger.failures import Sleep, back_off, code_of, ledger_errors
 from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
+from stocktake.ledger.reading import item_lists, side_by_side
 from stocktake.ledger.rows import (
+    COUNTED_ATTRIBUTES,
     COUNTS_PREFIX,
     ENTRY_ATTRIBUTES,
     INLINE_PREFIX,
@@ -48,8 +64,8 @@ from stocktake.ledger.rows import (
     ProjectRow,
     Raw,
     Tables,
+    counted_entry_of,
     entries_of,
-    entry_of,
     json_text,
     object_row,
     project_of,
@@ -74,6 +90,11 @@ _KEYS_PER_READ = 100
 
 _ROWS_PER_PAGE = 1000
 """Of a scan, which holds two pages of each shard: of 1 KB each they are the 1 MB that DynamoDB answers with at most."""
+_NUMBERS_PER_UPDATE = 250
+"""An expression of an update has 4 KB at most, and a number takes some 12 bytes of it."""
+
+_NAMED_PROJECTS = 1000
+"""Of how many projects a process remembers the names that are counted."""
 
 _PATIENT_ATTEMPTS = 30
 """Opening and closing touch every count row of a project, and meet each of its commits under way."""
@@ -132,6 +153,7 @@ class Ledger:
         self._shards = shards
         self._shards_checked = False
         self._sleep = sleep
+        self._names: dict[tuple[str, int], Names] = {}
 
     @property
     def shards(self) -> int:
@@ -247,21 +269,21 @@ class Ledger:
                 after,
                 version=1 if before is None else before.version + 1,
                 expires_at=after.expires_at if after.state is State.PENDING else None,  # the index of open intents holds nothing else
+                counted_as=self._counted_as(stem, before, after),
             )
             row = object_row(objects, written, shard=shard, project=stem, write_id=write_id)
         condition = objects.key.does_not_exist() if before is None else self._is_as_seen(before)
-        counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
-        additions = _additions(_deltas(before, after))
-        gate = self._gate(subject.epoch if gated else None)
-
+        additions = deltas(before, written)
+        gate = subject.epoch if gated else None
         inline = self._tables.inline(INLINE_PREFIX + shard, subject.key, content=content)
         loses_bytes = was_inline and not is_inline
 
         def fill(transaction: Writes) -> None:
             if additions:
-                transaction.update(counts, actions=list(additions), condition=gate)
+                transaction.update_as_written(self._counting(stem, shard, additions, gate))
             elif gated:
-                transaction.condition_check(self._tables.projects, stem, counts.part, condition=gate)
+                is_open = self._is_at(ProjectState.ACTIVE, subject.epoch)
+                transaction.condition_check(self._tables.projects, stem, COUNTS_PREFIX + shard, condition=is_open)
             if after is None:
                 transaction.delete(row, condition=condition)
             else:
@@ -296,17 +318,32 @@ class Ledger:
         summary = RemovedSummary()
         groups: dict[tuple[str, str], dict[str, LedgerEntry | Record]] = {}
         rows = Counter[tuple[str, str]]()
-        for entry in entries:
-            place = (project_stem(entry.project_id), self._shard(entry.key))
-            groups.setdefault(place, {})[entry.key] = entry
-            rows[place] += 1 + (entry.state is State.INLINE)  # its bytes have a row as well
-            full = place if rows[place] >= _ROWS_PER_REMOVAL else next(iter(groups)) if len(groups) > MAX_SHARDS else None
-            if full is not None:
-                summary += self._remove(*full, list(groups.pop(full).values()))
-                del rows[full]
+        for some in batched(entries, _KEYS_PER_READ, strict=False):
+            present, others = self._as_counted(some)
+            summary += others
+            for entry in present:
+                place = (project_stem(entry.project_id), self._shard(entry.key))
+                groups.setdefault(place, {})[entry.key] = entry
+                rows[place] += 1 + (entry.state is State.INLINE)  # its bytes have a row as well
+                full = place if rows[place] >= _ROWS_PER_REMOVAL else next(iter(groups)) if len(groups) > MAX_SHARDS else None
+                if full is not None:
+                    summary += self._remove(*full, list(groups.pop(full).values()))
+                    del rows[full]
         for place, group in groups.items():
             summary += self._remove(*place, list(group.values()))
         return summary
+
+    def attribute(self, records: Iterable[Record]) -> int:
+        """Counts records in the dimensions of `counting` that an older version wrote, many to a transaction; nothing else of them changes.
+
+        Returns how many were. One that changed meanwhile, or has been counted, is left as it is.
+        """
+        groups: dict[tuple[str, str], list[Record]] = {}
+        for record in records:
+            if record.counted_as is None:
+                groups.setdefault((project_stem(record.project_id), self._shard(record.key)), []).append(record)
+        parts = ((place, some) for place, group in groups.items() for some in batched(group, _ROWS_PER_REMOVAL // 2, strict=False))
+        return sum(self._attribute(*place, some) for place, some in parts)
 
     # ---- scans
 
@@ -464,7 +501,8 @@ class Ledger:
                 raise ProjectNotFound(f"there is no project {project_id!r}: nothing to delete")
             if row.state != ProjectState.ACTIVE:
                 return project_of(row)
-            condition = self._is_at(ProjectState.ACTIVE, row.epoch)
+            # the row is written whole, and an upload may be taking up a name in it
+            condition = self._is_at(ProjectState.ACTIVE, row.epoch) & self._has_names(row.names)
             row.state = ProjectState.DELETING.value
             row.epoch += 1
             row.deletion_id = deletion_id
@@ -514,7 +552,7 @@ class Ledger:
         condition = self._is_at(ProjectState.DELETING, epoch) & (projects.deletion_id == deletion_id)
         row.state = ProjectState.DELETED.value
         row.epoch = epoch
-        row.metadata = row.quota_objects = row.quota_bytes = None
+        row.metadata = row.quota_objects = row.quota_bytes = row.names = None
         row.deleted_at = now
         row.write_id = new_write_id()
         if not self._flip(row, condition):
@@ -527,42 +565,55 @@ class Ledger:
     # ---- counts
 
     def counts(self, project_id: str) -> dict[State, Tally]:
-        """Sums a project's count rows, read consistently. Raises ProjectNotFound."""
-        totals = dict.fromkeys(State, Tally())
-        found = False
+        """Sums a project's count rows by state, read consistently. Raises ProjectNotFound."""
+        return by_state(self._numbers(project_id)[0])
+
+    def project_counts(self, project_id: str) -> ProjectCounts:
+        """Sums a project's count rows in every dimension, read consistently. Raises ProjectNotFound."""
+        numbers, row = self._numbers(project_id)
+        return ProjectCounts(*_whose(project_stem(project_id), row), numbers, _names_of(row))
+
+    def _numbers(self, project_id: str) -> tuple[Numbers, Raw]:
+        """Reads what a project's count rows say together, and its own row; where that is not there, one of them, which says its state."""
+        numbers: Numbers = {}
+        own: Raw | None = None
         stem = project_stem(project_id)
         if stem:
             for raw in _each(self._query("read a project's counts", None, "project", stem, {}, table=self._tables.projects, sort="part")):
                 if raw["part"]["S"].startswith(COUNTS_PREFIX):
-                    found = True
-                    _add_counts(totals, raw)
-        if not found:
+                    add_row(numbers, raw)
+                    own = own or raw
+                elif raw["part"]["S"] == PROJECT_PART:
+                    own = raw
+        if own is None:
             raise ProjectNotFound(f"there is no project {project_id!r}: nothing is counted for it")
-        return totals
+        return numbers, own
 
-    def all_counts(self) -> Iterator[tuple[str, ProjectState, dict[State, Tally]]]:
+    def all_counts(self) -> Iterator[ProjectCounts]:
         """Yields every project, deleted ones included, with its state and its counts.
 
         The rows of a project lie side by side, so that only a few projects are held at a time. Each row is read consistently; rows that
-        change during the scan are as they were when it passed them.
+        change during the scan are as they were when it passed them. A project of which rows are lost is counted by those it has.
         """
         self._check_shards()
         open_projects: dict[str, _Partial] = {}
         request: dict[str, Any] = {"TableName": self._tables.projects.Meta.table_name, "ConsistentRead": True}
-        for raw in _each(self._pages("scan the counts", self._tables.client.scan, request)):
-            stem = raw["project"]["S"]
+        for raw in side_by_side("scan the counts", self._tables.client.scan, request):
+            stem, part = raw["project"]["S"], raw["part"]["S"]
             partial = open_projects.setdefault(stem, _Partial())
-            if raw["part"]["S"] == PROJECT_PART:
-                partial.project = self._tables.projects.from_raw_data(dict(raw))
-            else:
+            if part == PROJECT_PART:
+                partial.own = raw
+            elif part.startswith(COUNTS_PREFIX):
                 partial.count_rows += 1
-                _add_counts(partial.totals, raw)
-            if partial.project is not None and partial.count_rows == self._shards:
+                add_row(partial.numbers, raw)
+            if partial.own is not None and partial.count_rows == self._shards:
                 del open_projects[stem]
-                yield partial.project.project_id or stem, ProjectState(partial.project.state), partial.totals
-        for stem in open_projects:  # created while the scan was under way
-            project = self.project(stem)
-            yield project.project_id, project.state, self.counts(stem)
+                yield ProjectCounts(*_whose(stem, partial.own), partial.numbers, _names_of(partial.own))
+        for stem in open_projects:  # created while the scan was under way; or rows are lost
+            try:
+                yield self.project_counts(stem)
+            except ProjectNotFound:
+                continue  # other hands removed it just now
 
     # ---- inside
 
@@ -607,10 +658,18 @@ class Ledger:
             except projects.DoesNotExist:
                 return None
 
-    def _is_as_seen(self, seen: LedgerEntry | Record) -> Condition:
+    def _is_as_seen(self, seen: Record) -> Condition:
         # the counts are derived from state and size, and a key recorded anew starts at version 1 again: so these two are compared as well
         objects = self._tables.objects
         condition: Condition = (objects.version == seen.version) & (objects.state == seen.state.value) & (objects.size == seen.size)
+        # a recount writes what a record is counted as without making a new version of it
+        kept: Condition = objects.counted_as.does_not_exist() if seen.counted_as is None else objects.counted_as == seen.counted_as
+        as_seen: Condition = condition & kept
+        return as_seen
+
+    def _has_names(self, names: str | None) -> Condition:
+        projects = self._tables.projects
+        condition: Condition = projects.names.does_not_exist() if names is None else projects.names == names
         return condition
 
     def _is_at(self, state: ProjectState, epoch: int) -> Condition:
@@ -618,9 +677,68 @@ class Ledger:
         condition: Condition = (projects.state == state.value) & (projects.epoch == epoch)
         return condition
 
-    def _gate(self, epoch: int | None) -> Condition:
-        # ungated writes still need the count row: counts of a project that was never created would belong to no one
-        return self._tables.projects.state.exists() if epoch is None else self._is_at(ProjectState.ACTIVE, epoch)
+    def _counted_as(self, stem: str, before: Record | None, after: Record) -> str:
+        """Says what a record shall be counted as, and takes up the names it says if they are new to its project."""
+        said = said_in(after.metadata)
+        if before is not None and before.counted_as is not None and said == said_in(before.metadata):
+            return counted_as(after, cells_of(before.counted_as))
+        return counted_as(after, self.cells(stem, after.epoch, said) if said else {})
+
+    def cells(self, stem: str, epoch: int, said: Mapping[str, str]) -> dict[str, str]:
+        """Returns the cells of names in the counts of a project, and takes up those that are new to it while it is open."""
+        names = self._names.get((stem, epoch), Names())
+        for attempt in range(ATTEMPTS):
+            found = {dimension: names.cell(dimension, name) for dimension, name in said.items()}
+            if None not in found.values():
+                break
+            if attempt:
+                back_off(attempt, self._sleep)
+            names = self._taken_up(stem, epoch, said)
+            if len(self._names) >= _NAMED_PROJECTS:
+                self._names.clear()
+            self._names[stem, epoch] = names
+        return {dimension: names.cell(dimension, name) or FURTHER for dimension, name in said.items()}
+
+    def _taken_up(self, stem: str, epoch: int, said: Mapping[str, str]) -> Names:
+        """Reads the names of a project's life, and writes them with what is said besides if there is room; returns what is there."""
+        row = self._project_row(stem)
+        if row is None or row.epoch - (row.state != ProjectState.ACTIVE) != epoch:
+            return Names()  # of another life, whose places mean other names: the gate refuses the write, or it is counted as a further name
+        names = Names.parse(row.names)
+        more = names.with_more(said)
+        if row.state != ProjectState.ACTIVE or more.text() == names.text():
+            return names
+        condition = self._is_at(ProjectState.ACTIVE, epoch) & self._has_names(row.names)
+        with ledger_errors(f"write the names that are counted of project {stem!r}"):
+            try:
+                row.update([self._tables.projects.names.set(more.text())], condition=condition)
+            except UpdateError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                return names  # somebody was first: read again
+        return more
+
+    def _counting(self, stem: str, shard: str, additions: Mapping[str, int], epoch: int | None) -> dict[str, Any]:
+        """Returns the update of a count row, through the gate where an epoch is given.
+
+        One without still needs the row: counts of a project that was never created would belong to no one.
+        """
+        amounts = {WRITES: 1, **additions}
+        gate: dict[str, Any] = {"ConditionExpression": "attribute_exists(#state)"}
+        values: dict[str, Any] = {f":{place}": {"N": str(amount)} for place, amount in enumerate(amounts.values())}
+        names = {"#state": "state", **{f"#{place}": name for place, name in enumerate(amounts)}}
+        if epoch is not None:
+            gate = {"ConditionExpression": "#state = :state AND #epoch = :epoch"}
+            names["#epoch"] = "epoch"
+            values |= {":state": {"S": ProjectState.ACTIVE.value}, ":epoch": {"N": str(epoch)}}
+        return {
+            "TableName": self._tables.projects.Meta.table_name,
+            "Key": {"project": {"S": stem}, "part": {"S": COUNTS_PREFIX + shard}},
+            "UpdateExpression": "ADD " + ", ".join(f"#{place} :{place}" for place in range(len(amounts))),
+            **gate,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+        }
 
     def _closed(self, project_id: str, epoch: int, *, gated: bool) -> Exception:
         project = self.project(project_id)
@@ -651,6 +769,41 @@ class Ledger:
         what = f"write project {row.project_id!r}"
         return not commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep, attempts=_PATIENT_ATTEMPTS)
 
+    def _attribute(self, stem: str, shard: str, records: Sequence[Record]) -> int:
+        after = [replace(record, counted_as=self._counted_as(stem, None, record)) for record in records]
+        additions: Numbers = {}
+        for before, counted in zip(records, after, strict=True):
+            add(additions, deltas(before, counted))
+        write_id = new_write_id()
+
+        def fill(transaction: Writes) -> None:
+            for before, counted in zip(records, after, strict=True):
+                transaction.update_as_written(self._naming(shard, before, str(counted.counted_as), write_id))
+            transaction.update_as_written(self._counting(stem, shard, additions, None))
+
+        def landed() -> bool:
+            stored = self._object_row(records[0].key)
+            return stored is not None and stored.write_id == write_id
+
+        what = f"count {len(records)} records of project {stem!r}"
+        failed = commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep)
+        if not failed:
+            return len(records)
+        if len(records) in failed:
+            raise self._closed(stem, 0, gated=False)
+        left = [record for place, record in enumerate(records) if place not in failed]
+        return self._attribute(stem, shard, left) if left else 0
+
+    def _naming(self, shard: str, seen: Record, kept: str, write_id: str) -> dict[str, Any]:
+        """Returns the update that says what a record is counted as, while it is as it was seen."""
+        removal = self._removal(shard, seen)
+        return {
+            **removal,
+            "UpdateExpression": "SET #kept = :new, #write = :write",
+            "ExpressionAttributeNames": {**removal["ExpressionAttributeNames"], "#write": "write_id"},
+            "ExpressionAttributeValues": {**removal["ExpressionAttributeValues"], ":new": {"S": kept}, ":write": {"S": write_id}},
+        }
+
     def _remove(self, stem: str, shard: str, entries: list[LedgerEntry | Record]) -> RemovedSummary:
         summary = RemovedSummary()
         for attempt in range(ATTEMPTS):
@@ -658,11 +811,8 @@ class Ledger:
                 if attempt > 1:
                     back_off(attempt, self._sleep)
                 # some were not as seen: sort out which, by one read instead of one failed transaction for each
-                now = {raw["key"]["S"]: entry_of(raw) for raw in self._rows([entry.key for entry in entries], ENTRY_ATTRIBUTES)}
-                gone = sum(entry.key not in now for entry in entries)
-                changed = tuple(entry.key for entry in entries if entry.key in now and not _is_same(entry, now[entry.key]))
-                entries = [entry for entry in entries if entry.key in now and entry.key not in changed]
-                summary += RemovedSummary(already_gone=gone, changed=changed)
+                entries, others = self._sorted_out(entries)
+                summary += others
                 if not entries:
                     return summary
             try:
@@ -670,23 +820,38 @@ class Ledger:
             except TransactionInvalid:
                 if len(entries) == 1:
                     raise
-                half = len(entries) // 2  # over the 4 MB of a transaction
+                half = len(entries) // 2  # over the 4 MB of a transaction, or too many numbers for one update
                 return summary + self._remove(stem, shard, entries[:half]) + self._remove(stem, shard, entries[half:])
             if taken:
                 return summary + RemovedSummary(removed=Tally(len(entries), sum(entry.size for entry in entries)))
         raise LedgerError(f"{len(entries)} records of project {stem!r} kept changing while they were being removed: try again")
 
+    def _as_counted(self, entries: Iterable[LedgerEntry | Record]) -> tuple[list[LedgerEntry | Record], RemovedSummary]:
+        """Reads what the entries are counted as, which no index tells; a record has been read whole."""
+        told = [entry for entry in entries if isinstance(entry, Record)]
+        present, others = self._sorted_out([entry for entry in entries if not isinstance(entry, Record)])
+        return [*told, *present], others
+
+    def _sorted_out(self, entries: Sequence[LedgerEntry | Record]) -> tuple[list[LedgerEntry | Record], RemovedSummary]:
+        """Reads the entries anew: those that are as they were seen, with what they are counted as, and a summary of the others."""
+        seen = {entry.key: entry for entry in entries}
+        now = {raw["key"]["S"]: counted_entry_of(raw) for raw in self._rows(list(seen), COUNTED_ATTRIBUTES)}
+        changed = tuple(key for key, entry in seen.items() if key in now and not _is_same(entry, now[key]))
+        same: list[LedgerEntry | Record] = [now[key] for key in seen if key in now and key not in changed]
+        return same, RemovedSummary(already_gone=len(seen) - len(now), changed=changed)
+
     def _try_to_remove(self, stem: str, shard: str, entries: Sequence[LedgerEntry | Record]) -> bool:
-        additions = _additions(_sum_of_deltas((entry, None) for entry in entries))
+        additions = sum_of_removals(entries)
+        if len(additions) > _NUMBERS_PER_UPDATE:
+            raise TransactionInvalid(f"{len(additions)} numbers are too many for one update")
         inline = [entry.key for entry in entries if entry.state is State.INLINE]
-        counts = self._tables.projects(stem, COUNTS_PREFIX + shard)
 
         def fill(transaction: Writes) -> None:
             for entry in entries:
                 transaction.delete_as_written(self._removal(shard, entry))
             for key in inline:
                 transaction.delete(self._tables.inline(INLINE_PREFIX + shard, key))
-            transaction.update(counts, actions=list(additions), condition=self._gate(None))
+            transaction.update_as_written(self._counting(stem, shard, additions, None))
 
         def landed() -> bool:
             return not any(self._rows([entry.key for entry in entries], ("key",)))
@@ -699,15 +864,18 @@ class Ledger:
 
     def _removal(self, shard: str, seen: LedgerEntry | Record) -> dict[str, Any]:
         """Returns the delete of a record as it was seen, under the condition of `_is_as_seen`."""
+        kept = {} if seen.counted_as is None else {":kept": {"S": seen.counted_as}}
         return {
             "TableName": self._tables.objects.Meta.table_name,
             "Key": {"shard": {"S": shard}, "key": {"S": seen.key}},
-            "ConditionExpression": "#version = :version AND #state = :state AND #size = :size",
-            "ExpressionAttributeNames": {"#version": "version", "#state": "state", "#size": "size"},
+            "ConditionExpression": "#version = :version AND #state = :state AND #size = :size AND "
+            + ("#kept = :kept" if kept else "attribute_not_exists(#kept)"),
+            "ExpressionAttributeNames": {"#version": "version", "#state": "state", "#size": "size", "#kept": "counted_as"},
             "ExpressionAttributeValues": {
                 ":version": {"N": str(seen.version)},
                 ":state": {"S": seen.state.value},
                 ":size": {"N": str(seen.size)},
+                **kept,
             },
         }
 
@@ -779,55 +947,25 @@ class Ledger:
         def without_lower_end(page: list[Raw]) -> list[Raw]:
             return page[1:] if after and page and page[0][sort]["S"] == after else page
 
-        return map(without_lower_end, self._pages(what, self._tables.client.query, request))
-
-    def _pages(self, what: str, call: Callable[..., Any], request: dict[str, Any]) -> Iterator[list[Raw]]:
-        while True:
-            with ledger_errors(what):
-                page = call(**request)
-            yield page.pop("Items")  # taken out, so that nothing of it is held here while the pages of other shards are read
-            last = page.get("LastEvaluatedKey")
-            if not last:
-                return
-            request["ExclusiveStartKey"] = last
+        return map(without_lower_end, item_lists(what, self._tables.client.query, request))
 
 
+@dataclass(slots=True)
 class _Partial:
     """A project of which a scan has seen some rows."""
 
-    def __init__(self) -> None:
-        self.project: ProjectRow | None = None
-        self.count_rows = 0
-        self.totals: dict[State, Tally] = dict.fromkeys(State, Tally())
+    own: Raw | None = None
+    count_rows: int = 0
+    numbers: Numbers = field(default_factory=dict)
 
 
-def _deltas(before: LedgerEntry | Record | None, after: Record | None) -> dict[str, int]:
-    """Returns what a move adds to the numbers of the count row, by attribute."""
-    deltas: dict[str, int] = {}
-    for record, sign in ((before, -1), (after, 1)):
-        if record is not None:
-            for name, amount in ((f"{record.state.lower()}_objects", sign), (f"{record.state.lower()}_bytes", sign * record.size)):
-                deltas[name] = deltas.get(name, 0) + amount
-    return deltas
+def _whose(stem: str, row: Raw) -> tuple[str, ProjectState]:
+    """Reads whose counts they are: the id as its creator spelled it, where the project's own row is there, and the state."""
+    return row["project_id"]["S"] if "project_id" in row else stem, ProjectState(row["state"]["S"])
 
 
-def _sum_of_deltas(moves: Iterable[tuple[LedgerEntry | Record | None, Record | None]]) -> dict[str, int]:
-    """Returns what several moves together add to the numbers of one count row, by attribute."""
-    totals: dict[str, int] = {}
-    for before, after in moves:
-        for name, amount in _deltas(before, after).items():
-            totals[name] = totals.get(name, 0) + amount
-    return totals
-
-
-def _additions(deltas: Mapping[str, int]) -> list[Any]:
-    return [Path([name]).add(amount) for name, amount in deltas.items() if amount]
-
-
-def _add_counts(totals: dict[State, Tally], raw: Raw) -> None:
-    for state in State:
-        objects, stored = raw.get(f"{state.lower()}_objects"), raw.get(f"{state.lower()}_bytes")
-        totals[state] += Tally(int(objects["N"]) if objects else 0, int(stored["N"]) if stored else 0)
+def _names_of(row: Raw) -> Names:
+    return Names.parse(row["names"]["S"] if "names" in row else None)
 
 
 def _is_same(seen: LedgerEntry | Record, now: LedgerEntry) -> bool:

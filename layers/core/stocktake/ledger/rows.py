@@ -4,7 +4,7 @@
 objects     shard, key                     one row per record; `shard` is a stable hash of the key
             "inline#<shard>", key          the bytes of an INLINE record; no scan and no index meets them
 projects    project, "project"             state and epoch, the project's own row
-            project, "counts#<shard>"      objects and bytes per state, with copies of state and epoch
+            project, "counts#<shard>"      the numbers of `counting`, with copies of state and epoch
 operations  operation_id, "!"              the operation itself: deletion, reconciliation, quarantine entry
             operation_id, <part>           what belongs to it: batches, findings, per-key errors
 ```
@@ -111,6 +111,7 @@ class ObjectRow(Model):
     original_url = UnicodeAttribute(null=True)
     width = Integer(null=True)
     height = Integer(null=True)
+    counted_as = UnicodeAttribute(null=True)
     write_id = UnicodeAttribute()
 
 
@@ -126,7 +127,7 @@ class ProjectRow(Model):
     """A project's own row or, under `counts#<shard>`, one of its count rows.
 
     The numbers of a count row (`stored_objects`, `stored_bytes`, ...) are only ever added to and summed, never loaded one by one: they
-    are no attributes of the model.
+    are no attributes of the model. `names` are the providers and purposes that are counted by name.
     """
 
     project = UnicodeAttribute(hash_key=True)
@@ -140,6 +141,7 @@ class ProjectRow(Model):
     deleted_at = Integer(null=True)
     quota_objects = Integer(null=True)
     quota_bytes = Integer(null=True)
+    names = UnicodeAttribute(null=True)
     write_id = UnicodeAttribute(null=True)
 
 
@@ -290,6 +292,7 @@ class _PlainParserFactory(ResponseParserFactory):
 
 
 ENTRY_ATTRIBUTES = ("key", "project_id", "state", "size", "etag", "updated_at", "version")
+COUNTED_ATTRIBUTES = (*ENTRY_ATTRIBUTES, "counted_as")
 _STATES = {state.value: state for state in State}
 
 
@@ -320,6 +323,12 @@ def entries_of(page: Iterable[Raw]) -> list[LedgerEntry]:
     return list(map(entry_of, page))
 
 
+def counted_entry_of(raw: Raw) -> LedgerEntry:
+    """Reads an item projected to COUNTED_ATTRIBUTES."""
+    kept = raw.get("counted_as")
+    return entry_of(raw)._replace(counted_as=kept["S"] if kept else None)
+
+
 def record_of(row: ObjectRow) -> Record:
     """Reads a whole row."""
     return Record(
@@ -347,6 +356,7 @@ def record_of(row: ObjectRow) -> Record:
         original_url=row.original_url,
         width=row.width,
         height=row.height,
+        counted_as=row.counted_as,
     )
 
 
@@ -384,6 +394,7 @@ def object_row(row: type[ObjectRow], record: Record, *, shard: str, project: str
         "original_url": record.original_url,
         "width": record.width,
         "height": record.height,
+        "counted_as": record.counted_as,
         "write_id": write_id,
     }
     # what is absent is not set: PynamoDB takes as long for a None as for a value

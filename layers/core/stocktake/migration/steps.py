@@ -509,7 +509,7 @@ class Migrations:
     def _expected(self, project_id: str | None) -> int:
         if project_id is not None and not self._ledger.has_project(project_id):
             return 0  # none of its lines was taken, so it was not opened
-        counts = (tallies for _, _, tallies in self._ledger.all_counts()) if project_id is None else [self._ledger.counts(project_id)]
+        counts = (project.states for project in self._ledger.all_counts()) if project_id is None else [self._ledger.counts(project_id)]
         return sum(tallies[state].objects for tallies in counts for state in UNSTORED)
 
     def _newest(self, operation: Operation, phase: str) -> Operation | None:

@@ -86,6 +86,7 @@ _PATH: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "run_id": ("A reconciliation.", _ID, reconciliation.RUN_ID),
     "migration_id": ("A migration.", _ID, migration.MIGRATION_ID),
     "export_id": ("An export.", _ID, migration.EXPORT_ID),
+    "recount_id": ("A recount.", _ID, "daily-2026-11-27"),
     "acknowledgement_id": ("What is quiet.", {"type": "string"}, "acknowledged-0123456789abcdef0123456789abcdef"),
     "entry_id": ("A quarantine entry.", _ID, f"{reconciliation.RUN_ID}-0123456789abcdef01234567"),
 }

@@ -147,11 +147,10 @@ def projects_part(number: int) -> str:
     return f"projects#{number:06d}"
 
 
-def count_of_project(operations: Operations, run: Operation, stem: str) -> dict[str, dict[str, int]]:
-    """Reads what a run counted for one project, in the bucket and as stored in the ledger."""
+def count_of_project(operations: Operations, run: Operation, stem: str) -> dict[str, dict[str, Any]]:
+    """Reads what a run counted for one project: in the bucket, as stored in the ledger, and by class."""
     row = operations.get(run.operation_id, projects_part(project_row(stem, run.document["project_rows"])))
-    counts = _of_project(row.document["projects"].get(stem, {}) if row else {})
-    return {"bucket": counts["bucket"], "ledger": counts["ledger"]}
+    return _of_project(row.document["projects"].get(stem, {}) if row else {})
 
 
 def counts_by_project(operations: Operations, run: Operation, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
