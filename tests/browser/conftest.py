@@ -78,6 +78,13 @@ class Visit:
         self.page.get_by_role("navigation", name="Views").get_by_role("link", name=view).click()
         self.page.get_by_role("heading", level=1, name=view).wait_for()
 
+    def settle(self) -> None:
+        """Waits until the page asks for nothing more."""
+        seen = -1
+        while seen != len(self.site.asked):
+            seen = len(self.site.asked)
+            self.page.wait_for_timeout(300)
+
     def requests(self, beginning: str) -> list[Asked]:
         return [asked for asked in self.site.asked if asked.key.startswith(beginning)]
 
@@ -87,7 +94,7 @@ Visiting = Callable[..., Visit]
 
 @pytest.fixture
 def visiting(browser: Browser, images: Mapping[str, bytes]) -> Iterator[Visiting]:
-    """Opens the page over a house; signs in, unless told not to. What an `older` deployment says is not held to the contract of this one."""
+    """Opens the page over a house; signs in, unless told not to. What is `older` is not held to this contract."""
     with ExitStack() as stack:
         visits: list[Visit] = []
 

@@ -56,7 +56,7 @@ def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visi
     house = lived_in(NOW)
     house.deletions = []  # what is under way would be asked for at any moment
     visit = visiting(house)
-    visit.page.wait_for_load_state("networkidle")
+    visit.settle()
     visit.site.token = "another"
     visit.page.get_by_role("button", name="Refresh").click()
     expect(visit.page.get_by_role("alert")).to_have_text("You were signed out: the token has ended: get a fresh one.")
@@ -486,7 +486,7 @@ def test_axe_finds_nothing_to_say_in_any_light(visiting: Visiting, axe: str, siz
     found["overview"] = violations(page)
     for view in ("Findings", "Deletions", "Quarantine", "Health"):
         visit.go(view)
-        page.wait_for_load_state("networkidle")
+        visit.settle()
         if view == "Findings":
             page.get_by_role("button", name="More").first.click()
         found[view] = violations(page)
