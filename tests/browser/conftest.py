@@ -16,7 +16,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from stocktake import dashboard
 from tests.promised import hold_to_document
@@ -26,6 +26,7 @@ from tools.demo.images import pictures
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
+_PATIENCE_MS = 30_000  # the machine may have other things to do
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +117,8 @@ def visiting(browser: Browser, images: Mapping[str, bytes]) -> Iterator[Visiting
             )
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(_PATIENCE_MS)
+            expect.set_options(timeout=_PATIENCE_MS)
             opened = Visit(page, site)
             visits.append(opened)
             opened.watch()
