@@ -53,8 +53,10 @@ def test_a_wrong_token_is_told_what_is_wrong_with_it(visiting: Visiting) -> None
 
 
 def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visiting: Visiting) -> None:
-    visit = visiting()
-    visit.page.wait_for_load_state("networkidle")
+    house = lived_in(NOW)
+    house.deletions = []  # what is under way would be asked for at any moment
+    visit = visiting(house)
+    visit.settle()
     visit.site.token = "another"
     visit.page.get_by_role("button", name="Refresh").click()
     expect(visit.page.get_by_role("alert")).to_have_text("You were signed out: the token has ended: get a fresh one.")
@@ -193,7 +195,7 @@ def test_what_a_deployment_does_not_have_yet_is_said_to_be_absent_and_not_to_fai
     house = lived_in(NOW)
     house.history, house.checks = None, None
     house.analytics = {name: value for name, value in house.analytics.items() if not name.startswith(("by_", "explanation", "recount"))}
-    visit = visiting(house)
+    visit = visiting(house, older=True)
     expect(visit.page.get_by_role("region", name="Objects by day", exact=True)).to_contain_text("comes with a newer version")
     assert visit.page.get_by_role("alert").count() == 0
     assert "Of 12,286 records" in visit.page.get_by_role("region", name="Side by side").inner_text()
@@ -484,7 +486,7 @@ def test_axe_finds_nothing_to_say_in_any_light(visiting: Visiting, axe: str, siz
     found["overview"] = violations(page)
     for view in ("Findings", "Deletions", "Quarantine", "Health"):
         visit.go(view)
-        page.wait_for_load_state("networkidle")
+        visit.settle()
         if view == "Findings":
             page.get_by_role("button", name="More").first.click()
         found[view] = violations(page)

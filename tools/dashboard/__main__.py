@@ -61,7 +61,7 @@ def main() -> int:
 
 def _wait_for_all(page: Page) -> None:
     page.get_by_role("heading", level=1).wait_for()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1500)
     # asked from outside: what waits inside of the page evaluates text, and the page's policy lets nothing do that
     while not page.evaluate(
         "[...document.images].filter(image => image.getBoundingClientRect().top < innerHeight).every(image => image.complete)"
