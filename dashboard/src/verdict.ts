@@ -27,11 +27,14 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   if (incomplete.length) because.push(`${many(incomplete.length, "deletion")} could not remove everything.`);
   const letters = Object.values(deadLetters(diagnostics)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
   if (letters) because.push(`${many(letters, "dead letter")} ${letters === 1 ? "waits" : "wait"} to be looked at.`);
+  const known = analytics.counts.MISSING.objects;
+  if (known) because.push(`${many(known, "record")} ${known === 1 ? "says" : "say"} that ${known === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
+  const worse = (tone: Verdict["tone"]): Verdict["tone"] => (failing.length || incomplete.length ? "bad" : letters && tone !== "bad" ? "warn" : tone);
   const trouble: Press = failing.length || letters ? "health" : incomplete.length ? "deletions" : null;
 
   if (isBusy(run)) {
     const what = isWalking(run!) ? "a reconcile is comparing them with the bucket" : isRepairing(run!) ? "a repair is under way" : "";
-    return { tone: trouble ? "bad" : "", says: `${stored}, and ${what}.`, because, press: trouble };
+    return { tone: worse(""), says: `${stored}, and ${what}.`, because, press: trouble };
   }
   if (analytics.bucket === null) {
     because.unshift(
@@ -39,29 +42,27 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
         ? "Nothing was recorded so far. A first reconcile shows what the bucket already holds."
         : "The bucket was never counted whole, so nobody knows whether they are all there: start a reconcile.",
     );
-    return { tone: trouble ? "bad" : "warn", says: `${stored}; the bucket has not been counted yet.`, because, press: trouble ?? "reconcile" };
+    return { tone: worse("warn"), says: `${stored}; the bucket has not been counted yet.`, because, press: trouble ?? "reconcile" };
   }
   const age = (now - Date.parse(analytics.bucket.counted_at)) / 1000;
   if (differ > 0) {
     const serious = found.some(([name]) => CLASSES[name]?.tone === "bad");
     if (repaired > 0) {
       because.unshift(`Since that count a repair did ${many(repaired, "thing")}. Start a reconcile to see what is left.`);
-      return { tone: trouble ? "bad" : "warn", says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
+      return { tone: worse("warn"), says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
     }
     because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}.`);
-    return { tone: serious || trouble ? "bad" : "warn", says: `${stored}, and ${many(differ, "thing")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
+    return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "thing")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
   }
   if (age > OLD_SECONDS) {
     because.unshift("The bucket was last counted over a week ago: start a reconcile to know that it is still so.");
-    return { tone: trouble ? "bad" : "warn", says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
+    return { tone: worse("warn"), says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
   }
   because.unshift("The last complete reconcile found no difference between bucket and ledger.");
-  const known = analytics.counts.MISSING.objects;
   if (known > 0) {
-    because.push(`${many(known, "record")} ${known === 1 ? "says" : "say"} that ${known === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
     return { tone: "bad", says: `${stored}, and ${many(known, "more object")} ${known === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
   }
-  return { tone: trouble ? "bad" : "good", says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
+  return { tone: worse("good"), says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
 }
 
 /** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */
