@@ -444,7 +444,7 @@ def test_the_dashboard_names_where_signed_urls_lie_and_no_secret_is_read_for_tha
     secret = {"STORAGE_CREDENTIALS_SECRET": "nobody's"} if "STORAGE_ENDPOINT" in changes else {}
     services = Services({**scene.environment, **secret, **changes})
     assert services.image_origin == origin
-    monkeypatch.setattr(services, "_credentials", lambda: ("AK", "SK"))
+    monkeypatch.setitem(vars(services), "_store_keys", ("AK", "SK"))
     assert services.store.presign_get("a key", seconds=60).startswith(f"{origin}/")
 
 
