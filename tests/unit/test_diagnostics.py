@@ -257,10 +257,10 @@ FAULTS: dict[str, tuple[Break, str, str, str]] = {
         "creating and not ready",
     ),
     "a column that an index does not carry": (
-        lambda case: case.tables.update(objects=carrying("content_type", "layout")),
+        lambda case: case.tables.update(objects=carrying("etag", "size")),
         "table-objects",
         "failed",
-        "does not carry content_type, layout",
+        "does not carry etag, size",
     ),
     "another key": (
         lambda case: case.tables.update(projects=shape("projects", key=("id",))),

@@ -51,7 +51,7 @@ def test_a_second_run_is_refused_while_one_is_alive_and_told_which(world: World)
 
 def test_a_scheduled_run_is_skipped_while_one_is_alive_and_says_why(world: World) -> None:
     first = world.runs.request().operation_id
-    assert world.runs.plan("scheduled-1") == {"run_id": "scheduled-1", "ranges": [], "walks": False, "workers": 6}
+    assert world.runs.plan("scheduled-1") == {"run_id": "scheduled-1", "ranges": [], "walks": False, "workers": 6, "sorts": False}
     skipped = world.runs.run("scheduled-1")
     assert (skipped.status, first in skipped.document["why"]) == ("SKIPPED", True)
     assert world.runs.plan("scheduled-1")["walks"] is False
