@@ -13,12 +13,13 @@ from stocktake_cli.commands import (
     project_deletion,
     quarantine,
     reconciliation,
+    recounting,
     redriving,
     upload,
 )
 from stocktake_cli.commands.group import stocktake
 
-MODULES = (analytics, health, looking, migration, profiles, project_deletion, quarantine, reconciliation, redriving, upload)
+MODULES = (analytics, health, looking, migration, profiles, project_deletion, quarantine, reconciliation, recounting, redriving, upload)
 
 
 def run() -> None:

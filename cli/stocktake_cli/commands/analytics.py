@@ -50,6 +50,13 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
     out.table(["", "#objects", "#bytes", ""], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
     out.say()
     out.table(["records by state", "#objects", "#bytes"], [(state.lower(), *_cells(tally)) for state, tally in counts["counts"].items()])
+    for name in ("layout", "type", "provider", "purpose"):
+        if counts.get(f"by_{name}"):  # absent where the deployment is of an older version
+            out.say()
+            out.table([f"stored by {name}", "#objects", "#bytes"], [(of["name"], *_cells(of)) for of in counts[f"by_{name}"]])
+    if counts.get("explanation"):
+        out.say()
+        out.say(counts["explanation"])
     if counts.get("findings"):
         out.say()
         out.table(["the last complete run found", "#objects", "#bytes"], [(kind, *_cells(of)) for kind, of in counts["findings"].items()])

@@ -49,6 +49,42 @@ def test_runs_says_of_each_what_it_found_or_why_it_is_not_complete(cli: Cli) -> 
     assert "stocktake reconcile" in cli("runs", answers={"GET /reconciliations": {"reconciliations": []}}).err
 
 
+def recounted(**more: Any) -> dict[str, Any]:
+    seen = {"recount_id": "r1", "status": "DONE", "repair": False, "shards": {"done": 16, "of": 16}, "rows": 32, "why": None}
+    return {**seen, "drifted_rows": 0, "repaired": 0, "busy": 0, "attributed": 0, "drifted": [], **more}
+
+
+DRIFT = {"project_id": "p1", "shard": "0a", "of": "STORED", "counted": tally(19), "found": tally(15)}
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (recounted(), 0),
+        (recounted(drifted_rows=1, drifted=[DRIFT]), 1),
+        (recounted(drifted_rows=1, repaired=1, drifted=[DRIFT]), 0),
+        (recounted(status="RUNNING"), 1),
+        (recounted(status="FAILED", why="the table is gone"), 7),
+    ],
+)
+def test_a_recount_ends_with_1_where_counts_are_not_proved(cli: Cli, ended: dict[str, Any], code: int) -> None:
+    shown = cli("recount", "--timeout", "1", answers={"POST /recounts": ended, "GET /recounts/r1": ended})
+    assert shown.exit == code
+    assert ("19 objects" in shown.out and "15 objects" in shown.out) is bool(ended["drifted"])
+
+
+def test_a_recount_of_one_project_repairs_only_where_asked(cli: Cli) -> None:
+    cli("recount", "p1", "--repair", answers={"POST /recounts": recounted(), "GET /recounts/r1": recounted()})
+    assert cli.wire.sent[0].body == {"repair": True, "project_id": "p1"}
+
+
+def test_analytics_shows_the_sentence_that_adds_up_and_what_is_stored_by_layout(cli: Cli) -> None:
+    seen = {**counts(), "explanation": "The ledger has 19 records.", "by_layout": [{"name": "current", **tally(15)}]}
+    shown = cli("analytics", answers={"GET /analytics": seen, "GET /reconciliations": {"reconciliations": []}})
+    assert "The ledger has 19 records." in shown.out
+    assert "stored by layout" in shown.out
+
+
 def test_projects_lists_what_each_holds(cli: Cli) -> None:
     shown = cli("projects", "--json", answers={"GET /analytics": counts()})
     assert [of["project_id"] for of in shown.result["projects"]] == ["p1"]
