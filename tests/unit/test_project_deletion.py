@@ -697,6 +697,34 @@ def test_a_sweep_whose_message_was_lost_is_sent_again_once_it_is_overdue(world: 
     assert not world.messages
 
 
+@pytest.mark.parametrize("lost", ["discover", "one batch", "all batches"])
+@pytest.mark.parametrize("mode", [DeletionMode.BOTH, DeletionMode.SEQUENTIAL])
+def test_what_was_lost_on_its_way_is_sent_again_by_verify_once_it_is_overdue(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: str, mode: DeletionMode
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
+    monkeypatch.setattr("stocktake.project_deletion.batches.SEQUENTIAL_KEYS", 1)
+    for number in range(3):
+        world.upload(color=number)
+    deletion_id = world.deletions.request("p1", mode=mode).operation_id
+    if lost == "discover":
+        world.messages.clear()
+    else:
+        while not any(queue == "batches" for queue, _, _ in world.messages):
+            queue, message, _ = world.messages.popleft()
+            world.deliver(queue, message)
+        world.messages.popleft()
+        if lost == "all batches":
+            world.messages.clear()
+        else:
+            deliver_what_is_due(world)
+    world.clock.at = world.deletions.operation(deletion_id).document["sweep_at"] + SWEEP_OVERDUE_MS + 1
+    world.deletions.verify(deletion_id, out_of_time=never)
+    world.pump()
+    receipt = receipt_of(world, deletion_id)
+    assert (receipt["status"], receipt["objects"], receipt["batches"]) == ("DELETED", 3, 3)
+
+
 def test_a_flat_key_of_two_candidates_goes_with_the_project_its_record_names(world: World) -> None:
     world.uploads.create_project("p1_x", {})
     ours, theirs = "proj_p1_x_y_a.mp4", "proj_p1_x_y_b.mp4"

@@ -306,7 +306,7 @@ class ProjectDeletions:
         return dict(row.document)
 
     def verify(self, deletion_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, an overdue sweep sent again.
+        """Looks for everything afresh, now. An incomplete deletion is taken up again with another round, what is overdue sent again.
 
         Returns `{"deletion_id", "status", "checked_at", "complete", "remaining": {"objects", "bytes"}, "keys", "suspect_objects",
         "suspects"}`; `status` is the deletion's when asked.
@@ -337,7 +337,7 @@ class ProjectDeletions:
         if operation.status == "INCOMPLETE":
             self._next_round(operation)
         else:
-            self._resend_sweep(operation)
+            self._announce(operation)
             self._take_up(operation)
         return {
             "deletion_id": deletion_id,
@@ -563,9 +563,11 @@ class ProjectDeletions:
         return operation.status
 
     def _take_up(self, operation: Operation) -> None:
-        """Sends the step of an undo window again, since its message may be lost; taking it twice is harmless."""
+        """Sends the first step again, or that of an undo window, since its message may be lost; taking it twice is harmless."""
         if operation.document["round"] == 0 and operation.status in OPEN:
             self._wiring.steps({"deletion_id": operation.operation_id, "step": "set_aside", "round": 0}, 0)
+        elif operation.status == "REQUESTED":
+            self._wiring.steps({"deletion_id": operation.operation_id, "step": "discover", "round": 1}, 0)
         elif operation.status == RESTORING:
             self._window.undo(operation)
 
@@ -574,12 +576,19 @@ class ProjectDeletions:
         if operation.status == "REMOVING" and operation.document["planned"] is None:
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": operation.document["round"]}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
-        self._resend_sweep(operation)
+        self._resend_overdue(operation)
 
-    def _resend_sweep(self, operation: Operation) -> None:
-        """Sends a sweep again that should long be over, since its message may be lost; sweeping twice is harmless."""
-        if operation.status == "REMOVING" and self._now() > operation.document["sweep_at"] + SWEEP_OVERDUE_MS:
-            self._when_removed(operation.operation_id)
+    def _resend_overdue(self, operation: Operation) -> None:
+        """Sends again what should long be over, batches or sweep, since their messages may be lost; doing them twice is harmless."""
+        if operation.status != "REMOVING" or self._now() <= operation.document["sweep_at"] + SWEEP_OVERDUE_MS:
+            return
+        planned, round_number = operation.document["planned"], operation.document["round"]
+        if planned is not None and operation.counters.get(_done(round_number), 0) < planned:
+            for number in range(planned):
+                place = f"{round_number:02d}#{number:08d}"
+                if self._operations.get(operation.operation_id, f"result#{place}") is None:
+                    self._send_batch(operation, f"batch#{place}")
+        self._when_removed(operation.operation_id)
 
     # small
 
