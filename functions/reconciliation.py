@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stocktake import answers, metrics
 from stocktake.errors import ConfirmationFailed, InvalidRequest
 from stocktake.ids import now_ms
-from stocktake.problems import make_api, out_of_time, text_body
+from stocktake.problems import caller_of, make_api, out_of_time, text_body
 from stocktake.reconciliation import Wanted, counts_by_project, run_of_execution
 from stocktake.repair.policies import POLICIES
 from stocktake.repair.restoring import TURN
@@ -34,6 +34,7 @@ from stocktake.requests import (
     read_id,
     read_query,
 )
+from stocktake.routes import Scope
 from stocktake.services import services
 from stocktake.thumbnails import with_urls
 
@@ -82,7 +83,7 @@ def get_findings(run_id: str) -> dict[str, Any]:
     """Answers with one page of a run's findings."""
     query = read_query(FindingsQuery, api.current_event.query_string_parameters)
     page, following = services.reconciliations.findings(read_id(run_id), wanted(query), query.limit, query.cursor)
-    if query.urls:
+    if query.urls and Scope.READ in caller_of(api).scopes:  # who may not read bytes is given no way to
         page = with_urls(page, services.store)
     return {"findings": [answers.timed(finding) for finding in page], "cursor": following}
 

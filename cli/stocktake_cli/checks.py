@@ -60,13 +60,17 @@ def of_api(session: Session) -> Iterator[Check]:
     yield token_check(token, session.now())
     try:
         reply = session.api.send("GET", "/analytics")
+        counts = json.loads(reply.body)
     except Failure as failure:
         yield _failed("API", failure)
         return
-    counts = json.loads(reply.body)
+    except ValueError:
+        yield Check("API", "fail", f"{profile.url} answers, and not as Stocktake does", "stocktake profiles: is the URL the output ApiUrl?")
+        return
     yield Check("API", "ok", f"answers at {profile.url}")
     yield from _clock(reply.headers.get("date"), session.now())
     yield from _said_of_itself(session)
+    yield from _newest(session)
     yield from _counts(counts, session.now())
 
 
@@ -115,6 +119,18 @@ def of_layer(found: Mapping[str, Any], prefix: str = "") -> Check:
     """Makes a check of one of the layer's."""
     failed = found["status"] == "failed"
     return Check(f"{prefix}{found['name']}", _VERDICTS[found["status"]], found["says"], found["do"] or "", int(failed), found["detail"])
+
+
+def _newest(session: Session) -> Iterator[Check]:
+    """Tells of a run that ended in doubt after the one whose figures are shown."""
+    try:
+        runs = session.api.get("/reconciliations", {"limit": 1})["reconciliations"]
+    except Failure as failure:
+        yield _failed("newest run", failure)
+        return
+    if runs and runs[0]["status"] in ("INCOMPLETE", "FAILED"):
+        said = f"it is {runs[0]['status']}, and the figures below are of an older one: {runs[0].get('why')}"
+        yield Check("newest run", "fail", said, "remove what it names, and stocktake reconcile")
 
 
 def _counts(counts: dict[str, Any], now: float) -> Iterator[Check]:

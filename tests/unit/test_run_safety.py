@@ -46,6 +46,15 @@ def test_a_bucket_in_another_region_is_told_apart_and_the_parameter_named(world:
     assert seen["why"] == run.document["why"]
 
 
+def test_to_ask_which_bucket_it_is_binds_the_ledger_to_none(world: World) -> None:
+    world.operations.remove("settings")
+    world.store.region = "eu-north-1"
+    for configured, status in (("eu-north-1", "ok"), ("us-east-1", "wrong-region")):
+        identity = type(world.identity)(world.store, world.operations, world.clock, world.new_id, configured)
+        assert (identity.diagnose()["status"], identity.diagnose()["known_bucket_id"]) == (status, None)
+    assert world.operations.get("settings", "identity") is None
+
+
 def test_a_bucket_of_the_same_name_in_another_region_than_before_is_another_bucket(world: World) -> None:
     world = in_region(world, "eu-west-1", configured="eu-west-1", known="eu-north-1")
     assert "was in 'eu-north-1'" in ended(world, RunIncomplete).document["why"]

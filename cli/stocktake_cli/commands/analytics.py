@@ -8,6 +8,7 @@ import click
 
 from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
+from stocktake_cli.commands.reconciliation import CLASSES
 from stocktake_cli.edge import Outcome, Session, command
 from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Misused
@@ -69,7 +70,7 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
 
 def _point(run: dict[str, Any]) -> dict[str, Any]:
     counts = run["counts"]
-    findings = sum(counts.get(kind, {}).get("objects", 0) for kind in ("orphan", "missing", "mismatch", "unstored", "unknown"))
+    findings = sum(counts.get(kind, {}).get("objects", 0) for kind in CLASSES)
     return {
         "run_id": run["run_id"],
         "at": run.get("finished_at"),

@@ -19,7 +19,7 @@ from stocktake_cli.exits import Exit
 def recount(session: Session, project_id: str | None, repair: bool, timeout: int) -> Outcome:
     """Compare the counts with the records, of everything or of PROJECT_ID, while others write.
 
-    Without --repair it changes nothing. Ends with 1 where counts differ and were not put right.
+    Without --repair it changes nothing. Ends with 1 where counts differ and were not put right, or could not be compared.
     """
     body = {"repair": repair} | ({"project_id": project_id} if project_id else {})
     recount_id = str(session.api.post("/recounts", body)["recount_id"])
@@ -46,8 +46,8 @@ def recount(session: Session, project_id: str | None, repair: bool, timeout: int
     if ended["status"] == "FAILED":
         session.out.say(f"it failed: {ended['why']}", "red")
         return Outcome({"recount": ended}, Exit.BROKEN)
-    # one that is still under way has not proved anything yet
-    proved = ended["status"] == "DONE" and ended["drifted_rows"] == ended["repaired"]
+    # one that is still under way, and rows that somebody wrote at every look, have not been proved
+    proved = ended["status"] == "DONE" and ended["drifted_rows"] == ended["repaired"] and not ended["busy"]
     if ended["drifted_rows"] and not repair:
         session.out.note("stocktake recount --repair puts them right")
     return Outcome({"recount": ended}, Exit.FINE if proved else Exit.DIFFERENT)

@@ -31,7 +31,7 @@ HISTORY = "history"
 KEEP_MS = 400 * 86_400_000
 MAX_DAYS = 400
 _DAY_MS = 86_400_000
-_TROUBLES = ("orphan", "missing", "mismatch", "unstored", "unknown")
+_TROUBLES = ("orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling")
 
 
 class Analytics:

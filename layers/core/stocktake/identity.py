@@ -84,7 +84,10 @@ class Identity:
         return seen
 
     def diagnose(self) -> dict[str, Any]:
-        """Says what is seen of the bucket and what is wrong with it, if anything; raises nothing of the store's."""
+        """Says what is seen of the bucket and what is wrong with it, if anything; raises nothing of the store's, and writes nothing.
+
+        A ledger that has not been used yet knows no bucket: the first upload or run marks the one that is configured.
+        """
         answer: dict[str, Any] = {
             "bucket": self.store.bucket,
             "configured_region": self.region,
@@ -96,17 +99,16 @@ class Identity:
         known = self.operations.get("settings", "identity")
         answer["known_bucket_id"] = known.document["bucket_id"] if known else None
         try:
-            self.ensure()
-            seen = self._look()
-            answer |= {
-                "region": seen.region,
-                "bucket_id": seen.bucket_id,
-                "known_bucket_id": seen.known_id,
-                "clock_skew_ms": seen.skew_ms,
-            }
-            self._check(seen)
-        except (RunIncomplete, StorageError) as problem:
-            return {**answer, "status": problem.type, "why": str(problem)}
+            region, skew_ms = self.whereabouts()
+            answer |= {"region": region, "clock_skew_ms": skew_ms}
+            seen = self.read(region, skew_ms)
+            if seen is not None:
+                answer["bucket_id"] = seen.bucket_id
+                self._check(seen)
+            elif problem := self.wrong_region(region):
+                raise problem
+        except (RunIncomplete, StorageError) as error:
+            return {**answer, "status": error.type, "why": str(error)}
         return {**answer, "status": "ok", "why": None}
 
     def whereabouts(self) -> tuple[str | None, int | None]:

@@ -140,7 +140,7 @@ class Fetcher:
         if not self._is_allowed(host):
             raise ImportDisabled(f"importing from {host} is not allowed: add it to ImportHosts, or send the bytes")
         with self._answer(host, target, {"Range": f"bytes=0-{count - 1}"}) as response:
-            return response.status, response.read1(count), _media_type(response.getheader("Content-Type"))
+            return response.status, response.read(count), _media_type(response.getheader("Content-Type"))
 
     @contextmanager
     def _answer(self, host: str, target: str, more: Mapping[str, str] | None = None) -> Iterator[http.client.HTTPResponse]:

@@ -238,7 +238,9 @@ class FindingsQuery(OfClassQuery):
     repair: str | None = Field(default=None, min_length=1, max_length=40, description="About which this was done only.", examples=["FOUND"])
     first_seen_after: Moment | None = Field(default=None, description="First seen after this time only.")
     first_seen_before: Moment | None = Field(default=None, description="First seen before this time only.")
-    urls: bool = Field(default=False, description="Give each image that lies in the bucket a `url` to look at it, for five minutes.")
+    urls: bool = Field(
+        default=False, description="Give each image that lies in the bucket a `url` for five minutes, where the token has the scope read."
+    )
 
 
 class ChangesQuery(OfClassQuery):

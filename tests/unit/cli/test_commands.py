@@ -64,6 +64,7 @@ DRIFT = {"project_id": "p1", "shard": "0a", "of": "STORED", "counted": tally(19)
         (recounted(drifted_rows=1, drifted=[DRIFT]), 1),
         (recounted(drifted_rows=1, repaired=1, drifted=[DRIFT]), 0),
         (recounted(status="RUNNING"), 1),
+        (recounted(busy=1), 1),
         (recounted(status="FAILED", why="the table is gone"), 7),
     ],
 )

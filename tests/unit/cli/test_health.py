@@ -11,8 +11,10 @@ import pytest
 from stocktake_cli.checks import token_check
 from stocktake_cli.failures import Unreachable
 from stocktake_cli.wire import Reply
-from tests.unit.cli.answers import counts, project
+from tests.unit.cli.answers import counts, project, run
 from tests.unit.cli.conftest import NOW, Cli, Sent, problem
+
+RUNS = {"reconciliations": [run()]}
 
 
 def token(**claims: Any) -> str:
@@ -24,7 +26,7 @@ def test_a_doctor_that_finds_nothing_wrong_ends_with_0(cli: Cli) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
     seen = counts()
     seen["bucket"]["counted_at"] = "2026-11-22T11:00:00.000Z"
-    shown = cli("doctor", "--json", answers={"GET /analytics": seen})
+    shown = cli("doctor", "--json", answers={"GET /analytics": seen, "GET /reconciliations": RUNS})
     verdicts = {check["name"]: check["verdict"] for check in shown.result["checks"]}
     assert verdicts == {"profile": "ok", "token": "ok", "API": "ok", "last complete run": "ok", "drift": "ok", "findings": "ok"}
     assert shown.exit == 0
@@ -37,7 +39,7 @@ def test_a_doctor_that_finds_nothing_wrong_ends_with_0(cli: Cli) -> None:
 )
 def test_what_fails_is_told_with_its_advice_and_decides_the_exit_code(cli: Cli, answer: Any, code: int) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
-    shown = cli("doctor", "--json", answers={"GET /analytics": answer})
+    shown = cli("doctor", "--json", answers={"GET /analytics": answer, "GET /reconciliations": RUNS})
     assert shown.exit == code
     assert next(check for check in shown.result["checks"] if check["name"] == "API")["advice"]
 
@@ -69,7 +71,11 @@ def test_the_deployment_is_asked_how_it_finds_itself(cli: Cli) -> None:
             "detail": {"queues": {"deletion": 3}},
         },
     ]
-    answers = {"GET /analytics": counts(), "GET /diagnostics": {"as_of": "", "status": "failed", "checks": checks}}
+    answers = {
+        "GET /analytics": counts(),
+        "GET /reconciliations": RUNS,
+        "GET /diagnostics": {"as_of": "", "status": "failed", "checks": checks},
+    }
     shown = cli("doctor", "--json", answers=answers)
     found = {check["name"]: (check["verdict"], check["found"], check["advice"], check["detail"]) for check in shown.result["checks"]}
     assert found["region"] == ("fail", "Bucket 'data' is elsewhere", "Set StorageRegion", {"region": "us-east-1"})
@@ -77,10 +83,25 @@ def test_the_deployment_is_asked_how_it_finds_itself(cli: Cli) -> None:
     assert shown.exit == 1
 
 
+def test_a_newest_run_that_ended_in_doubt_is_told_beside_the_figures_of_an_older_one(cli: Cli) -> None:
+    cli.environment["STOCKTAKE_TOKEN"] = token()
+    doubtful = {**run("r2", "INCOMPLETE"), "why": "a tenth of the objects is gone"}
+    answers = {"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": [doubtful]}}
+    shown = cli("doctor", "--json", answers=answers)
+    newest = next(check for check in shown.result["checks"] if check["name"] == "newest run")
+    assert (newest["verdict"], "a tenth of the objects" in newest["found"]) == ("fail", True)
+
+
+def test_an_address_that_is_not_stocktakes_is_told(cli: Cli) -> None:
+    cli.environment["STOCKTAKE_TOKEN"] = token()
+    shown = cli("doctor", "--json", answers={"GET /analytics": Reply(200, {}, b"<html>welcome</html>")})
+    assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "API") == "fail"
+
+
 def test_a_clock_that_is_wrong_is_told(cli: Cli) -> None:
     cli.environment["STOCKTAKE_TOKEN"] = token()
     answer = Reply(200, {"date": "Sun, 22 Nov 2026 13:00:00 GMT"}, json.dumps(counts()).encode())
-    shown = cli("doctor", "--json", answers={"GET /analytics": answer})
+    shown = cli("doctor", "--json", answers={"GET /analytics": answer, "GET /reconciliations": RUNS})
     assert next(check["verdict"] for check in shown.result["checks"] if check["name"] == "this machine's clock") == "warn"
 
 

@@ -59,7 +59,7 @@ def fetch(url: str, *, seconds: float = 5) -> FirstBytes:
         with closing(make(place, port, timeout=seconds)) as connection:
             connection.request("GET", f"{parts.path or '/'}?{parts.query}", headers=headers)
             with closing(connection.getresponse()) as answer:
-                return FirstBytes(answer.status, answer.read1(COUNT), answer.getheader("Content-Type"))
+                return FirstBytes(answer.status, answer.read(COUNT), answer.getheader("Content-Type"))
     except (OSError, http.client.HTTPException) as error:
         raise StorageUnavailable(f"The store's URLs cannot be fetched from here ({type(error).__name__})") from None
 

@@ -100,6 +100,7 @@ class FindingCounts(AnswerBody):
     mismatch: Tally
     unstored: Tally
     unknown: Tally
+    duplicate_spelling: Tally
 
 
 class ProjectLine(AnswerBody):
@@ -136,6 +137,7 @@ class _Kept(AnswerBody):
     mismatch: Tally | None
     unstored: Tally | None
     unknown: Tally | None
+    duplicate_spelling: Tally | None
 
 
 class DayFigures(_Kept):
