@@ -129,6 +129,7 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
         return
     deletion_id = message["deletion_id"]
     logger.append_keys(deletion_id=deletion_id)
+    before = flow.operation(deletion_id)
     if step == "set_aside":
         status = flow.set_aside(deletion_id, out_of_time=late)
     elif step == "undo":
@@ -137,11 +138,12 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
         status = flow.discover(deletion_id, message["round"], out_of_time=late)
     elif step == "verify":
         status = flow.sweep(deletion_id, message["round"], out_of_time=late)
+    elif step == "resend":
+        status = flow.resend(deletion_id, message["round"], message["first"], out_of_time=late)
     else:
         status = flow.resume(deletion_id)
-    if status in _ENDED:
-        requested_at = flow.operation(deletion_id).document["requested_at"]
-        metrics.deletion_ended(deletion_id, status, now_ms() - requested_at)
+    if status in _ENDED and status != before.status:  # a late copy of a message ends nothing
+        metrics.deletion_ended(deletion_id, status, now_ms() - before.document["requested_at"])
     logger.info("deletion step", extra={"step": step, "round": message.get("round"), "status": status})
 
 

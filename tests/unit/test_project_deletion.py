@@ -725,6 +725,37 @@ def test_what_was_lost_on_its_way_is_sent_again_by_verify_once_it_is_overdue(
     assert (receipt["status"], receipt["objects"], receipt["batches"]) == ("DELETED", 3, 3)
 
 
+def test_sending_again_hands_on_what_it_has_no_time_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
+    for number in range(3):
+        world.upload(color=number)
+    deletion_id = world.deletions.request("p1").operation_id
+    while not any(queue == "batches" for queue, _, _ in world.messages):
+        queue, message, _ = world.messages.popleft()
+        world.deliver(queue, message)
+    world.messages.clear()
+    assert world.deletions.resend(deletion_id, 1, 1, out_of_time=iter([False, True]).__next__) == "REMOVING"
+    assert [message.get("part") or message["first"] for _, message, _ in world.messages] == ["batch#01#00000001", 2]
+    world.messages.clear()
+    assert world.deletions.resend(deletion_id, 2, 0, out_of_time=never) == "REMOVING"
+    assert not world.messages  # of a round that is not this one
+
+
+def test_a_round_that_has_just_begun_is_not_overdue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.upload()
+    deletion_id = world.deletions.request("p1").operation_id
+    deliver_what_is_due(world)
+    world.clock.at = world.deletions.operation(deletion_id).document["sweep_at"] + SWEEP_OVERDUE_MS + 1
+    world.plant("proj_p1_s_late.mp4")
+    sweep = world.messages.popleft()
+    world.deliver(*sweep[:2])  # finds more, and begins another round
+    queue, message, _ = world.messages.popleft()
+    world.deliver(queue, message)
+    world.messages.clear()
+    world.deletions.verify(deletion_id, out_of_time=never)
+    assert not world.messages
+
+
 def test_a_flat_key_of_two_candidates_goes_with_the_project_its_record_names(world: World) -> None:
     world.uploads.create_project("p1_x", {})
     ours, theirs = "proj_p1_x_y_a.mp4", "proj_p1_x_y_b.mp4"

@@ -476,6 +476,8 @@ class World:
             self.deletions.discover(message["deletion_id"], message["round"], out_of_time=never)
         elif message["step"] == "verify":
             self.deletions.sweep(message["deletion_id"], message["round"], out_of_time=never)
+        elif message["step"] == "resend":
+            self.deletions.resend(message["deletion_id"], message["round"], message["first"], out_of_time=never)
         else:
             self.deletions.resume(message["deletion_id"])
 

@@ -525,7 +525,7 @@ class ProjectDeletions:
 
     def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None, *, also_undone: bool = False) -> str:
         round_number = operation.document["round"] + 1
-        change = {"round": round_number, "planned": None, **_FROM_THE_START, **(also or {})}
+        change = {"round": round_number, "round_began_at": self._now(), "planned": None, **_FROM_THE_START, **(also or {})}
         if self._change(operation, lambda _: change, "REMOVING", also_undone=also_undone):
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
             self._wiring.steps(message, ROUND_DELAY_SECONDS)
@@ -580,15 +580,33 @@ class ProjectDeletions:
 
     def _resend_overdue(self, operation: Operation) -> None:
         """Sends again what should long be over, batches or sweep, since their messages may be lost; doing them twice is harmless."""
-        if operation.status != "REMOVING" or self._now() <= operation.document["sweep_at"] + SWEEP_OVERDUE_MS:
+        document = operation.document
+        planned, round_number = document["planned"], document["round"]
+        due_at = max(document["sweep_at"], document.get("round_began_at", 0))
+        if operation.status != "REMOVING" or planned is None or self._now() <= due_at + SWEEP_OVERDUE_MS:
             return
-        planned, round_number = operation.document["planned"], operation.document["round"]
-        if planned is not None and operation.counters.get(_done(round_number), 0) < planned:
-            for number in range(planned):
-                place = f"{round_number:02d}#{number:08d}"
-                if self._operations.get(operation.operation_id, f"result#{place}") is None:
-                    self._send_batch(operation, f"batch#{place}")
-        self._when_removed(operation.operation_id)
+        if operation.counters.get(_done(round_number), 0) < planned and not _is_one_by_one(operation):
+            self._send_resend(operation, 0)  # a step of its own: whoever asks has no time for very many batches
+        else:
+            self._when_removed(operation.operation_id)
+
+    def resend(self, deletion_id: str, round_number: int, first: int, *, out_of_time: Callable[[], bool]) -> str:
+        """Sends the batches of a round again that have no result, from number `first` on. Returns the deletion's status."""
+        operation = self.operation(deletion_id)
+        if operation.status != "REMOVING" or operation.document["round"] != round_number:
+            return operation.status
+        for number in range(first, operation.document["planned"] or 0):
+            if out_of_time():
+                self._send_resend(operation, number)
+                break
+            place = f"{round_number:02d}#{number:08d}"
+            if self._operations.get(deletion_id, f"result#{place}") is None:
+                self._send_batch(operation, f"batch#{place}")
+        return operation.status
+
+    def _send_resend(self, operation: Operation, first: int) -> None:
+        message = {"deletion_id": operation.operation_id, "step": "resend", "round": operation.document["round"], "first": first}
+        self._wiring.steps(message, 0)
 
     # small
 
