@@ -267,6 +267,35 @@ def test_a_step_that_dies_anywhere_is_taken_up_again(world: World, deployment: D
     assert (told["status"], told["rows"], told["repaired"]) == ("DONE", 32, 1)
 
 
+def test_a_step_that_dies_before_it_wrote_down_how_far_it_is_leaves_what_the_next_goes_on_from(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name for n in range(1000) if shard_of(name := f"k{n:03d}", 16) == "00"][:20]
+    for name in names:
+        world.ledger.move(None, a_record(name, size=1), gated=True)
+    deployment.faults.page_size = 4
+    recount_id = world.recounts.request(repair=True).operation_id
+    walk: dict[str, Any] = {}
+    while walk.get("look") != 1:
+        walk = world.recounts.step(recount_id, out_of_time=lambda: True).document["walk"] or {}
+
+    def dying(operation: Any, **change: Any) -> Any:
+        if change.get("walk"):
+            raise Crash
+        return real(operation, **change)
+
+    real = world.recounts._update
+    monkeypatch.setattr(world.recounts, "_update", dying)
+    with pytest.raises(Crash):
+        world.recounts.step(recount_id, out_of_time=iter([False, True]).__next__)
+    monkeypatch.setattr(world.recounts, "_update", real)
+    world.clock.advance(300_001)
+    world.pump()
+    told = world.recounts.answer(world.recounts.operation(recount_id))
+    assert (told["status"], told["drifted_rows"], told["busy"]) == ("DONE", 0, 0)
+    assert world.ledger.counts("p1")[State.STORED].objects == len(names)
+
+
 def test_records_of_a_project_whose_count_row_is_lost_are_a_drift(world: World, deployment: Deployment) -> None:
     a_ledger(world)
     deployment.tables.projects("p1", f"counts#{shard_of(KEY, 16)}").delete()

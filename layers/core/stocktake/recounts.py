@@ -32,6 +32,9 @@ KEEP_MS = 400 * 86_400_000
 SHOWN_PER_SHARD = 100
 """Differences that are kept one by one; all are counted."""
 
+_WALK_MS = 30 * 86_400_000
+"""Longer than any queue keeps the message that goes on from there."""
+
 _PROJECTS_PER_PART = 40
 """Of a shard that is not done: 40 x 350 numbers of some 20 bytes stay under DynamoDB's 400 KB."""
 _TRANSIENT = (LedgerError, MessagingError)
@@ -261,15 +264,26 @@ class Recounts:
         return self._update(operation, shard=walk.number + 1, totals=totals, walk=None, leased_until=at + self._lease_ms)
 
     def _kept(self, operation: Operation, walk: _Walk) -> dict[str, Any]:
-        """Keeps how far a shard is: what was found in rows of some projects each."""
+        """Keeps how far a shard is: what was found in rows of some projects each.
+
+        The rows bear the version that this step holds. So a step that dies before it has written their version down overwrites nothing of
+        what the next one goes on from.
+        """
         left = walk.left or frozenset()
         parts = list(batched(sorted({*walk.fences, *walk.found, *left}), _PROJECTS_PER_PART, strict=False))
         at = self._now()
         for place, some in enumerate(parts):
             document = {name: [name in left, walk.fences.get(name), walk.found.get(name, {})] for name in some}
-            part = f"walk#{place:06d}"
-            self._operations.put(operation.operation_id, part, None, document, created_at=at, status="KEPT", expires_at=at + KEEP_MS)
-        return {"look": walk.look, "after": walk.after, "all": walk.left is None, "parts": len(parts), "result": walk.result}
+            part = _walk_part(operation.version, place)
+            self._operations.put(operation.operation_id, part, None, document, created_at=at, status="KEPT", expires_at=at + _WALK_MS)
+        return {
+            "version": operation.version,
+            "look": walk.look,
+            "after": walk.after,
+            "all": walk.left is None,
+            "parts": len(parts),
+            "result": walk.result,
+        }
 
     def _taken_up(self, operation: Operation) -> _Walk | None:
         kept = operation.document["walk"]
@@ -278,8 +292,10 @@ class Recounts:
         walk = _Walk(operation.document["shard"], kept["look"], kept["after"], result=dict(kept["result"]))
         left = set[str]()
         for place in range(kept["parts"]):
-            row = self._operations.get(operation.operation_id, f"walk#{place:06d}")
-            for project, (is_left, writes, found) in (row.document if row else {}).items():
+            row = self._operations.get(operation.operation_id, _walk_part(kept["version"], place))
+            if row is None:
+                return None  # tidied away: the shard is begun anew
+            for project, (is_left, writes, found) in row.document.items():
                 if is_left:
                     left.add(project)
                 if writes is not None:
@@ -302,3 +318,7 @@ _TOTALS = ("rows", "drifted_rows", "repaired", "busy", "attributed")
 
 def _nothing() -> dict[str, Any]:
     return {**dict.fromkeys(_TOTALS, 0), "drifted": []}
+
+
+def _walk_part(version: int, place: int) -> str:
+    return f"walk#{version:09d}#{place:06d}"
