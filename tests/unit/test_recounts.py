@@ -164,11 +164,11 @@ def test_a_write_at_the_last_moment_is_not_overwritten_by_a_repair(
     real = world.recounts._rows.repair
     late = iter([True])
 
-    def repair(row: Any, found: Any) -> bool:
+    def repair(row: Any, found: Any, *, by: str) -> bool:
         if next(late, False):
             name = next(f"k{n}" for n in range(1000) if shard_of(f"k{n}", 16) == row.shard)
             world.ledger.move(None, a_record(name), gated=True)
-        return real(row, found)
+        return real(row, found, by=by)
 
     monkeypatch.setattr(world.recounts._rows, "repair", repair)
     told = recounted(world, repair=True)
@@ -182,15 +182,98 @@ def test_an_older_version_of_the_code_is_noticed_by_the_numbers_it_moves(world: 
     rows = world.recounts._rows
     row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
     falsify(deployment, KEY, stored_objects=1)  # it counts no write
-    assert not rows.repair(row, {**row.numbers, "stored_objects": 0})
+    assert not rows.repair(row, {**row.numbers, "stored_objects": 0}, by="r")
+
+
+def test_a_number_that_an_older_version_begins_is_noticed_too(world: World, deployment: Deployment) -> None:
+    a_ledger(world)
+    rows = world.recounts._rows
+    row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
+    falsify(deployment, KEY, missing_objects=1)  # of which the row had none
+    assert not rows.repair(row, {**row.numbers, "missing_objects": 5}, by="r")
+
+
+def test_what_an_older_version_writes_between_records_and_rows_is_no_drift(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    real = world.recounts._rows.records
+    late = iter([True])
+
+    def records(shard: str, *rest: Any) -> Any:
+        yield from real(shard, *rest)
+        if shard == shard_of(KEY, 16) and next(late, False):
+            name = next(f"k{n}" for n in range(1000) if shard_of(f"k{n}", 16) == shard)
+            put_records(deployment.tables, [a_record(name, size=1)])  # the record and its numbers, and no write
+
+    monkeypatch.setattr(world.recounts._rows, "records", records)
+    told = recounted(world)
+    assert next(late, False) is False
+    assert (told["drifted_rows"], told["busy"], told["rows"]) == (0, 0, 32)
+
+
+@pytest.mark.parametrize("code", ["TransactionConflictException", "ProvisionedThroughputExceededException"])
+def test_a_row_that_is_being_written_when_it_is_repaired_is_looked_at_again(world: World, deployment: Deployment, code: str) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    operation = world.recounts.request(repair=True, project_id="p1")
+    real = world.recounts._rows._set
+
+    def refused_once(*arguments: Any) -> bool:
+        patched.setattr(world.recounts._rows, "_set", real)
+        deployment.faults.refuse("UpdateItem", client_error(code, "UpdateItem"))
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.recounts._rows, "_set", refused_once)
+        world.pump()
+    told = world.recounts.answer(world.recounts.operation(operation.operation_id))
+    assert (told["status"], told["repaired"], told["busy"]) == ("DONE", 1, 0)
+
+
+def test_a_repair_whose_answer_was_lost_is_counted_as_one(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    real = world.recounts._rows._set
+
+    def lost(*arguments: Any) -> bool:
+        deployment.faults.lose_reply("UpdateItem")
+        return real(*arguments)
+
+    monkeypatch.setattr(world.recounts._rows, "_set", lost)
+    told = recounted(world, repair=True)
+    assert (told["status"], told["drifted_rows"], told["repaired"], told["rows"]) == ("DONE", 1, 1, 32)
+    again = recounted(world, repair=True)
+    assert (again["drifted_rows"], again["repaired"]) == (0, 0), "it is the repair of that recount alone"
+
+
+def test_a_step_that_dies_after_a_repair_counts_it_when_it_is_taken_up_again(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    recount_id = world.recounts.request(repair=True).operation_id
+    real = world.recounts._rows._set
+
+    def dying(*arguments: Any) -> bool:
+        real(*arguments)
+        raise Crash
+
+    monkeypatch.setattr(world.recounts._rows, "_set", dying)
+    with pytest.raises(Crash):
+        world.recounts.step(recount_id, out_of_time=never)
+    world.clock.advance(300_001)
+    world.pump()
+    told = world.recounts.answer(world.recounts.operation(recount_id))
+    assert (told["status"], told["drifted_rows"], told["repaired"]) == ("DONE", 1, 1)
 
 
 def test_a_repair_is_of_the_very_write_after_which_the_row_was_read(world: World) -> None:
     a_ledger(world)
     rows = world.recounts._rows
     row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
-    assert not rows.repair(replace(row, writes=row.writes - 1), {**row.numbers, "missing_objects": 5})
-    assert rows.repair(row, {**row.numbers, "missing_objects": 5})
+    assert not rows.repair(replace(row, writes=row.writes - 1), {**row.numbers, "missing_objects": 5}, by="r")
+    assert rows.repair(row, {**row.numbers, "missing_objects": 5}, by="r")
 
 
 def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_repairs(world: World, deployment: Deployment) -> None:

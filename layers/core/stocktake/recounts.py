@@ -4,9 +4,10 @@
 attribute (to repair) -> for each shard: read its count rows, read its records, read its count rows again, judge -> latest
 ```
 
-A row is judged only if its number of writes is the same before and after its records were read: then nobody wrote in between, and both
-sides are of one moment. Rows that were written meanwhile are looked at again, by themselves, and are *busy* if that happens each time:
-nothing is said of them, and nothing done. A repair is a write on condition of that number, so it is right however many write beside it.
+A row is judged only if its number of writes and its numbers are the same before and after its records were read: then nobody wrote in
+between, and both sides are of one moment. Rows that were written meanwhile are looked at again, by themselves, and are *busy* if that
+happens each time: nothing is said of them, and nothing done. A repair is a write on condition of the same, so it is right however many
+write beside it.
 
 A recount is an operation. What a shard came to is a part of it, written before the next is begun; where a step ends inside of a shard, what
 it saw so far is kept too. So a step may be killed, repeated or delivered twice.
@@ -45,13 +46,13 @@ Send = Callable[[Mapping[str, Any], int], None]
 
 @dataclass(slots=True)
 class _Walk:
-    """How far a shard is. `left` are the projects of this look, None for all; `fences` are the writes of their rows when it began."""
+    """How far a shard is. `left` are the projects of this look, None for all; `fences` are those of their rows when it began."""
 
     number: int
     look: int = 0
     after: str = ""
     left: frozenset[str] | None = None
-    fences: dict[str, int] = field(default_factory=dict)
+    fences: dict[str, str] = field(default_factory=dict)
     found: dict[str, Numbers] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -175,7 +176,7 @@ class Recounts:
             walk.look, walk.after = 1, ""
         while walk.look <= LOOKS:
             if not walk.after:
-                walk.fences = {row.project: row.writes for row in self._rows.rows(walk.shard, walk.left)}
+                walk.fences = {row.project: row.fence for row in self._rows.rows(walk.shard, walk.left)}
                 walk.found = {}
             for page in self._rows.records(walk.shard, walk.after, walk.left):
                 for project, numbers in page.numbers.items():
@@ -184,7 +185,7 @@ class Recounts:
                     walk.after = page.last
                     if late():
                         return False
-            self._judge(walk, repairs=repairs)
+            self._judge(walk, repair_as=operation.operation_id if repairs else None)
             if not walk.left:
                 break
             walk.look, walk.after = walk.look + 1, ""
@@ -201,24 +202,32 @@ class Recounts:
                     return False
         return True
 
-    def _judge(self, walk: _Walk, *, repairs: bool) -> None:
-        """Judges the rows of a look, and leaves those that were written meanwhile to the next one."""
+    def _judge(self, walk: _Walk, *, repair_as: str | None) -> None:
+        """Judges the rows of a look, and leaves those that were written meanwhile to the next one.
+
+        Args:
+            repair_as: the recount that repairs what differs, None for one that does not.
+        """
         busy: set[str] = set()
         seen: set[str] = set()
         for row in self._rows.rows(walk.shard, walk.left):
             seen.add(row.project)
-            if walk.fences.get(row.project) != row.writes:
+            if walk.fences.get(row.project) != row.fence:
                 busy.add(row.project)
                 continue
             found = {name: number for name, number in walk.found.get(row.project, {}).items() if number}
             counted = {name: number for name, number in row.numbers.items() if number}
             if found == counted:
                 walk.result["rows"] += 1
-            elif repairs and not self._rows.repair(row, found):
+                if repair_as is not None and row.repaired_by == repair_as:
+                    # by this recount, which was not told so, or was killed before it had written it down
+                    walk.result["drifted_rows"] += 1
+                    walk.result["repaired"] += 1
+            elif repair_as is not None and not self._rows.repair(row, found, by=repair_as):
                 busy.add(row.project)
             else:
                 walk.result["rows"] += 1
-                walk.result["repaired"] += repairs
+                walk.result["repaired"] += repair_as is not None
                 self._note(walk, row, counted, found)
         # records of a project that has no row here, and no commit can be counted on one: other hands removed it
         for project in walk.found.keys() - seen:
@@ -295,11 +304,11 @@ class Recounts:
             row = self._operations.get(operation.operation_id, _walk_part(kept["version"], place))
             if row is None:
                 return None  # tidied away: the shard is begun anew
-            for project, (is_left, writes, found) in row.document.items():
+            for project, (is_left, fence, found) in row.document.items():
                 if is_left:
                     left.add(project)
-                if writes is not None:
-                    walk.fences[project] = writes
+                if fence is not None:
+                    walk.fences[project] = fence
                 if found:
                     walk.found[project] = found
         walk.left = None if kept["all"] else frozenset(left)
