@@ -296,6 +296,36 @@ def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_re
     assert world.ledger.record(older[0].key) == older[0], "nothing else of it changed, and neither did its version"
 
 
+def test_older_records_that_nobody_can_count_stay_and_the_repair_goes_on(world: World, deployment: Deployment) -> None:
+    world.uploads.create_project("p2", {})
+    older = [
+        a_record(f"projects/{project}/2026/11/{number:026d}.png", project_id=project, object_id=f"{project}{number}")
+        for project in ("p1", "p2", "gone")
+        for number in range(8)
+    ]
+    put_records(deployment.tables, older)
+    deployment.tables.projects("p1", f"counts#{shard_of(KEY, 16)}").delete()
+    for shard in range(16):
+        deployment.tables.projects("gone", f"counts#{shard:02x}").delete()
+    lost = sum(shard_of(record.key, 16) == shard_of(KEY, 16) for record in older if record.project_id == "p1")
+    told = recounted(world, repair=True)
+    assert (told["status"], told["attributed"]) == ("DONE", 16 - lost)
+    assert {line["project_id"] for line in told["drifted"]} == {"p1", "gone"}
+
+
+def test_older_records_with_too_many_names_for_one_update_are_counted_by_several(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.ledger.ledger._NUMBERS_PER_UPDATE", 24)
+    names = [name for n in range(1000) if shard_of(name := f"k{n:03d}", 16) == "00"][:10]
+    older = [a_record(name, object_id=name, metadata={"provider": name}) for name in names]
+    put_records(deployment.tables, older)
+    told = recounted(world, repair=True)
+    assert (told["attributed"], told["drifted"]) == (10, [])
+    updates = [item["Update"] for _, call in deployment.faults.calls for item in call.get("TransactItems", ()) if "Update" in item]
+    assert max(one["UpdateExpression"].count(":") for one in updates) <= 25, "24 numbers, and the write"
+
+
 def test_who_read_a_record_before_it_was_attributed_moves_it_only_after_reading_it_again(world: World, deployment: Deployment) -> None:
     older = a_record(KEY, size=2)
     put_records(deployment.tables, [older])
