@@ -448,3 +448,18 @@ def test_a_recount_that_the_queue_does_not_take_has_failed(world: World, monkeyp
     assert (operation.status, operation.document["why"]) == ("FAILED", "a queue did not take a message")
     with pytest.raises(OperationNotFound):
         world.recounts.operation("nobody's")
+
+
+def test_the_recount_of_a_day_that_the_queue_did_not_take_is_taken_when_its_timer_is_delivered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(message: Any, delay: int) -> None:
+        raise MessagingError("a queue did not take a message")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.recounts, "_send", refuse)
+        with pytest.raises(MessagingError):
+            world.recounts.daily()
+    operation = world.recounts.daily()
+    world.pump()
+    assert world.recounts.operation(operation.operation_id).status == "DONE"

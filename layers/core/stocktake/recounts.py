@@ -100,11 +100,23 @@ class Recounts:
         """
         if project_id is not None:
             project_id = self._ledger.project(project_id).project_id
-        return self._begin(self._new_id(self._now()), repair=repair, project_id=project_id)
+        operation = self._new(self._new_id(self._now()), repair=repair, project_id=project_id)
+        try:
+            self._send({"recount_id": operation.operation_id}, 0)
+        except MessagingError as error:
+            self._update(operation, status="FAILED", why=str(error)[:2000], finished_at=self._now())
+            raise
+        return operation
 
     def daily(self) -> Operation:
-        """Starts the recount of this day, which repairs nothing, unless it was started."""
-        return self._begin(f"daily-{datetime.fromtimestamp(self._now() / 1000, UTC):%Y-%m-%d}", repair=False, project_id=None)
+        """Starts the recount of this day, which repairs nothing, unless it was started.
+
+        Raises:
+            MessagingError: the queue did not take it; saying it again starts it.
+        """
+        operation = self._new(f"daily-{datetime.fromtimestamp(self._now() / 1000, UTC):%Y-%m-%d}", repair=False, project_id=None)
+        self._send({"recount_id": operation.operation_id}, 0)
+        return operation
 
     def operation(self, recount_id: str) -> Operation:
         """Reads a recount. Raises OperationNotFound."""
@@ -242,7 +254,7 @@ class Recounts:
         lines = count_differences(counted, found, names)[: max(room, 0)]
         walk.result["drifted"] += [{"project_id": project_id, "shard": row.shard, **line} for line in lines]
 
-    def _begin(self, recount_id: str, *, repair: bool, project_id: str | None) -> Operation:
+    def _new(self, recount_id: str, *, repair: bool, project_id: str | None) -> Operation:
         at = self._now()
         document: dict[str, Any] = {
             "repair": repair,
@@ -256,13 +268,7 @@ class Recounts:
             "why": None,
         }
         self._operations.put_new(recount_id, "", KIND, document, created_at=at, status="RUNNING", expires_at=at + KEEP_MS)
-        operation = self.operation(recount_id)
-        try:
-            self._send({"recount_id": recount_id}, 0)
-        except MessagingError as error:
-            self._update(operation, status="FAILED", why=str(error)[:2000], finished_at=at)
-            raise
-        return operation
+        return self.operation(recount_id)
 
     def _ended(self, operation: Operation, walk: _Walk) -> Operation:
         """Writes what a shard came to, then goes on to the next."""
