@@ -463,3 +463,24 @@ def test_the_recount_of_a_day_that_the_queue_did_not_take_is_taken_when_its_time
     operation = world.recounts.daily()
     world.pump()
     assert world.recounts.operation(operation.operation_id).status == "DONE"
+
+
+def test_what_is_kept_of_a_drift_holds_no_name_and_the_answer_has_them_while_their_project_lives(
+    world: World, deployment: Deployment
+) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, **{"p:0:o": 1})
+    told = recounted(world)
+    recount_id = told["recount_id"]
+    assert [line["of"] for line in told["drifted"]] == ["provider v0, stored"]
+    rows = world.operations.all_parts(recount_id)
+    assert rows
+    assert not any("v0" in repr(row.document) for row in rows)
+    operation = world.recounts.operation(recount_id)
+    closed = world.ledger.begin_deletion("p1", "d", world.clock())
+    assert world.recounts.answer(operation)["drifted"] == told["drifted"], "the names are there until the project is gone"
+    world.ledger.finish_deletion("p1", "d", closed.epoch, world.clock())
+    assert [line["of"] for line in world.recounts.answer(operation)["drifted"]] == ["provider other, stored"]
+    again = world.ledger.create_project("p1", {}, world.clock())
+    world.ledger.move(None, a_record("anew", epoch=again.epoch, metadata={"provider": "another"}), gated=True)
+    assert [line["of"] for line in world.recounts.answer(operation)["drifted"]] == ["provider other, stored"]

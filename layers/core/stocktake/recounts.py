@@ -15,7 +15,7 @@ it saw so far is kept too. So a step may be killed, repeated or delivered twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import batched
@@ -23,8 +23,9 @@ from typing import Any
 
 from stocktake.errors import LedgerError, MessagingError, OperationNotFound, RecordChanged, StocktakeError
 from stocktake.layouts import project_stem
-from stocktake.ledger import CountRow, CountRows, Ledger, Operation, Operations, count_differences
-from stocktake.ledger.counting import Numbers, add
+from stocktake.ledger import CountRow, CountRows, Ledger, Operation, Operations
+from stocktake.ledger.counting import Names, Numbers, add, count_differences, spelled
+from stocktake.ledger.recounting import Owner
 
 KIND = "recount"
 LOOKS = 3
@@ -145,8 +146,19 @@ class Recounts:
         }
         if whole:
             rows = self._operations.all_parts(operation.operation_id, "shard#")
-            answer["drifted"] = [line for row in rows for line in row.document["drifted"]]
+            answer["drifted"] = self._spelled([line for row in rows for line in row.document["drifted"]])
         return answer
+
+    def _spelled(self, kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Says what each difference is of, by the names that its project has now; those of an ended life are gone with it."""
+        owners = self._rows.owners({line["project"] for line in kept})
+        lines = []
+        for line in kept:
+            owner = owners.get(line["project"])
+            names = owner.names if owner is not None and owner.life == line["life"] else Names()
+            sides = {side: line[side] for side in ("counted", "found")}
+            lines.append({"project_id": line["project_id"], "shard": line["shard"], "of": spelled(line["of"], names), **sides})
+        return lines
 
     def step(self, recount_id: str, *, out_of_time: Callable[[], bool]) -> Operation:
         """Works on a recount until it is done or out of time; hands on what is left. Returns it as it is afterwards.
@@ -249,10 +261,11 @@ class Recounts:
 
     def _note(self, walk: _Walk, row: CountRow, counted: Numbers, found: Numbers) -> None:
         walk.result["drifted_rows"] += 1
-        project_id, names = self._rows.project(row.project)
         room = SHOWN_PER_SHARD - len(walk.result["drifted"])
-        lines = count_differences(counted, found, names)[: max(room, 0)]
-        walk.result["drifted"] += [{"project_id": project_id, "shard": row.shard, **line} for line in lines]
+        lines = count_differences(counted, found)[: max(room, 0)]
+        owner = self._rows.owners([row.project]).get(row.project, Owner(row.project, 0, Names()))
+        whose = {"project": row.project, "project_id": owner.project_id, "life": owner.life, "shard": row.shard}
+        walk.result["drifted"] += [{**whose, **line} for line in lines]
 
     def _new(self, recount_id: str, *, repair: bool, project_id: str | None) -> Operation:
         at = self._now()

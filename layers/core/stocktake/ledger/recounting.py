@@ -22,10 +22,13 @@ from stocktake.ledger.failures import BUSY, Sleep, back_off, code_of, is_in_doub
 from stocktake.ledger.reading import pages, whole_pages
 from stocktake.ledger.rows import COUNTS_PREFIX, PROJECT_PART, Raw, Tables
 from stocktake.ledger.transactions import ATTEMPTS
-from stocktake.model import State
+from stocktake.model import ProjectState, State
 
 FEW = 50
 """Projects that are asked for by name: DynamoDB compares with up to 100 of them."""
+
+_ROWS_PER_READ = 100
+"""What one BatchGetItem takes."""
 
 _NUMBERS_PER_REPAIR = 80
 """An expression of an update has 4 KB at most."""
@@ -48,6 +51,15 @@ class CountRow:
     def fence(self) -> str:
         """What is another after any write of the row's numbers, by whatever version of this code."""
         return digest_of([self.writes, {name: number for name, number in self.numbers.items() if number}])
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A project whose rows are counted: its id as its creator spelled it, the epoch that its life began with, and its names in that."""
+
+    project_id: str
+    life: int
+    names: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +142,10 @@ class CountRows:
             writes += 1
         return True
 
-    def project(self, stem: str) -> tuple[str, Names]:
-        """Reads a project's id as its creator spelled it, and the names that are counted of it."""
-        own = next(iter(self._named([stem], PROJECT_PART)), None)
-        if own is None:
-            return stem, Names()
-        return own["project_id"]["S"] if "project_id" in own else stem, Names.parse(own["names"]["S"] if "names" in own else None)
+    def owners(self, stems: Collection[str]) -> dict[str, Owner]:
+        """Reads the projects' own rows, by stem, those that are there."""
+        raws = (raw for some in batched(sorted(set(stems)), _ROWS_PER_READ, strict=False) for raw in self._named(some, PROJECT_PART))
+        return {raw["project"]["S"]: _owner(raw) for raw in raws}
 
     def _set(self, row: CountRow, numbers: Mapping[str, int], writes: int, by: str) -> bool:
         names = {"#state": "state", "#writes": WRITES, "#by": _REPAIRED_BY}
@@ -196,6 +206,15 @@ def _row(raw: Raw, shard: str) -> CountRow:
     add_row(numbers, raw)
     by = raw[_REPAIRED_BY]["S"] if _REPAIRED_BY in raw else None
     return CountRow(raw["project"]["S"], shard, int(raw[WRITES]["N"]) if WRITES in raw else 0, numbers, by)
+
+
+def _owner(raw: Raw) -> Owner:
+    is_open = raw["state"]["S"] == ProjectState.ACTIVE
+    return Owner(
+        raw["project_id"]["S"] if "project_id" in raw else raw["project"]["S"],
+        int(raw["epoch"]["N"]) - (not is_open),
+        Names.parse(raw["names"]["S"] if "names" in raw else None),
+    )
 
 
 def digest_of(document: Any) -> str:
