@@ -296,6 +296,36 @@ def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_re
     assert world.ledger.record(older[0].key) == older[0], "nothing else of it changed, and neither did its version"
 
 
+def test_half_of_a_transaction_in_a_page_of_records_is_no_drift(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    real = world.recounts._rows.records
+    late = iter([True])
+
+    def records(shard: str, *rest: Any) -> Any:
+        for page in real(shard, *rest):
+            if page.numbers.get("p1") and next(late, False):  # a record that is not seen yet, though its row was counted
+                yield replace(page, numbers={**page.numbers, "p1": {}})
+            else:
+                yield page
+
+    monkeypatch.setattr(world.recounts._rows, "records", records)
+    told = recounted(world)
+    assert next(late, False) is False
+    assert (told["drifted_rows"], told["busy"], told["rows"]) == (0, 0, 32)
+
+
+def test_counts_that_are_right_are_looked_at_once(world: World, deployment: Deployment) -> None:
+    a_ledger(world)
+    deployment.slept.clear()
+    recounted(world)
+    assert deployment.slept == []
+    falsify(deployment, KEY, stored_objects=1)
+    recounted(world)
+    assert len(deployment.slept) == 1
+
+
 def test_older_records_that_nobody_can_count_stay_and_the_repair_goes_on(world: World, deployment: Deployment) -> None:
     world.uploads.create_project("p2", {})
     older = [
@@ -473,7 +503,7 @@ def test_what_is_kept_of_a_drift_holds_no_name_and_the_answer_has_them_while_the
     told = recounted(world)
     recount_id = told["recount_id"]
     assert [line["of"] for line in told["drifted"]] == ["provider v0, stored"]
-    rows = world.operations.all_parts(recount_id)
+    rows = list(world.operations.all_parts(recount_id))
     assert rows
     assert not any("v0" in repr(row.document) for row in rows)
     operation = world.recounts.operation(recount_id)

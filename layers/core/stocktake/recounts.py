@@ -6,8 +6,9 @@ attribute (to repair) -> for each shard: read its count rows, read its records, 
 
 A row is judged only if its number of writes and its numbers are the same before and after its records were read: then nobody wrote in
 between, and both sides are of one moment. Rows that were written meanwhile are looked at again, by themselves, and are *busy* if that
-happens each time: nothing is said of them, and nothing done. A repair is a write on condition of the same, so it is right however many
-write beside it.
+happens each time: nothing is said of them, and nothing done. A row that differs is looked at again too, and has drifted if it was not
+written and the same was found: a page of records may show a transaction half done. A repair is a write on condition of what was read, so
+it is right however many write beside it.
 
 A recount is an operation. What a shard came to is a part of it, written before the next is begun; where a step ends inside of a shard, what
 it saw so far is kept too. So a step may be killed, repeated or delivered twice.
@@ -25,11 +26,11 @@ from stocktake.errors import LedgerError, MessagingError, OperationNotFound, Rec
 from stocktake.layouts import project_stem
 from stocktake.ledger import CountRow, CountRows, Ledger, Operation, Operations
 from stocktake.ledger.counting import Names, Numbers, add, count_differences, spelled
-from stocktake.ledger.recounting import Owner
+from stocktake.ledger.recounting import Owner, digest_of
 
 KIND = "recount"
-LOOKS = 3
-"""At a row, before it is busy."""
+LOOKS = 4
+"""At a row, before it is busy; two of them in agreement are a drift."""
 KEEP_MS = 400 * 86_400_000
 SHOWN_PER_SHARD = 100
 """Differences that are kept one by one; all are counted."""
@@ -55,6 +56,8 @@ class _Walk:
     left: frozenset[str] | None = None
     fences: dict[str, str] = field(default_factory=dict)
     found: dict[str, Numbers] = field(default_factory=dict)
+    suspects: dict[str, str] = field(default_factory=dict)
+    """The rows that differed at the look before, with what was seen then."""
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -213,6 +216,7 @@ class Recounts:
             if not walk.left:
                 break
             walk.look, walk.after = walk.look + 1, ""
+            self._rows.rest()
         walk.result["busy"] = len(walk.left or ())
         return True
 
@@ -227,13 +231,14 @@ class Recounts:
         return True
 
     def _judge(self, walk: _Walk, *, repair_as: str | None) -> None:
-        """Judges the rows of a look, and leaves those that were written meanwhile to the next one.
+        """Judges the rows of a look; leaves to the next one those that were written meanwhile, and those that differ for the first time.
 
         Args:
             repair_as: the recount that repairs what differs, None for one that does not.
         """
         busy: set[str] = set()
         seen: set[str] = set()
+        before, walk.suspects = walk.suspects, {}
         for row in self._rows.rows(walk.shard, walk.left):
             seen.add(row.project)
             if walk.fences.get(row.project) != row.fence:
@@ -247,6 +252,9 @@ class Recounts:
                     # by this recount, which was not told so, or was killed before it had written it down
                     walk.result["drifted_rows"] += 1
                     walk.result["repaired"] += 1
+            elif before.get(row.project) != (sight := digest_of([row.fence, found])):
+                walk.suspects[row.project] = sight
+                busy.add(row.project)
             elif repair_as is not None and not self._rows.repair(row, found, by=repair_as):
                 busy.add(row.project)
             else:
@@ -301,7 +309,7 @@ class Recounts:
         parts = list(batched(sorted({*walk.fences, *walk.found, *left}), _PROJECTS_PER_PART, strict=False))
         at = self._now()
         for place, some in enumerate(parts):
-            document = {name: [name in left, walk.fences.get(name), walk.found.get(name, {})] for name in some}
+            document = {name: [name in left, walk.fences.get(name), walk.found.get(name, {}), walk.suspects.get(name)] for name in some}
             part = _walk_part(operation.version, place)
             self._operations.put(operation.operation_id, part, None, document, created_at=at, status="KEPT", expires_at=at + _WALK_MS)
         return {
@@ -323,13 +331,15 @@ class Recounts:
             row = self._operations.get(operation.operation_id, _walk_part(kept["version"], place))
             if row is None:
                 return None  # tidied away: the shard is begun anew
-            for project, (is_left, fence, found) in row.document.items():
+            for project, (is_left, fence, found, sight) in row.document.items():
                 if is_left:
                     left.add(project)
                 if fence is not None:
                     walk.fences[project] = fence
                 if found:
                     walk.found[project] = found
+                if sight is not None:
+                    walk.suspects[project] = sight
         walk.left = None if kept["all"] else frozenset(left)
         return walk
 

@@ -33,6 +33,8 @@ _ROWS_PER_READ = 100
 _NUMBERS_PER_REPAIR = 80
 """An expression of an update has 4 KB at most."""
 
+_REST_SECONDS = 0.5
+
 _REPAIRED_BY = "repaired_by"
 
 
@@ -124,6 +126,10 @@ class CountRows:
             request["ExpressionAttributeValues"] |= places
         for page in whole_pages("read the records of a shard", self._tables.client.query, request):
             yield _counted(page, projects)
+
+    def rest(self) -> None:
+        """Waits as long as a transaction takes, before rows and records are read once more."""
+        self._sleep(_REST_SECONDS)
 
     def repair(self, row: CountRow, found: Mapping[str, int], *, by: str) -> bool:
         """Makes the numbers of a row those that were found.
