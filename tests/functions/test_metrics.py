@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,31 @@ def test_a_recount_tells_what_differs_and_is_not_repaired(scene: Scene, told: An
     totals = {"drifted_rows": 3, "repaired": 2, "busy": 1}
     metrics.recounted("r", {"totals": totals, "started_at": 0, "finished_at": 1500})
     assert values(told(), "CountDrift", "RecountSeconds") == {"CountDrift": 1, "RecountSeconds": 1.5}
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda: metrics.run_ended("r", "COMPLETE", {}),
+        lambda: metrics.recounted("r", {"totals": {}}),
+        lambda: metrics.counted({}),
+        lambda: metrics.deletion_ended("d", "DELETED", None),  # type: ignore[arg-type]  # as a document of another version may have it
+        lambda: metrics.tell({metrics.UPLOADS: "many"}),  # type: ignore[dict-item]  # which Powertools refuses
+    ],
+)
+def test_a_metric_that_cannot_be_told_is_logged_and_fails_nobody(caplog: pytest.LogCaptureFixture, tell: Callable[[], None]) -> None:
+    tell()
+    assert "a metric was not told" in caplog.text
+
+
+def test_a_message_is_done_whatever_becomes_of_its_metrics(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no more lines")
+
+    monkeypatch.setattr("stocktake.metrics.EphemeralMetrics", refuse)
+    monkeypatch.setattr("stocktake.services.new_id", lambda at: RECOUNT_ID)
+    scene.services.recounts.request(repair=False)
+    assert scene.call(migration.step_handler, "migration/step_recount") == {"batchItemFailures": []}
 
 
 def test_repairs_quarantine_and_migrations_are_told_by_what_they_did(told: Any) -> None:

@@ -164,11 +164,11 @@ def test_a_write_at_the_last_moment_is_not_overwritten_by_a_repair(
     real = world.recounts._rows.repair
     late = iter([True])
 
-    def repair(row: Any, found: Any) -> bool:
+    def repair(row: Any, found: Any, *, by: str) -> bool:
         if next(late, False):
             name = next(f"k{n}" for n in range(1000) if shard_of(f"k{n}", 16) == row.shard)
             world.ledger.move(None, a_record(name), gated=True)
-        return real(row, found)
+        return real(row, found, by=by)
 
     monkeypatch.setattr(world.recounts._rows, "repair", repair)
     told = recounted(world, repair=True)
@@ -182,15 +182,98 @@ def test_an_older_version_of_the_code_is_noticed_by_the_numbers_it_moves(world: 
     rows = world.recounts._rows
     row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
     falsify(deployment, KEY, stored_objects=1)  # it counts no write
-    assert not rows.repair(row, {**row.numbers, "stored_objects": 0})
+    assert not rows.repair(row, {**row.numbers, "stored_objects": 0}, by="r")
+
+
+def test_a_number_that_an_older_version_begins_is_noticed_too(world: World, deployment: Deployment) -> None:
+    a_ledger(world)
+    rows = world.recounts._rows
+    row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
+    falsify(deployment, KEY, missing_objects=1)  # of which the row had none
+    assert not rows.repair(row, {**row.numbers, "missing_objects": 5}, by="r")
+
+
+def test_what_an_older_version_writes_between_records_and_rows_is_no_drift(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    real = world.recounts._rows.records
+    late = iter([True])
+
+    def records(shard: str, *rest: Any) -> Any:
+        yield from real(shard, *rest)
+        if shard == shard_of(KEY, 16) and next(late, False):
+            name = next(f"k{n}" for n in range(1000) if shard_of(f"k{n}", 16) == shard)
+            put_records(deployment.tables, [a_record(name, size=1)])  # the record and its numbers, and no write
+
+    monkeypatch.setattr(world.recounts._rows, "records", records)
+    told = recounted(world)
+    assert next(late, False) is False
+    assert (told["drifted_rows"], told["busy"], told["rows"]) == (0, 0, 32)
+
+
+@pytest.mark.parametrize("code", ["TransactionConflictException", "ProvisionedThroughputExceededException"])
+def test_a_row_that_is_being_written_when_it_is_repaired_is_looked_at_again(world: World, deployment: Deployment, code: str) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    operation = world.recounts.request(repair=True, project_id="p1")
+    real = world.recounts._rows._set
+
+    def refused_once(*arguments: Any) -> bool:
+        patched.setattr(world.recounts._rows, "_set", real)
+        deployment.faults.refuse("UpdateItem", client_error(code, "UpdateItem"))
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.recounts._rows, "_set", refused_once)
+        world.pump()
+    told = world.recounts.answer(world.recounts.operation(operation.operation_id))
+    assert (told["status"], told["repaired"], told["busy"]) == ("DONE", 1, 0)
+
+
+def test_a_repair_whose_answer_was_lost_is_counted_as_one(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    real = world.recounts._rows._set
+
+    def lost(*arguments: Any) -> bool:
+        deployment.faults.lose_reply("UpdateItem")
+        return real(*arguments)
+
+    monkeypatch.setattr(world.recounts._rows, "_set", lost)
+    told = recounted(world, repair=True)
+    assert (told["status"], told["drifted_rows"], told["repaired"], told["rows"]) == ("DONE", 1, 1, 32)
+    again = recounted(world, repair=True)
+    assert (again["drifted_rows"], again["repaired"]) == (0, 0), "it is the repair of that recount alone"
+
+
+def test_a_step_that_dies_after_a_repair_counts_it_when_it_is_taken_up_again(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, stored_objects=3)
+    recount_id = world.recounts.request(repair=True).operation_id
+    real = world.recounts._rows._set
+
+    def dying(*arguments: Any) -> bool:
+        real(*arguments)
+        raise Crash
+
+    monkeypatch.setattr(world.recounts._rows, "_set", dying)
+    with pytest.raises(Crash):
+        world.recounts.step(recount_id, out_of_time=never)
+    world.clock.advance(300_001)
+    world.pump()
+    told = world.recounts.answer(world.recounts.operation(recount_id))
+    assert (told["status"], told["drifted_rows"], told["repaired"]) == ("DONE", 1, 1)
 
 
 def test_a_repair_is_of_the_very_write_after_which_the_row_was_read(world: World) -> None:
     a_ledger(world)
     rows = world.recounts._rows
     row = next(row for row in rows.rows(shard_of(KEY, 16)) if row.project == "p1")
-    assert not rows.repair(replace(row, writes=row.writes - 1), {**row.numbers, "missing_objects": 5})
-    assert rows.repair(row, {**row.numbers, "missing_objects": 5})
+    assert not rows.repair(replace(row, writes=row.writes - 1), {**row.numbers, "missing_objects": 5}, by="r")
+    assert rows.repair(row, {**row.numbers, "missing_objects": 5}, by="r")
 
 
 def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_repairs(world: World, deployment: Deployment) -> None:
@@ -211,6 +294,66 @@ def test_records_of_an_older_version_are_in_no_dimension_until_a_recount_that_re
     assert overall["unattributed"] == {"objects": 0, "bytes": 0}
     assert overall["by_purpose"] == [{"name": "input", "objects": 130, "bytes": 260}, {"name": "none", "objects": 1, "bytes": 1}]
     assert world.ledger.record(older[0].key) == older[0], "nothing else of it changed, and neither did its version"
+
+
+def test_half_of_a_transaction_in_a_page_of_records_is_no_drift(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(world)
+    real = world.recounts._rows.records
+    late = iter([True])
+
+    def records(shard: str, *rest: Any) -> Any:
+        for page in real(shard, *rest):
+            if page.numbers.get("p1") and next(late, False):  # a record that is not seen yet, though its row was counted
+                yield replace(page, numbers={**page.numbers, "p1": {}})
+            else:
+                yield page
+
+    monkeypatch.setattr(world.recounts._rows, "records", records)
+    told = recounted(world)
+    assert next(late, False) is False
+    assert (told["drifted_rows"], told["busy"], told["rows"]) == (0, 0, 32)
+
+
+def test_counts_that_are_right_are_looked_at_once(world: World, deployment: Deployment) -> None:
+    a_ledger(world)
+    deployment.slept.clear()
+    recounted(world)
+    assert deployment.slept == []
+    falsify(deployment, KEY, stored_objects=1)
+    recounted(world)
+    assert len(deployment.slept) == 1
+
+
+def test_older_records_that_nobody_can_count_stay_and_the_repair_goes_on(world: World, deployment: Deployment) -> None:
+    world.uploads.create_project("p2", {})
+    older = [
+        a_record(f"projects/{project}/2026/11/{number:026d}.png", project_id=project, object_id=f"{project}{number}")
+        for project in ("p1", "p2", "gone")
+        for number in range(8)
+    ]
+    put_records(deployment.tables, older)
+    deployment.tables.projects("p1", f"counts#{shard_of(KEY, 16)}").delete()
+    for shard in range(16):
+        deployment.tables.projects("gone", f"counts#{shard:02x}").delete()
+    lost = sum(shard_of(record.key, 16) == shard_of(KEY, 16) for record in older if record.project_id == "p1")
+    told = recounted(world, repair=True)
+    assert (told["status"], told["attributed"]) == ("DONE", 16 - lost)
+    assert {line["project_id"] for line in told["drifted"]} == {"p1", "gone"}
+
+
+def test_older_records_with_too_many_names_for_one_update_are_counted_by_several(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.ledger.ledger._NUMBERS_PER_UPDATE", 24)
+    names = [name for n in range(1000) if shard_of(name := f"k{n:03d}", 16) == "00"][:10]
+    older = [a_record(name, object_id=name, metadata={"provider": name}) for name in names]
+    put_records(deployment.tables, older)
+    told = recounted(world, repair=True)
+    assert (told["attributed"], told["drifted"]) == (10, [])
+    updates = [item["Update"] for _, call in deployment.faults.calls for item in call.get("TransactItems", ()) if "Update" in item]
+    assert max(one["UpdateExpression"].count(":") for one in updates) <= 25, "24 numbers, and the write"
 
 
 def test_who_read_a_record_before_it_was_attributed_moves_it_only_after_reading_it_again(world: World, deployment: Deployment) -> None:
@@ -267,6 +410,35 @@ def test_a_step_that_dies_anywhere_is_taken_up_again(world: World, deployment: D
     assert (told["status"], told["rows"], told["repaired"]) == ("DONE", 32, 1)
 
 
+def test_a_step_that_dies_before_it_wrote_down_how_far_it_is_leaves_what_the_next_goes_on_from(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name for n in range(1000) if shard_of(name := f"k{n:03d}", 16) == "00"][:20]
+    for name in names:
+        world.ledger.move(None, a_record(name, size=1), gated=True)
+    deployment.faults.page_size = 4
+    recount_id = world.recounts.request(repair=True).operation_id
+    walk: dict[str, Any] = {}
+    while walk.get("look") != 1:
+        walk = world.recounts.step(recount_id, out_of_time=lambda: True).document["walk"] or {}
+
+    def dying(operation: Any, **change: Any) -> Any:
+        if change.get("walk"):
+            raise Crash
+        return real(operation, **change)
+
+    real = world.recounts._update
+    monkeypatch.setattr(world.recounts, "_update", dying)
+    with pytest.raises(Crash):
+        world.recounts.step(recount_id, out_of_time=iter([False, True]).__next__)
+    monkeypatch.setattr(world.recounts, "_update", real)
+    world.clock.advance(300_001)
+    world.pump()
+    told = world.recounts.answer(world.recounts.operation(recount_id))
+    assert (told["status"], told["drifted_rows"], told["busy"]) == ("DONE", 0, 0)
+    assert world.ledger.counts("p1")[State.STORED].objects == len(names)
+
+
 def test_records_of_a_project_whose_count_row_is_lost_are_a_drift(world: World, deployment: Deployment) -> None:
     a_ledger(world)
     deployment.tables.projects("p1", f"counts#{shard_of(KEY, 16)}").delete()
@@ -306,3 +478,39 @@ def test_a_recount_that_the_queue_does_not_take_has_failed(world: World, monkeyp
     assert (operation.status, operation.document["why"]) == ("FAILED", "a queue did not take a message")
     with pytest.raises(OperationNotFound):
         world.recounts.operation("nobody's")
+
+
+def test_the_recount_of_a_day_that_the_queue_did_not_take_is_taken_when_its_timer_is_delivered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(message: Any, delay: int) -> None:
+        raise MessagingError("a queue did not take a message")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.recounts, "_send", refuse)
+        with pytest.raises(MessagingError):
+            world.recounts.daily()
+    operation = world.recounts.daily()
+    world.pump()
+    assert world.recounts.operation(operation.operation_id).status == "DONE"
+
+
+def test_what_is_kept_of_a_drift_holds_no_name_and_the_answer_has_them_while_their_project_lives(
+    world: World, deployment: Deployment
+) -> None:
+    a_ledger(world)
+    falsify(deployment, KEY, **{"p:0:o": 1})
+    told = recounted(world)
+    recount_id = told["recount_id"]
+    assert [line["of"] for line in told["drifted"]] == ["provider v0, stored"]
+    rows = list(world.operations.all_parts(recount_id))
+    assert rows
+    assert not any("v0" in repr(row.document) for row in rows)
+    operation = world.recounts.operation(recount_id)
+    closed = world.ledger.begin_deletion("p1", "d", world.clock())
+    assert world.recounts.answer(operation)["drifted"] == told["drifted"], "the names are there until the project is gone"
+    world.ledger.finish_deletion("p1", "d", closed.epoch, world.clock())
+    assert [line["of"] for line in world.recounts.answer(operation)["drifted"]] == ["provider other, stored"]
+    again = world.ledger.create_project("p1", {}, world.clock())
+    world.ledger.move(None, a_record("anew", epoch=again.epoch, metadata={"provider": "another"}), gated=True)
+    assert [line["of"] for line in world.recounts.answer(operation)["drifted"]] == ["provider other, stored"]

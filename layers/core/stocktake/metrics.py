@@ -4,19 +4,24 @@ The names of metrics are here and nowhere else: dashboard, alarms and README are
 `service`, which is the stack's name; one that is told `by` something is told in all and by that, since CloudWatch asks money for every
 value a dimension has. So these have few values, and ids are fields of the line beside the metrics, where Logs Insights finds them.
 
-A message that is delivered twice may be counted twice. What has to be exact is in the ledger.
+A message that is delivered twice may be counted twice. What has to be exact is in the ledger. What cannot be told is logged: no request and
+no message fails for a metric.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Literal
 
 from aws_lambda_powertools.metrics.metrics import EphemeralMetrics
 
 NAMESPACE = "Stocktake"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,20 @@ RECOUNT_SECONDS = Metric("RecountSeconds", "Seconds", "how long it took")
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 
+def _never_fails[**P](told: Callable[P, None]) -> Callable[P, None]:
+    """Returns what tells the same, and logs what goes wrong on the way: also in the arithmetic, over documents of any version."""
+
+    @wraps(told)
+    def guarded(*arguments: P.args, **named: P.kwargs) -> None:
+        try:
+            told(*arguments, **named)
+        except Exception:
+            _log.exception("a metric was not told: %s", told.__name__)
+
+    return guarded
+
+
+@_never_fails
 def tell(values: Mapping[Metric, float], *, of: str | None = None, **fields: str) -> None:
     """Writes one line of metrics.
 
@@ -92,6 +111,7 @@ def answered_with(problem: str, status: int) -> None:
     tell({FAILURES if status >= 500 else REFUSALS: 1}, of=problem)
 
 
+@_never_fails
 def settled(outcomes: Iterable[str]) -> None:
     """Tells what became of the keys of some events."""
     for outcome, number in sorted(Counter(outcomes).items()):
@@ -103,6 +123,7 @@ def carried(messages: int) -> None:
     tell({EVENTS_CARRIED: messages})
 
 
+@_never_fails
 def delivered(event: Mapping[str, Any]) -> None:
     """Tells how many messages of a queue's batch were delivered before, where any were."""
     receives = (record.get("attributes", {}).get("ApproximateReceiveCount", "1") for record in event.get("Records", ()))
@@ -116,6 +137,7 @@ def deletion_requested(deletion_id: str) -> None:
     tell({DELETIONS_REQUESTED: 1}, deletion_id=deletion_id)
 
 
+@_never_fails
 def deletion_ended(deletion_id: str, status: str, milliseconds: int) -> None:
     """Tells that a project's deletion ended: deleted, incomplete or undone."""
     tell({DELETIONS: 1, DELETION_SECONDS: milliseconds / 1000}, of=status, deletion_id=deletion_id)
@@ -126,6 +148,7 @@ def removed(objects: int, size: int, *, refused: int = 0, **ids: str) -> None:
     tell({REMOVED_OBJECTS: objects, REMOVED_BYTES: size, KEYS_REFUSED: refused}, **ids)
 
 
+@_never_fails
 def run_ended(run_id: str, status: str, document: Mapping[str, Any]) -> None:
     """Tells that a reconciliation ended; of a complete one how long it took, what it cost and what it found."""
     tell({RUNS: 1}, of=status, run_id=run_id)
@@ -140,6 +163,7 @@ def run_ended(run_id: str, status: str, document: Mapping[str, Any]) -> None:
         tell({FINDINGS: _objects(counts, name)}, of=name, run_id=run_id)
 
 
+@_never_fails
 def repaired(run_id: str, done: Mapping[str, int]) -> None:
     """Tells what a repair did, by action."""
     for action, number in sorted(done.items()):
@@ -161,6 +185,7 @@ def migration_ended(migration_id: str, status: str) -> None:
     tell({MIGRATIONS: 1}, of=status, migration_id=migration_id)
 
 
+@_never_fails
 def counted(figures: Mapping[str, Any]) -> None:
     """Tells what the ledger counts: the figures of a day."""
     for state, tally in figures["counts"].items():
@@ -168,6 +193,7 @@ def counted(figures: Mapping[str, Any]) -> None:
     tell({STORED_BYTES: figures["stored"]["bytes"]})
 
 
+@_never_fails
 def recounted(recount_id: str, document: Mapping[str, Any]) -> None:
     """Tells what a recount came to."""
     totals = document["totals"]

@@ -162,6 +162,15 @@ def test_a_write_of_another_life_takes_no_place_among_the_names_of_this_one(depl
     assert deployment.ledger.cells("p1", 7, {"provider": "x"}) == {"provider": FURTHER}
 
 
+def test_a_name_that_a_closed_project_cannot_take_up_is_counted_as_a_further_one_at_once(deployment: Deployment) -> None:
+    put_records(deployment.tables, [older := a_record("k", metadata={"provider": "new"})])
+    deployment.ledger.begin_deletion("p1", "d", NOW)
+    deployment.slept.clear()
+    deployment.ledger.move(older, replace(older, state=State.QUARANTINED), gated=False)
+    record = deployment.ledger.record("k")
+    assert (record and record.counted_as, deployment.slept) == (f"current\nimage/png\n{FURTHER}\n", [])
+
+
 def test_who_read_a_record_before_it_was_counted_elsewhere_does_not_move_it(deployment: Deployment) -> None:
     record = deployment.record("k")
     with pytest.raises(RecordChanged):

@@ -6,7 +6,7 @@ remember.
 
 from __future__ import annotations
 
-from stocktake.ledger.counting import Cell, ProjectCounts, count_differences
+from stocktake.ledger.counting import Cell, ProjectCounts
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
 from stocktake.ledger.operations import Operation, Operations
 from stocktake.ledger.recounting import CountRow, CountRows
@@ -26,7 +26,6 @@ __all__ = [
     "RemovedSummary",
     "TableShape",
     "Tables",
-    "count_differences",
     "differences",
     "shard_of",
     "tables",

@@ -175,27 +175,37 @@ def add(totals: Numbers, numbers: Mapping[str, int], sign: int = 1) -> None:
         totals[name] = totals.get(name, 0) + sign * amount
 
 
-def count_differences(counted: Mapping[str, int], found: Mapping[str, int], names: Names) -> list[dict[str, Any]]:
-    """Says where the numbers of a row are not those that were found: `{"of", "counted", "found"}`, objects and bytes each."""
+def count_differences(counted: Mapping[str, int], found: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Says where the numbers of a row are not those that were found: `{"of", "counted", "found"}`, objects and bytes each.
+
+    `of` is the number's own name, so that what is kept of it holds no name of a caller's: `spelled` says it in words.
+    """
     tallies: dict[str, dict[str, dict[str, int]]] = {}
     for name in sorted({*counted, *found}):
         if counted.get(name, 0) != found.get(name, 0):
-            of, pair = _of(name, names)
+            pair = _tally_of(name)
             for side, numbers in (("counted", counted), ("found", found)):
                 objects, size = (numbers.get(each, 0) for each in pair)
-                tallies.setdefault(of, {})[side] = {"objects": objects, "bytes": size}
+                tallies.setdefault(pair[0], {})[side] = {"objects": objects, "bytes": size}
     return [{"of": of, **sides} for of, sides in tallies.items()]
 
 
-def _of(name: str, names: Names) -> tuple[str, tuple[str, str]]:
-    """Names what a number is of, and the two numbers of the same tally."""
+def spelled(of: str, names: Names) -> str:
+    """Says in words what a number is of. Of a name that is not known (any more) it says `other`."""
+    if of in _OF_STATES:
+        return of.rpartition("_")[0].upper()
+    dimension, cell = _LETTERS.get(of[0], of[0]), of[2:-2]
+    called = names.name(dimension, cell) if dimension in NAMED else cell
+    return f"{dimension} {called}, {'stored' if of[-1] in 'ob' else 'any state'}"
+
+
+def _tally_of(name: str) -> tuple[str, str]:
+    """Names the two numbers of the tally that a number is in."""
     if name in _OF_STATES:
         state = name.rpartition("_")[0]
-        return state.upper(), (f"{state}_objects", f"{state}_bytes")
-    dimension, cell, measure = _LETTERS.get(name[0], name[0]), name[2:-2], name[-1]
-    called = names.name(dimension, cell) if dimension in NAMED else cell
-    pair = "ob" if measure in "ob" else "OB"
-    return f"{dimension} {called}, {'stored' if pair == 'ob' else 'any state'}", (name[:-1] + pair[0], name[:-1] + pair[1])
+        return f"{state}_objects", f"{state}_bytes"
+    objects, size = "ob" if name[-1] in "ob" else "OB"
+    return name[:-1] + objects, name[:-1] + size
 
 
 def add_row(totals: Numbers, raw: Mapping[str, Mapping[str, Any]]) -> None:

@@ -336,7 +336,8 @@ class Ledger:
     def attribute(self, records: Iterable[Record]) -> int:
         """Counts records in the dimensions of `counting` that an older version wrote, many to a transaction; nothing else of them changes.
 
-        Returns how many were. One that changed meanwhile, or has been counted, is left as it is.
+        Returns how many were. One that changed meanwhile, or has been counted, is left as it is; so is one whose project has no count row
+        to count it on.
         """
         groups: dict[tuple[str, str], list[Record]] = {}
         for record in records:
@@ -693,21 +694,29 @@ class Ledger:
                 break
             if attempt:
                 back_off(attempt, self._sleep)
-            names = self._taken_up(stem, epoch, said)
+            names, lost = self._taken_up(stem, epoch, said)
             if len(self._names) >= _NAMED_PROJECTS:
                 self._names.clear()
             self._names[stem, epoch] = names
+            if not lost:
+                break
         return {dimension: names.cell(dimension, name) or FURTHER for dimension, name in said.items()}
 
-    def _taken_up(self, stem: str, epoch: int, said: Mapping[str, str]) -> Names:
-        """Reads the names of a project's life, and writes them with what is said besides if there is room; returns what is there."""
+    def _taken_up(self, stem: str, epoch: int, said: Mapping[str, str]) -> tuple[Names, bool]:
+        """Reads the names of a project's life, and writes them with what is said besides if it is open and there is room.
+
+        Returns what is there, and whether somebody else was writing them: another attempt may take up what is missing, and only then.
+        """
         row = self._project_row(stem)
         if row is None or row.epoch - (row.state != ProjectState.ACTIVE) != epoch:
-            return Names()  # of another life, whose places mean other names: the gate refuses the write, or it is counted as a further name
+            return (
+                Names(),
+                False,
+            )  # of another life, whose places mean other names: the gate refuses the write, or it is counted as a further name
         names = Names.parse(row.names)
         more = names.with_more(said)
         if row.state != ProjectState.ACTIVE or more.text() == names.text():
-            return names
+            return names, False
         condition = self._is_at(ProjectState.ACTIVE, epoch) & self._has_names(row.names)
         with ledger_errors(f"write the names that are counted of project {stem!r}"):
             try:
@@ -715,8 +724,8 @@ class Ledger:
             except UpdateError as error:
                 if code_of(error) != "ConditionalCheckFailedException":
                     raise
-                return names  # somebody was first: read again
-        return more
+                return names, True
+        return more, False
 
     def _counting(self, stem: str, shard: str, additions: Mapping[str, int], epoch: int | None) -> dict[str, Any]:
         """Returns the update of a count row, through the gate where an epoch is given.
@@ -774,6 +783,9 @@ class Ledger:
         additions: Numbers = {}
         for before, counted in zip(records, after, strict=True):
             add(additions, deltas(before, counted))
+        if len(additions) > _NUMBERS_PER_UPDATE and len(records) > 1:
+            half = len(records) // 2
+            return self._attribute(stem, shard, records[:half]) + self._attribute(stem, shard, records[half:])
         write_id = new_write_id()
 
         def fill(transaction: Writes) -> None:
@@ -790,7 +802,7 @@ class Ledger:
         if not failed:
             return len(records)
         if len(records) in failed:
-            raise self._closed(stem, 0, gated=False)
+            return 0
         left = [record for place, record in enumerate(records) if place not in failed]
         return self._attribute(stem, shard, left) if left else 0
 
