@@ -194,6 +194,20 @@ export function deadLetters(of: Diagnostics | undefined): Record<string, number 
   return detail?.queues ?? {};
 }
 
+export interface Identity {
+  status: string;
+  why: string | null;
+  bucket: string;
+  configured_region: string;
+  region: string | null;
+  clock_skew_ms: number | null;
+}
+export interface Conformance {
+  store: string;
+  probed_at: string;
+  lines: { name: string; holds: boolean; says: string; chooses: string }[];
+}
+
 export interface SelfTest {
   status: string;
   steps: { name: string; status: string; says: string; do: string | null; took_ms: number }[];
@@ -209,4 +223,6 @@ const DELETING = ["REQUESTED", "SETTING_ASIDE", "RESTORING", "REMOVING"];
 export const isWalking = (run: Run): boolean => RUNNING.includes(run.status);
 export const isRepairing = (run: Run): boolean => run.repair?.status === "RUNNING" || run.restoration?.status === "RUNNING";
 export const isBusy = (run: Run | undefined): boolean => run !== undefined && (isWalking(run) || isRepairing(run));
+/** It moves, or will by itself once it can be undone no more. */
+export const isOpen = (deletion: Deletion): boolean => isDeleting(deletion) || deletion.status === "HELD";
 export const isDeleting = (deletion: Deletion): boolean => DELETING.includes(deletion.status);

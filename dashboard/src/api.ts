@@ -62,7 +62,8 @@ export async function ask<T>(path: string, { method = "GET", body, signal }: { m
 }
 
 export async function text(path: string, { method = "GET", body, signal }: { method?: string; body?: unknown; signal?: AbortSignal } = {}): Promise<string> {
-  const headers: Record<string, string> = { authorization: `Bearer ${token ?? ""}`, accept: "application/json" };
+  const mine = token;
+  const headers: Record<string, string> = { authorization: `Bearer ${mine ?? ""}`, accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   let answer: Response;
   let said: string;
@@ -83,7 +84,8 @@ export async function text(path: string, { method = "GET", body, signal }: { met
   }
   if (answer.ok) return said;
   const problem = read(answer.status, said);
-  if (answer.status === 401) ended(problem.detail);
+  // one that comes late, of a token that was left, says nothing of the one that is used now
+  if (answer.status === 401 && mine === token) ended(problem.detail);
   throw problem;
 }
 

@@ -4,18 +4,18 @@ import { render } from "preact";
 import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
 import { ask as call, encoded, forget, keep, onEnd, type Bearer } from "./api";
 import type { Analytics, Deletion, Diagnostics, Run, Trend } from "./answers";
-import { isBusy, isDeleting } from "./answers";
+import { isBusy, isDeleting, isOpen } from "./answers";
 import { Confirm, type Question } from "./parts";
 import { Planning } from "./planning";
 import { ReceiptDialog } from "./receipt";
-import { asProblem, useNow, usePlace, usePolling, useResource } from "./state";
+import { asProblem, SLOWLY, SOON, useNow, usePlace, usePolling, useResource } from "./state";
 import { Shared, type Stock } from "./stock";
 import { Deletions } from "./views/deletions";
 import { Findings } from "./views/findings";
 import { Health } from "./views/health";
 import { Overview } from "./views/overview";
 import { Quarantine } from "./views/quarantine";
-import { ago, atClock, lasts, sentence } from "./words";
+import { ago, atClock, became, lasts, sentence } from "./words";
 
 const VIEWS = [
   ["overview", "Overview"],
@@ -113,7 +113,8 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   const deletions = useResource<{ deletions: Deletion[] }>("deletions?limit=50");
   const history = useResource<Trend>("analytics/history?days=90");
   const diagnostics = useResource<Diagnostics>("diagnostics");
-  const newestId = runs.data?.reconciliations[0]?.run_id ?? null;
+  // one that was skipped says nothing: another was alive, and that is the one to look at
+  const newestId = (runs.data?.reconciliations.find((run) => run.status !== "SKIPPED") ?? runs.data?.reconciliations[0])?.run_id ?? null;
   const newest = useResource<Run>(newestId === null ? null : `reconciliations/${encoded(newestId)}`);
   const [question, setQuestion] = useState<Question<unknown> | null>(null);
   const [planned, setPlanned] = useState<Run | null>(null);
@@ -127,11 +128,16 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
     setFresh((times) => times + 1);
     for (const part of [analytics, runs, newest, deletions, history]) void part.reload();
   };
+  // a look at the deployment asks store and queues: only who wants to see what is so now has it made again
+  const look = () => {
+    refresh();
+    void diagnostics.reload();
+  };
 
   // who comes back to the tab sees what is so now, and not what was so when the tab was left
   const read = useRef(Date.now());
-  const again = useRef(refresh);
-  again.current = refresh;
+  const again = useRef(look);
+  again.current = look;
   useEffect(() => {
     const shown = () => {
       if (document.hidden || Date.now() - read.current < 60_000) return;
@@ -153,15 +159,16 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
     return JSON.stringify([run?.progress, run?.repair, run?.restoration, run?.status]);
   });
   const going = (deletions.data?.deletions ?? []).filter(isDeleting);
-  usePolling(going.length > 0, async () => {
-    const answer = await deletions.reload();
-    const left = answer?.deletions.filter(isDeleting) ?? going;
-    if (left.length < going.length) {
-      setSaid("A deletion has ended: its receipt is there.");
-      void analytics.reload();
-    }
-    return JSON.stringify(left);
-  });
+  usePolling((deletions.data?.deletions ?? []).some(isOpen), async () => JSON.stringify((await deletions.reload())?.deletions.filter(isOpen)), going.length > 0 ? SOON : SLOWLY);
+  const stood = useRef<Record<string, string>>({});
+  useEffect(() => {
+    if (!deletions.data) return;
+    const moved = deletions.data.deletions.filter(({ deletion_id, status }) => (stood.current[deletion_id] ?? status) !== status);
+    stood.current = Object.fromEntries(deletions.data.deletions.map(({ deletion_id, status }) => [deletion_id, status]));
+    const told = moved.map(became).find((words) => words !== null);
+    if (told) setSaid(told);
+    if (moved.length) void analytics.reload();
+  }, [deletions.data]);
 
   useEffect(() => {
     // whatever is asked from here on ends the session where the token has ended
@@ -224,7 +231,11 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
                 <li key={name}>
                   <a href={`#${name}`} aria-current={view === name ? "page" : undefined}>
                     {label}
-                    {counts[name] ? <span class="count">{counts[name]}</span> : null}
+                    {counts[name] ? (
+                      <span class="count" title={name === "health" && diagnostics.data ? `Looked at ${ago(diagnostics.data.as_of, now)}` : undefined}>
+                        {counts[name]}
+                      </span>
+                    ) : null}
                   </a>
                 </li>
               ))}
@@ -236,7 +247,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
                 as of {ago(analytics.data.as_of, now)}
               </span>
             )}
-            <button type="button" class="plain little" onClick={refresh}>
+            <button type="button" class="plain little" onClick={look}>
               Refresh
             </button>
             <button type="button" class="plain little" onClick={() => onLeave("")} title={bearer.subject ? `Signed in as ${bearer.subject}` : undefined}>

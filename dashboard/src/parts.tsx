@@ -150,6 +150,12 @@ export function Dialog({ title, wide = false, busy, onClose, onSubmit, children,
       });
     };
   }, []);
+  // another title is another step: who listens, and who presses Enter, is at its beginning
+  const shown = useRef(title);
+  useEffect(() => {
+    if (shown.current !== title) document.getElementById(id)?.focus();
+    shown.current = title;
+  }, [title]);
   return (
     <dialog
       ref={box}
@@ -158,6 +164,11 @@ export function Dialog({ title, wide = false, busy, onClose, onSubmit, children,
       onCancel={(event) => {
         event.preventDefault();
         if (!busy) onClose();
+      }}
+      onClose={() => {
+        // a second Escape closes it whatever is said to the first
+        if (busy) box.current?.showModal();
+        else onClose();
       }}
     >
       <form

@@ -16,6 +16,7 @@ const CHOICES: Record<string, string[]> = {
 };
 const SAFE: Record<string, string> = { missing: "mark_missing", mismatch: "refresh", unstored: "settle" };
 const FOR_GOOD = ["delete", "forget"];
+const UNREAD_MS = 700;
 
 export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => void; onDone: (said: string) => void }) {
   const found = Object.keys(CHOICES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
@@ -26,6 +27,7 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
   const [busy, setBusy] = useState(false);
   const [read, setRead] = useState(false);
   const [typed, setTyped] = useState("");
+  const [settled, setSettled] = useState(false);
   const field = useId();
   const isFirst = run.previous === null;
 
@@ -45,7 +47,7 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
   const first = isFirst ? { first_run: read } : {};
   const count = () =>
     attempt(async () => {
-      let made = await ask<Plan>(`${name}/plan`, { method: "POST", body: { plan: wanted, ...first } });
+      let made = await ask<Plan>(`${name}/plan`, { method: "POST", body: { ...(plan ? { plan_id: plan.plan_id } : { plan: wanted }), ...first } });
       // a run with very many findings is read in several requests
       for (let more = 0; made.status === "PLANNING" && more < 100; more += 1) made = await ask<Plan>(`${name}/plan`, { method: "POST", body: { plan_id: made.plan_id, ...first } });
       setPlan(made);
@@ -60,10 +62,17 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
   const total = acts.reduce((sum, line) => sum + line.count, 0);
   const forGood = acts.filter((line) => FOR_GOOD.includes(line.action)).reduce((sum, line) => sum + line.count, 0);
   const leaves = plan?.actions.some((line) => line.deferred.count > 0 || Object.keys(line.skipped).length > 0);
-  const ready = plan ? total > 0 && (forGood === 0 || typed.trim() === String(forGood)) : Object.keys(wanted).length > 0 && (!isFirst || read);
+  const isCounted = plan !== undefined && plan.status !== "PLANNING";
+  const ready = isCounted ? settled && total > 0 && (forGood === 0 || typed.trim() === String(forGood)) : plan !== undefined || (Object.keys(wanted).length > 0 && (!isFirst || read));
 
+  // a second click or Enter that was meant for the step before must not apply what nobody has read
   useEffect(() => {
-    if (plan) document.getElementById(field)?.focus();
+    if (!plan) return undefined;
+    const timer = setTimeout(() => setSettled(true), UNREAD_MS);
+    return () => {
+      clearTimeout(timer);
+      setSettled(false);
+    };
   }, [plan]);
 
   return (
@@ -72,20 +81,34 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
       wide
       busy={busy}
       onClose={onClose}
-      onSubmit={() => void (busy || !ready ? undefined : plan ? apply() : count())}
+      onSubmit={() => void (busy || !ready ? undefined : isCounted ? apply() : count())}
       actions={
         <>
           {plan && (
-            <button type="button" class="plain" disabled={busy} onClick={() => setPlan(undefined)}>
+            <button
+              type="button"
+              class="plain"
+              disabled={busy}
+              onClick={() => {
+                setPlan(undefined);
+                setTyped("");
+              }}
+            >
               Change the plan
             </button>
           )}
           <button type="button" onClick={onClose} disabled={busy}>
             Cancel
           </button>
-          <button type="submit" class={plan && forGood > 0 ? "danger" : "first"} disabled={!ready || busy}>
-            {busy ? "Working …" : plan ? `Apply to ${many(total, "finding")}` : "Show what it would do"}
-          </button>
+          {isCounted ? (
+            <button key="apply" type="submit" class={forGood > 0 ? "danger" : "first"} disabled={!ready || busy}>
+              {busy ? "Working …" : `Apply to ${many(total, "finding")}`}
+            </button>
+          ) : (
+            <button key="count" type="submit" class="first" disabled={!ready || busy}>
+              {busy ? "Working …" : plan ? "Go on counting" : "Show what it would do"}
+            </button>
+          )}
         </>
       }
     >
@@ -167,14 +190,15 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
               ))}
             </tbody>
           </table>
+          {!isCounted && <p class="callout">Not all findings are counted yet, so this cannot be applied: go on counting.</p>}
           {plan.warning && <p class="callout">{plan.warning}</p>}
           <p class="dim small">
-            {total === 0 ? "There is nothing to do now. " : "Each finding is read again on both sides at the moment, and what has changed is left alone. "}
+            {total === 0 && isCounted ? "There is nothing to do now. " : "Each finding is read again on both sides at the moment, and what has changed is left alone. "}
             One apply does at most {many(plan.allowed.actions, "action")}, and {number(plan.allowed.per_project)} in one project.
           </p>
         </div>
       )}
-      {plan && forGood > 0 && (
+      {isCounted && forGood > 0 && (
         <div class="field">
           <label for={field}>
             {many(forGood, "finding")} {forGood === 1 ? "is" : "are"} acted on for good. Type <code>{forGood}</code> to go on

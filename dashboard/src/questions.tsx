@@ -1,6 +1,6 @@
 // Every deed there is: what it will do, in numbers, and the request that does it.
 import { ask, encoded, query } from "./api";
-import type { Deletion, Drill, DryRun, Entry, Estimate, Run, SelfTest, Tally, Verification } from "./answers";
+import type { Conformance, Deletion, Drill, DryRun, Entry, Estimate, Identity, Run, SelfTest, Tally, Verification } from "./answers";
 import { Key, type Question, Tag } from "./parts";
 import { at, bytes, lasts, listed, many, number, plain } from "./words";
 
@@ -40,7 +40,15 @@ export const stop = (run: Run): Question<null> => ({
   title: run.repair?.status === "RUNNING" || run.restoration?.status === "RUNNING" ? "Stop the repair" : "Stop the reconcile",
   danger: true,
   prepare: nothing,
-  says: () => <p>{run.progress ? `It has walked ${many(run.progress.keys, "key")}. ` : ""}What was found or done so far stays; the run is never acted on.</p>,
+  says: () => (
+    <p>
+      {run.repair?.status === "RUNNING"
+        ? `It has done ${many(Object.values(run.repair.done).reduce((sum, count) => sum + count, 0), "action")} so far. That stays, and the rest is left as it is.`
+        : run.restoration?.status === "RUNNING"
+          ? `It has put back ${many(run.restoration.restored, "object")} so far. That stays, and the rest stays in quarantine.`
+          : `${run.progress ? `It has walked ${many(run.progress.keys, "key")}. ` : ""}What was found so far stays; the run is never acted on.`}
+    </p>
+  ),
   verb: () => "Stop it",
   act: async () => {
     await ask(`reconciliations/${encoded(run.run_id)}/stop`, { method: "POST", body: {} });
@@ -69,26 +77,31 @@ export const restore = (entry: Entry): Question<null> => ({
   },
 });
 
-export const restoreRun = (runId: string): Question<{ held: Entry[]; more: boolean }> => ({
+export const restoreRun = (run: Run): Question<{ held: Entry[]; more: boolean }> => ({
   title: "Put back all that the run set aside",
   prepare: async () => {
-    const page = await ask<{ entries: Entry[]; cursor: string | null }>(`quarantine${query({ run: runId, status: "HELD", limit: 100 })}`);
+    const page = await ask<{ entries: Entry[]; cursor: string | null }>(`quarantine${query({ run: run.run_id, status: "HELD", limit: 100 })}`);
     return { held: page.entries, more: page.cursor !== null };
   },
   says: ({ held, more }) => (
     <p>
-      <strong>
-        {more ? "At least " : ""}
-        {many(held.length, "object")}
-      </strong>{" "}
-      of {bytes(held.reduce((sum, entry) => sum + entry.size, 0))} {held.length === 1 ? "goes" : "go"} back to where {held.length === 1 ? "it" : "they"} lay, each by itself. One that cannot be
-      restored says why and stays in quarantine.
+      {more ? (
+        // a page of a filtered list may be short, or empty, while there is more: what the run did is the better number
+        <>
+          The run set aside <strong>{many(run.repair?.done.QUARANTINE ?? held.length, "object")}</strong>. What of them is still held goes back to where it lay
+        </>
+      ) : (
+        <>
+          <strong>{many(held.length, "object")}</strong> of {bytes(held.reduce((sum, entry) => sum + entry.size, 0))} {held.length === 1 ? "goes" : "go"} back to where {held.length === 1 ? "it" : "they"} lay
+        </>
+      )}
+      , each by itself. One that cannot be restored says why and stays in quarantine.
     </p>
   ),
   verb: ({ held, more }) => `Restore ${more ? "all" : many(held.length, "object")}`,
   possible: ({ held, more }) => held.length > 0 || more,
   act: async () => {
-    await ask(`reconciliations/${encoded(runId)}/restore`, { method: "POST", body: {} });
+    await ask(`reconciliations/${encoded(run.run_id)}/restore`, { method: "POST", body: {} });
     return "The restoration has started.";
   },
 });
@@ -155,6 +168,81 @@ export const selfTest = (): Question<null> => ({
   },
 });
 
+export const identify = (): Question<null> => ({
+  title: "Identify the bucket",
+  prepare: nothing,
+  says: () => (
+    <p>
+      Reads the bucket's mark and compares it with the ledger's. A bucket that has none, of a ledger that knows none, is marked: <strong>1 small object of Stocktake's own</strong> is put, and stays.
+    </p>
+  ),
+  verb: () => "Identify",
+  act: async () => {
+    const seen = await ask<Identity>("diagnostics/identity");
+    return (
+      <dl class="facts">
+        <dt>It is the ledger's</dt>
+        <dd>{seen.status === "ok" ? <Tag tone="good">yes</Tag> : <Tag tone="bad">{seen.status}</Tag>}</dd>
+        {seen.why && (
+          <>
+            <dt>Why not</dt>
+            <dd>{seen.why}</dd>
+          </>
+        )}
+        <dt>Name</dt>
+        <dd>
+          <code>{seen.bucket}</code>
+        </dd>
+        <dt>Region</dt>
+        <dd>
+          {seen.region ?? "the store does not tell"}, set is {seen.configured_region}
+        </dd>
+        <dt>Clock</dt>
+        <dd>{seen.clock_skew_ms === null ? "the store does not tell" : `${(Math.abs(seen.clock_skew_ms) / 1000).toFixed(1)} s ${seen.clock_skew_ms < 0 ? "behind" : "ahead of"} ours`}</dd>
+      </dl>
+    );
+  },
+});
+
+export const conform = (): Question<null> => ({
+  title: "List what the store can do",
+  wide: true,
+  prepare: nothing,
+  says: () => (
+    <p>
+      Reads what was found out about the store. Where nobody has tried it yet it is tried now: <strong>some small objects of Stocktake's own</strong> are put under <code>.stocktake/</code> and taken away again, and the answer is written down.
+    </p>
+  ),
+  verb: () => "List",
+  act: async () => {
+    const seen = await ask<Conformance>("diagnostics/conformance");
+    return (
+      <>
+        <p class="dim">
+          {plain(seen.store)}, tried {at(seen.probed_at)}
+        </p>
+        <ul class="checks">
+          {seen.lines.map((line) => (
+            <li key={line.name}>
+              <h3>
+                <Tag tone={line.holds ? "good" : ""}>
+                  {line.name.replaceAll("_", " ")} <span class="hidden">{line.holds ? "yes" : "no"}</span>
+                </Tag>
+              </h3>
+              <div>
+                <p>{line.says}</p>
+                <p class="dim">{line.chooses}</p>
+              </div>
+            </li>
+          ))}
+        </ul>
+      </>
+    );
+  },
+});
+
+const UNDER_WAY = ["REQUESTED", "SETTING_ASIDE", "RESTORING", "REMOVING"];
+
 export const verify = (deletion: Deletion): Question<Deletion> => ({
   title: `Verify the deletion of ${plain(deletion.project_id)}`,
   prepare: () => ask<Deletion>(`deletions/${encoded(deletion.deletion_id)}`),
@@ -165,7 +253,15 @@ export const verify = (deletion: Deletion): Question<Deletion> => ({
         <strong>{receipt ? `the ${many(receipt.listings.length, "place")}` : "every place"} where the project's objects could lie</strong> afresh, now
         {receipt ? `, and should find none of the ${many(receipt.objects, "object")} that went` : ""}.
       </p>
-      {status === "INCOMPLETE" ? <p>This deletion is incomplete: verifying takes it up again, and removes what can be removed by now.</p> : <p class="dim small">It changes nothing.</p>}
+      {status === "INCOMPLETE" ? (
+        <p>This deletion is incomplete: verifying begins another round, which removes what can be removed by now.</p>
+      ) : status === "HELD" ? (
+        <p>Nothing is erased before the time to undo it is over: what is set aside is listed as still there. Verifying sends again what may have been lost on its way.</p>
+      ) : UNDER_WAY.includes(status) ? (
+        <p>It is under way: verifying also sends again what may have been lost on its way, once that is overdue. What is done is not done twice.</p>
+      ) : (
+        <p class="dim small">It changes nothing.</p>
+      )}
     </>
   ),
   verb: () => "Verify",
@@ -178,6 +274,14 @@ export const verify = (deletion: Deletion): Question<Deletion> => ({
             <strong class="good">Nothing is left: 0 objects, looked for at {at(seen.checked_at)}.</strong>
           ) : seen.remaining.objects === 0 ? (
             <strong class="warn">Nothing was found so far, and there was no time to look everywhere: verify again.</strong>
+          ) : seen.status === "HELD" ? (
+            <strong>
+              {many(seen.remaining.objects, "object")} of {bytes(seen.remaining.bytes)} {seen.remaining.objects === 1 ? "is" : "are"} still there, set aside as {seen.remaining.objects === 1 ? "it" : "they"} should be.
+            </strong>
+          ) : UNDER_WAY.includes(seen.status) || seen.status === "UNDONE" ? (
+            <strong class={seen.status === "UNDONE" ? "" : "warn"}>
+              {many(seen.remaining.objects, "object")} of {bytes(seen.remaining.bytes)} {seen.remaining.objects === 1 ? "is" : "are"} there{seen.status === "UNDONE" ? ": the deletion was undone." : " so far: the deletion goes on."}
+            </strong>
           ) : (
             <strong class="bad">
               {many(seen.remaining.objects, "object")} of {bytes(seen.remaining.bytes)} {seen.remaining.objects === 1 ? "is" : "are"} still there.
@@ -231,7 +335,7 @@ export const deleteProject = (projectId: string): Question<DryRun> => ({
     </>
   ),
   typed: () => projectId,
-  verb: (dry) => `Delete ${many(dry.objects, "object")}`,
+  verb: (dry) => `Delete ${dry.complete ? "" : "at least "}${many(dry.objects, "object")}`,
   act: async () => {
     await ask(`projects/${encoded(projectId)}`, { method: "DELETE", body: { reason: "asked for on the dashboard" } });
     return "The deletion has begun. Its receipt follows the final sweep.";

@@ -43,18 +43,19 @@ export function useResource<T>(path: string | null): Resource<T> {
 export const asProblem = (failure: unknown): Problem =>
   failure instanceof Problem ? failure : new Problem(0, "", "The page stumbled", failure instanceof Error ? failure.message : String(failure));
 
-const FIRST_MS = 1000;
-const LAST_MS = 15_000;
+/** How soon a thing is asked for again: while it moves, and while it waits for its time. */
+export const SOON = { firstMs: 1000, lastMs: 15_000 };
+export const SLOWLY = { firstMs: 60_000, lastMs: 300_000 };
 
 /** Asks again and again while `active`, each time later while nothing moves, and not at all while nobody looks.
  *
  * `ask` says what it saw as a text; where that has changed the next one comes soon. */
-export function usePolling(active: boolean, ask: () => Promise<string>): void {
+export function usePolling(active: boolean, ask: () => Promise<string>, { firstMs, lastMs } = SOON): void {
   const latest = useRef(ask);
   latest.current = ask;
   useEffect(() => {
     if (!active) return undefined;
-    let delay = FIRST_MS;
+    let delay = firstMs;
     let seen = "";
     let timer: ReturnType<typeof setTimeout> | undefined;
     let over = false;
@@ -64,12 +65,12 @@ export function usePolling(active: boolean, ask: () => Promise<string>): void {
     };
     const look = async () => {
       const now = await latest.current().catch(() => seen);
-      delay = now === seen ? Math.min(delay * 1.5, LAST_MS) : FIRST_MS;
+      delay = now === seen ? Math.min(delay * 1.5, lastMs) : firstMs;
       seen = now;
       wait();
     };
     const shown = () => {
-      delay = FIRST_MS;
+      delay = firstMs;
       wait();
     };
     document.addEventListener("visibilitychange", shown);
@@ -79,7 +80,7 @@ export function usePolling(active: boolean, ask: () => Promise<string>): void {
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", shown);
     };
-  }, [active]);
+  }, [active, firstMs, lastMs]);
 }
 
 /** The current time, read again every few seconds, for ages that are shown. */

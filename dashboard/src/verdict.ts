@@ -1,9 +1,9 @@
 // The one sentence at the top: how much is stored, what is wrong, and what to press.
 import type { Analytics, Deletion, Diagnostics, Run } from "./answers";
 import { deadLetters, isBusy, isRepairing, isWalking } from "./answers";
-import { CLASSES, classed, listed, many, number } from "./words";
+import { ago, CLASSES, classed, listed, many, number, sentence } from "./words";
 
-export type Press = "reconcile" | "findings" | "deletions" | "health" | null;
+export type Press = "reconcile" | "findings" | "run" | "deletions" | "health" | null;
 export interface Verdict {
   tone: "good" | "warn" | "bad" | "";
   says: string;
@@ -11,9 +11,16 @@ export interface Verdict {
   press: Press;
 }
 
-const OLD_SECONDS = 8 * 86_400;
+/** What the sentence rests on beside the counts: what is still being read, and what could not be read. Neither is known to be well. */
+export interface Known {
+  loading: boolean;
+  unread: string[];
+}
 
-export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, now: number): Verdict {
+const OLD_SECONDS = 8 * 86_400;
+const BROKEN = ["INCOMPLETE", "FAILED"];
+
+export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, known: Known, now: number): Verdict {
   const stored = `${many(analytics.stored.objects, "object")} ${analytics.stored.objects === 1 ? "is" : "are"} stored`;
   const because: string[] = [];
   const found = Object.entries(analytics.findings ?? {}).filter(([, tally]) => tally.objects > 0);
@@ -27,14 +34,25 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   if (incomplete.length) because.push(`${many(incomplete.length, "deletion")} could not remove everything.`);
   const letters = Object.values(deadLetters(diagnostics)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
   if (letters) because.push(`${many(letters, "dead letter")} ${letters === 1 ? "waits" : "wait"} to be looked at.`);
-  const known = analytics.counts.MISSING.objects;
-  if (known) because.push(`${many(known, "record")} ${known === 1 ? "says" : "say"} that ${known === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
-  const worse = (tone: Verdict["tone"]): Verdict["tone"] => (failing.length || incomplete.length ? "bad" : letters && tone !== "bad" ? "warn" : tone);
+  const gone = analytics.counts.MISSING.objects;
+  if (gone) because.push(`${many(gone, "record")} ${gone === 1 ? "says" : "say"} that ${gone === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
+  if (diagnostics && (failing.length || letters)) because.push(`The deployment looked at itself ${ago(diagnostics.as_of, now)}.`);
+  if (known.unread.length) because.push(`${listed(known.unread).replace(/^./, (letter) => letter.toUpperCase())} could not be read, so nobody knows whether all is well there.`);
+  const worse = (tone: Verdict["tone"]): Verdict["tone"] => {
+    if (failing.length || incomplete.length || tone === "bad") return "bad";
+    if (letters || known.unread.length || tone === "warn") return "warn";
+    return known.loading ? "" : tone;
+  };
   const trouble: Press = failing.length || letters ? "health" : incomplete.length ? "deletions" : null;
 
   if (isBusy(run)) {
     const what = isWalking(run!) ? "a reconcile is comparing them with the bucket" : isRepairing(run!) ? "a repair is under way" : "";
     return { tone: worse(""), says: `${stored}, and ${what}.`, because, press: trouble };
+  }
+  if (run && BROKEN.includes(run.status)) {
+    // what the last complete one counted may be what this one found gone
+    because.unshift(`The newest run ended ${run.status.toLowerCase()}${run.why ? `: ${sentence(run.why)}` : "."}`);
+    return { tone: "bad", says: `${stored} by the ledger, but the newest run ended ${run.status.toLowerCase()}.`, because, press: trouble ?? "run" };
   }
   if (analytics.bucket === null) {
     because.unshift(
@@ -59,9 +77,10 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
     return { tone: worse("warn"), says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
   }
   because.unshift("The last complete reconcile found no difference between bucket and ledger.");
-  if (known > 0) {
-    return { tone: "bad", says: `${stored}, and ${many(known, "more object")} ${known === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
+  if (gone > 0) {
+    return { tone: "bad", says: `${stored}, and ${many(gone, "more object")} ${gone === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
   }
+  if (known.loading) return { tone: worse(""), says: `${stored}; whether all is well is being looked at.`, because, press: trouble };
   return { tone: worse("good"), says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
 }
 

@@ -44,6 +44,14 @@ export function ago(time: string, now = Date.now()): string {
   return seconds > 0 ? `${lasts(seconds)} ago` : `in ${lasts(-seconds)}`;
 }
 
+/** What is said of a deletion that has come so far while the page was open; nothing of what goes on. */
+export function became(deletion: { status: string; project_id: string; erases_at: string | null }): string | null {
+  if (deletion.status === "DELETED" || deletion.status === "INCOMPLETE") return "A deletion has ended: its receipt is there.";
+  if (deletion.status === "HELD") return `The project ${plain(deletion.project_id)} is set aside, and can be undone${deletion.erases_at ? ` until ${at(deletion.erases_at)}` : ""}.`;
+  if (deletion.status === "UNDONE") return `The deletion of ${plain(deletion.project_id)} was undone.`;
+  return null;
+}
+
 /** What a class of finding is called, one and many. */
 export const CLASSES: Record<string, { one: string; more: string; says: string; tone: "bad" | "warn" | "" }> = {
   missing: { one: "missing object", more: "missing objects", says: "records whose object is gone", tone: "bad" },

@@ -8,11 +8,26 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import NOW, Visiting
-from tools.dashboard.made_up import DELETION_ID, HOSTILE, RUN_ID, House, a_run, analytics, empty, huge, lived_in
-from tools.dashboard.served import Answered, problem
+from tools.dashboard.made_up import (
+    DELETION_ID,
+    DRY_RUN,
+    HOSTILE,
+    RUN_ID,
+    VERIFIED,
+    House,
+    a_deletion,
+    a_run,
+    analytics,
+    empty,
+    huge,
+    lived_in,
+    rfc,
+    tally,
+)
+from tools.dashboard.served import Answered, Asked, problem
 
 BROKEN = problem(503, "storage-unavailable", "the store gave no whole answer: try again")
 
@@ -94,6 +109,13 @@ def letters_wait() -> House:
     return house
 
 
+def half_gone() -> House:
+    house = nothing_wrong()
+    why = "the bucket holds 600 objects, of 1284 at the last run: send accept_loss if that is so"
+    house.runs.insert(0, {**a_run(NOW, "01KAHRECNC0000000000000001", {}, objects=600), "status": "INCOMPLETE", "why": why})
+    return house
+
+
 def missed() -> House:
     house = nothing_wrong()
     house.analytics["counts"]["MISSING"] = {"objects": 9, "bytes": 900}
@@ -103,17 +125,59 @@ def missed() -> House:
 @pytest.mark.parametrize(
     ("house", "sentence", "press"),
     [
+        (half_gone(), "1,284 objects are stored by the ledger, but the newest run ended incomplete.", "Look at the run"),
         (empty(NOW), "0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
         (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
         (letters_wait(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the checks"),
     ],
-    ids=["empty", "nothing wrong", "known to be missing", "dead letters"],
+    ids=["newest incomplete", "empty", "nothing wrong", "known to be missing", "dead letters"],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
     page = visiting(house).page
     expect(page.get_by_role("heading", level=1)).to_have_text(sentence)
     expect(page.locator(".verdict .first")).to_have_text([press] if press else [])
+
+
+def test_why_the_newest_run_ended_is_said_and_is_bad(visiting: Visiting) -> None:
+    page = visiting(half_gone()).page
+    expect(page.locator(".verdict.bad")).to_contain_text("The newest run ended incomplete: the bucket holds 600 objects, of 1284")
+    page.get_by_role("link", name="Look at the run").click()
+    expect(page.get_by_role("region", name="The run", exact=True)).to_contain_text("accept_loss")
+
+
+@pytest.mark.parametrize(("broken", "named"), [("GET /diagnostics", "Health"), ("GET /deletions?", "The deletions")])
+def test_what_could_not_be_read_is_not_taken_to_be_well(visiting: Visiting, broken: str, named: str) -> None:
+    house = nothing_wrong()
+    visit = visiting(house, signed_in=False)
+    if broken == "GET /diagnostics":
+        house.broken = {broken: BROKEN}
+    else:  # the door asks for one deletion, which is answered
+        visit.page.route("**/deletions?limit=50", lambda route: route.fulfill(status=429, json={"message": "Too Many Requests"}))
+    visit.sign_in()
+    expect(visit.page.locator(".verdict.warn")).to_contain_text(f"{named} could not be read, so nobody knows whether all is well there.")
+
+
+def test_nothing_is_green_before_all_of_it_is_read(visiting: Visiting) -> None:
+    visit = visiting(nothing_wrong(), signed_in=False)
+    held: list[Route] = []
+    visit.page.route("**/diagnostics", lambda route: held.append(route))
+    visit.sign_in()
+    visit.settle()
+    assert verdict(visit.page) == "1,284 objects are stored; whether all is well is being looked at."
+    expect(visit.page.locator(".verdict.good")).to_have_count(0)
+    held[0].continue_()
+    expect(visit.page.locator(".verdict.good")).to_have_count(1)
+
+
+def test_refresh_has_the_deployment_look_at_itself_again(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    visit = visiting(house)
+    visit.settle()
+    house.checks = [{"name": "clock", "status": "failed", "says": "The clocks are far apart.", "do": "Set the clock.", "detail": {}}]
+    visit.page.get_by_role("button", name="Refresh").click()
+    expect(visit.page.locator(".verdict.bad")).to_contain_text("1 check of the deployment fails: clock.")
+    expect(visit.page.locator(".verdict")).to_contain_text("The deployment looked at itself")
 
 
 def test_an_old_count_and_a_failing_check_and_an_incomplete_deletion_are_said(visiting: Visiting) -> None:
@@ -208,7 +272,9 @@ def test_what_a_deployment_does_not_have_yet_is_said_to_be_absent_and_not_to_fai
     assert visit.page.get_by_role("alert").count() == 0
     assert "Of 12,286 records" in visit.page.get_by_role("region", name="Side by side").inner_text()
     visit.go("Health")
-    expect(visit.page.get_by_role("region", name="The bucket")).to_contain_text("stocktake-data")
+    visit.page.get_by_role("region", name="The bucket").get_by_role("button", name="Identify it").click()
+    visit.page.get_by_role("dialog").get_by_role("button", name="Identify").click()
+    expect(visit.page.get_by_role("dialog")).to_contain_text("stocktake-data")
 
 
 def test_nothing_at_all_has_words_of_its_own_in_every_view(visiting: Visiting) -> None:
@@ -378,6 +444,130 @@ def test_what_is_for_good_is_typed_and_a_first_run_is_said_to_be_read(visiting: 
     assert visit.requests("POST")[-1].body == {"plan_id": "01KAHP1AN00000000000000000", "first_run": True}
 
 
+def test_what_nobody_has_read_is_not_applied_by_a_second_click(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.go("Findings")
+    page.get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    plan.get_by_label("9 orphans").select_option("delete")
+    at = plan.get_by_role("button", name="Show what it would do").bounding_box()
+    assert at is not None
+    page.mouse.dblclick(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    expect(plan.get_by_role("heading", name="What the plan would do")).to_be_focused()
+    page.keyboard.press("Enter")
+    plan.get_by_label("acted on for good").fill("6")
+    plan.get_by_role("button", name="Change the plan").click()
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_label("acted on for good")).to_have_value("")
+    assert not visit.requests(f"POST /reconciliations/{RUN_ID}/apply")
+
+
+def test_a_plan_can_be_applied_only_after_a_moment_to_read_it(visiting: Visiting) -> None:
+    page = visiting().page
+    page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    page.evaluate("""() => { window.moments = {}; new MutationObserver(() => {
+        const apply = [...document.querySelectorAll('dialog button')].find(button => button.textContent.startsWith('Apply'));
+        if (apply) window.moments.shown ??= performance.now();
+        if (apply && !apply.disabled) window.moments.open ??= performance.now();
+    }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true}) }""")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("button", name="Apply to")).to_be_enabled()
+    assert page.evaluate("window.moments.open - window.moments.shown") > 600
+
+
+def test_a_plan_that_is_not_counted_to_its_end_cannot_be_applied(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    counted = house.api(Asked("POST", f"/reconciliations/{RUN_ID}/plan", body={"plan": {"missing": "mark_missing"}})).body
+    house.broken = {f"POST /reconciliations/{RUN_ID}/plan": Answered(200, {**counted, "status": "PLANNING"})}
+    page = visiting(house).page
+    page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan).to_contain_text("Not all findings are counted yet")
+    assert plan.get_by_role("button", name="Apply").count() == 0
+    house.broken = {f"POST /reconciliations/{RUN_ID}/plan": Answered(200, counted)}
+    plan.get_by_role("button", name="Go on counting").click()
+    expect(plan.get_by_role("button", name="Apply to 5 findings")).to_be_enabled()
+
+
+def test_a_dialog_that_works_is_closed_by_no_number_of_escapes(visiting: Visiting) -> None:
+    page = visiting().page
+    page.get_by_role("button", name="Start a reconcile").click()
+    asked = page.get_by_role("dialog")
+    asked.get_by_role("button", name="Start").wait_for()
+    held: list[Route] = []
+    page.route("**/reconciliations", lambda route: held.append(route))
+    asked.get_by_role("button", name="Start").click()
+    expect(asked).to_contain_text("Working")
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    expect(asked).to_be_visible()
+    held[0].fulfill(status=409, json={"message": "busy"})
+    expect(asked.get_by_role("alert")).to_contain_text("busy")
+    page.keyboard.press("Escape")
+    expect(asked).to_have_count(0)
+
+
+def test_a_refusal_that_comes_late_does_not_end_the_session_that_followed(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.settle()
+    page.evaluate("""() => { const asked = fetch; window.late = new Promise((then) => { window.refuse = then; });
+        window.fetch = async (...about) => {
+            if (!String(about[0]).endsWith('/analytics')) return asked(...about);
+            window.fetch = asked;
+            await window.late;
+            return new Response('{"detail": "the token has ended"}', {status: 401});
+        } }""")
+    page.get_by_role("button", name="Refresh").click()
+    page.get_by_role("button", name="Sign out").click()
+    visit.site.token = "another"
+    visit.sign_in()
+    page.evaluate("window.refuse()")
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("navigation", name="Views")).to_be_visible()
+
+
+def test_findings_that_could_not_be_read_leave_none_of_another_filter(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    visit = visiting(house)
+    visit.go("Findings")
+    found = visit.page.get_by_role("region", name="What was found")
+    expect(found.get_by_role("table")).to_be_visible()
+    house.broken = {f"GET /reconciliations/{RUN_ID}/findings": BROKEN}
+    found.get_by_role("button", name="5 missing objects").click()
+    expect(found.get_by_role("alert")).to_contain_text("the store gave no whole answer")
+    expect(found.get_by_role("table")).to_have_count(0)
+
+
+def test_what_a_run_set_aside_is_told_by_what_it_did_where_the_list_goes_on(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    plan = {"orphan": "quarantine"}
+    repair = {"status": "DONE", "plan": plan, "started_at": "2026-11-27T01:00:00.000Z", "plan_id": RUN_ID, "turn": 1}
+    house.runs[0]["repair"] = {**repair, "done": {"QUARANTINE": 240}, "skipped": 0, "reasons": {}, "deferred": 0}
+    house.broken = {"GET /quarantine": Answered(200, {"entries": [], "cursor": "on"})}
+    visit = visiting(house)
+    visit.go("Findings")
+    visit.page.get_by_role("button", name="Restore what this run set aside").click()
+    expect(visit.page.get_by_role("dialog")).to_contain_text("The run set aside 240 objects. What of them is still held goes back")
+
+
+def test_health_is_shown_without_writing_anything(visiting: Visiting) -> None:
+    visit = visiting()
+    visit.go("Health")
+    expect(visit.page.get_by_role("region", name="The bucket")).to_contain_text("The bucket is the one that the ledger describes")
+    expect(visit.page.get_by_role("region", name="The store")).to_contain_text("The store can do all")
+    visit.settle()
+    assert {asked.path for asked in visit.requests("GET /diagnostics")} == {"/diagnostics"}
+    visit.page.get_by_role("region", name="The store").get_by_role("button", name="List it").click()
+    asked = visit.page.get_by_role("dialog")
+    expect(asked).to_contain_text("some small objects of Stocktake's own are put")
+    asked.get_by_role("button", name="List").click()
+    expect(asked).to_contain_text("Listings are complete")
+
+
 def test_an_object_is_restored_by_its_own_button(visiting: Visiting) -> None:
     visit = visiting()
     visit.go("Quarantine")
@@ -431,6 +621,63 @@ def test_a_deletion_is_verified_and_its_receipt_read_kept_and_printed(visiting: 
     with page.context.expect_page() as printed:
         receipt.get_by_role("link", name="Open to print").click()
     expect(printed.value.get_by_role("heading", name="Receipt of a deletion")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("REMOVING", "DELETED", "A deletion has ended: its receipt is there."),
+        ("SETTING_ASIDE", "HELD", "The project winter is set aside, and can be undone until "),
+        ("RESTORING", "UNDONE", "The deletion of winter was undone."),
+        ("SETTING_ASIDE", "REMOVING", None),
+    ],
+)
+def test_what_became_of_a_deletion_is_said_and_not_that_it_ended(visiting: Visiting, before: str, after: str, said: str | None) -> None:
+    house = lived_in(NOW)
+    house.deletions = [{**a_deletion(NOW, "winter", "REMOVING"), "status": before, "erases_at": rfc(NOW + timedelta(days=7))}]
+    visit = visiting(house)
+    visit.page.get_by_role("region", name="Deletions under way", exact=True).wait_for()
+    house.deletions[0]["status"] = after
+    live = visit.page.locator("[role=status][aria-live=polite]")
+    if said is None:
+        visit.page.wait_for_timeout(1500)
+        assert live.inner_text() == ""
+    else:
+        expect(live).to_contain_text(said)
+
+
+@pytest.mark.parametrize(
+    ("status", "will", "seen"),
+    [
+        ("REMOVING", "sends again what may have been lost on its way", "12 objects of 5.0 MB are there so far: the deletion goes on."),
+        ("HELD", "what is set aside is listed as still there", "12 objects of 5.0 MB are still there, set aside as they should be."),
+    ],
+)
+def test_a_deletion_can_be_verified_while_it_is_under_way(visiting: Visiting, status: str, will: str, seen: str) -> None:
+    house = lived_in(NOW)
+    house.deletions = [{**a_deletion(NOW, "winter", "REMOVING"), "status": status}]
+    left = {**VERIFIED, "deletion_id": DELETION_ID, "checked_at": rfc(NOW), "status": status, "remaining": tally(12)}
+    house.broken = {f"POST /deletions/{DELETION_ID}/verify": Answered(200, left)}
+    visit = visiting(house)
+    visit.go("Deletions")
+    visit.page.get_by_role("row", name="winter").get_by_role("button", name="Verify").click()
+    asked = visit.page.get_by_role("dialog")
+    expect(asked).to_contain_text(will)
+    asked.get_by_role("button", name="Verify").click()
+    expect(asked).to_contain_text(seen)
+    expect(asked.locator("strong.bad")).to_have_count(0)
+
+
+def test_what_was_not_counted_to_its_end_is_deleted_as_at_least_that(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.broken = {
+        "DELETE /projects/moodboards": Answered(200, {**DRY_RUN, "project_id": "moodboards", "complete": False, "cursor": "on"})
+    }
+    visit = visiting(house)
+    visit.go("Deletions")
+    visit.page.get_by_label("Project to delete").fill("moodboards")
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.get_by_role("dialog").get_by_role("button", name="Delete at least 12 objects")).to_be_visible()
 
 
 def test_a_project_is_deleted_only_by_who_types_its_name(visiting: Visiting) -> None:

@@ -428,6 +428,8 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
             "detail": {},
         },
         {"name": "bucket", "status": "ok", "says": "stocktake-data answers from eu-north-1 in 41 ms.", "do": None, "detail": {}},
+        {"name": "identity", "status": "ok", "says": "The bucket is the one that the ledger describes", "do": None, "detail": {}},
+        {"name": "conformance", "status": "ok", "says": "The store can do all", "do": None, "detail": {}},
         {"name": "permission-list", "status": "ok", "says": "List, put, head, get and delete are allowed.", "do": None, "detail": {}},
         {"name": "clock", "status": "ok", "says": "The store's clock is 0.2 s ahead of ours.", "do": None, "detail": {}},
         {

@@ -123,7 +123,7 @@ export function DeletionRows({ of }: { of: Deletion[] }) {
                   Receipt<span class="hidden"> of {plain(deletion.project_id)}</span>
                 </button>
               )}
-              <button type="button" class="little" disabled={isDeleting(deletion)} onClick={() => ask(verify(deletion))}>
+              <button type="button" class="little" onClick={() => ask(verify(deletion))}>
                 Verify …<span class="hidden"> the deletion of {plain(deletion.project_id)}</span>
               </button>
             </td>

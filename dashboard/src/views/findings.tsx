@@ -130,7 +130,7 @@ function Summary({ run, others }: { run: Run; others: Run[] }) {
       </dl>
       {setAside > 0 && (
         <p class="actions under">
-          <button type="button" class="little" disabled={isBusy(run)} onClick={() => question(restoreRun(run.run_id))}>
+          <button type="button" class="little" disabled={isBusy(run)} onClick={() => question(restoreRun(run))}>
             Restore what this run set aside …
           </button>
         </p>
@@ -178,6 +178,7 @@ function List({ run }: { run: Run }) {
         setPage({ rows, after: cursor });
       } catch (failure) {
         if (mine !== turn.current) return;
+        setPage(undefined); // what stands there answers another question
         setProblem(asProblem(failure));
       }
       setBusy(false);

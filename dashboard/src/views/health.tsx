@@ -1,9 +1,8 @@
-// Whether the deployment is well: what it says of itself when it is asked, dead letters among it.
+// Whether the deployment is well: what it says of itself when it is asked, dead letters among it. To be shown it writes nothing.
 import type { Diagnostics } from "../answers";
 import { deadLetters } from "../answers";
-import { Empty, Loaded, Panel, Table, Tag, When } from "../parts";
-import { selfTest } from "../questions";
-import { useResource } from "../state";
+import { Empty, Loaded, Panel, Table, Tag, Waiting, When } from "../parts";
+import { conform, identify, selfTest } from "../questions";
 import { useStock } from "../stock";
 import { number, plain } from "../words";
 
@@ -45,6 +44,15 @@ export function Health() {
   );
 }
 
+/** What the look at the deployment says of one thing; nothing is written for it. */
+function Part({ names }: { names: string[] }) {
+  const { diagnostics } = useStock();
+  const checks = diagnostics.data?.checks.filter((check) => names.includes(check.name)) ?? [];
+  if (diagnostics.data && checks.length) return <Checks of={{ ...diagnostics.data, checks }} />;
+  if (!diagnostics.data && !diagnostics.problem) return <Waiting what="the checks" />;
+  return <p class="dim small">The checks say nothing of it.</p>;
+}
+
 function Checks({ of }: { of: Diagnostics }) {
   const checks = of.checks.toSorted((one, other) => ORDER.indexOf(one.status) - ORDER.indexOf(other.status));
   if (checks.length === 0) return <Empty title="No check was made" />;
@@ -82,7 +90,7 @@ function Letters() {
   if (queues.length === 0) return null;
   const waiting = queues.some(([, count]) => count);
   return (
-    <Panel title="Dead letters" note="What failed without a caller to be told of it" flush>
+    <Panel title="Dead letters" note={<>What failed without a caller to be told of it, counted <When time={diagnostics.data!.as_of} /></>} flush>
       <Table
         caption="Dead letters by queue"
         head={
@@ -110,78 +118,36 @@ function Letters() {
   );
 }
 
-interface Identity {
-  status: string;
-  why: string | null;
-  bucket: string;
-  configured_region: string;
-  region: string | null;
-  bucket_id: string | null;
-  known_bucket_id: string | null;
-  clock_skew_ms: number | null;
-}
-
 function Bucket() {
-  const identity = useResource<Identity>("diagnostics/identity");
+  const { ask } = useStock();
   return (
-    <Panel title="The bucket" note="Which one is seen, and whether it is the one the ledger describes">
-      <Loaded of={identity} what="the bucket">
-        {(data) => (
-          <dl class="facts">
-            <dt>It is the ledger's</dt>
-            <dd>{data.status === "ok" ? <Tag tone="good">yes</Tag> : <Tag tone="bad">{data.status}</Tag>}</dd>
-            {data.why && (
-              <>
-                <dt>Why not</dt>
-                <dd>{data.why}</dd>
-              </>
-            )}
-            <dt>Name</dt>
-            <dd>
-              <code>{data.bucket}</code>
-            </dd>
-            <dt>Region</dt>
-            <dd>
-              {data.region ?? "the store does not tell"}, set is {data.configured_region}
-            </dd>
-            <dt>Clock</dt>
-            <dd>{data.clock_skew_ms === null ? "the store does not tell" : `${(Math.abs(data.clock_skew_ms) / 1000).toFixed(1)} s ${data.clock_skew_ms < 0 ? "behind" : "ahead of"} ours`}</dd>
-          </dl>
-        )}
-      </Loaded>
+    <Panel
+      title="The bucket"
+      note="Which one is seen, and whether it is the one the ledger describes"
+      tools={
+        <button type="button" class="little" onClick={() => ask(identify())}>
+          Identify it …
+        </button>
+      }
+    >
+      <Part names={["bucket", "region", "identity"]} />
     </Panel>
   );
 }
 
-interface Conformance {
-  store: string;
-  probed_at: string;
-  lines: { name: string; holds: boolean; says: string; chooses: string }[];
-}
-
 function Store() {
-  const conformance = useResource<Conformance>("diagnostics/conformance");
+  const { ask } = useStock();
   return (
-    <Panel title="The store" note={conformance.data && <>Tried <When time={conformance.data.probed_at} />: {conformance.data.store}</>}>
-      <Loaded of={conformance} what="what the store can do">
-        {(data) => (
-          <ul class="checks">
-            {data.lines.map((line) => (
-              <li key={line.name}>
-                <h3>
-                  <Tag tone={line.holds ? "good" : ""}>
-                    {line.name.replaceAll("_", " ")} <span class="hidden">{line.holds ? "yes" : "no"}</span>
-                  </Tag>
-                </h3>
-                <div>
-                  <p>{line.says}</p>
-                  <p class="dim">{line.chooses}</p>
-                </div>
-              </li>
-            ))}
-          </ul>
-        )}
-      </Loaded>
+    <Panel
+      title="The store"
+      note="What it can do, as the code that needs it found out"
+      tools={
+        <button type="button" class="little" onClick={() => ask(conform())}>
+          List it …
+        </button>
+      }
+    >
+      <Part names={["conformance"]} />
     </Panel>
   );
 }

@@ -5,7 +5,7 @@ import { isBusy, isDeleting, objectsOf } from "../answers";
 import { Chart, type Line } from "../charts";
 import { Empty, Key, Loaded, Panel, Table, Tag, usePages, Waiting, When } from "../parts";
 import { reconcile } from "../questions";
-import { useNow } from "../state";
+import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
 import { explained, missing, verdict } from "../verdict";
 import { bytes, CLASSES, classed, lasts, listed, many, number, signed } from "../words";
@@ -48,10 +48,16 @@ export function Overview() {
 }
 
 function Sentence() {
-  const { analytics, newest, deletions, diagnostics, ask } = useStock();
+  const { analytics, runs, newest, deletions, diagnostics, ask } = useStock();
   const now = useNow(30);
   if (!analytics.data) return analytics.problem ? null : <Waiting what="what is stored" />;
-  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, now);
+  const read: [string, Resource<unknown>][] = [["health", diagnostics], ["the deletions", deletions], ["the list of runs", runs], ...(runs.data?.reconciliations.length ? [["the newest run", newest] as [string, Resource<unknown>]] : [])];
+  const known = {
+    loading: read.some(([, part]) => part.data === undefined && !part.problem),
+    // what a deployment does not have says nothing against it
+    unread: read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
+  };
+  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, known, now);
   const compare = () => ask(reconcile(newest.data));
   return (
     <section class={`verdict ${said.tone}`} aria-labelledby="verdict">
@@ -66,6 +72,11 @@ function Sentence() {
         {said.press === "findings" && (
           <a class="button first" href={`#findings/${analytics.data.bucket?.run_id ?? ""}`}>
             Look at the findings
+          </a>
+        )}
+        {said.press === "run" && (
+          <a class="button first" href={`#findings/${newest.data?.run_id ?? ""}`}>
+            Look at the run
           </a>
         )}
         {said.press === "deletions" && (
