@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import yaml
 
@@ -17,6 +18,10 @@ from tools.stack.lifecycle import build_all
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# a time limit an example fails whenever the machine is busy
+hypothesis.settings.register_profile("stocktake", deadline=None)
+hypothesis.settings.load_profile("stocktake")
 
 HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"

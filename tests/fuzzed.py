@@ -60,7 +60,7 @@ _MAY_REFUSE = {
     "diagnoseObject": "neither key nor object_id, or both",
     "listMigrationResults": "a cursor that was not given out",
     "deleteProject": "a cursor without the dry run that it is of",
-    "createReconciliation": "an inventory that is not there",
+    "startReconciliation": "an inventory that is not there",
     "createMigration": "what is said of a source that is not there",
     "completeUpload": "hashes that are not one a part, bytes that are of no type",
     "abortUpload": "one that is complete",
