@@ -28,6 +28,7 @@ RUN_ID = "01KAHRECNC0000000000000000"
 DELETION_ID = "01KAHDELETE000000000000000"
 NOTHING = {"objects": 0, "bytes": 0}
 _STATES = ("PENDING", "STORED", "INLINE", "EXTERNAL", "MISSING", "QUARANTINED")
+CLASSES = ("orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling")
 _KINDS = {"orphan": "active", "missing": "gone", "mismatch": "size", "unstored": "uncommitted", "unknown": "no_layout"}
 _ACTIONS = {"mark_missing": "MARK_MISSING", "quarantine": "QUARANTINE", "refresh": "REFRESH", "settle": "SETTLE"}
 
@@ -233,7 +234,7 @@ def analytics(
     now: datetime, *, stored: int, projects: Sequence[tuple[str, int]] = (), findings: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     """Makes what GET /analytics answers; without findings the bucket was never counted."""
-    found = {name: tally((findings or {}).get(name, 0)) for name in ("orphan", "missing", "mismatch", "unstored", "unknown")}
+    found = {name: tally((findings or {}).get(name, 0)) for name in CLASSES}
     counts: dict[str, dict[str, int]] = {**dict.fromkeys(_STATES, NOTHING), "STORED": tally(stored)}
     if findings:
         counts |= {"PENDING": tally(findings.get("unstored", 0)), "QUARANTINED": tally(findings.get("orphan", 0) // 4)}
@@ -283,7 +284,10 @@ def a_day(at: datetime, stored: int, *, records: int, in_bucket: int) -> dict[st
         "counts": counts,
         "bucket": counted,
         "drift": {"objects": in_bucket - stored, "bytes": 0},
-        **{name: tally(number) for number, name in enumerate(("unknown", "mismatch", "missing", "unstored", "orphan"))},
+        **{
+            name: tally(number)
+            for number, name in enumerate(("unknown", "mismatch", "missing", "unstored", "orphan", "duplicate_spelling"))
+        },
     }
 
 
