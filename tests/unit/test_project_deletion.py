@@ -551,7 +551,7 @@ def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: 
 
 
 def test_more_keys_than_one_request_takes_go_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_BYTES", 400)
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_BYTES", 200)
     world.plant(*(f"projects/p1/scenes/s/media/{number:03}.png" for number in range(10)))
     receipt = world.delete_project()
     assert (receipt["status"], receipt["objects"]) == ("DELETED", 10)

@@ -145,7 +145,7 @@ def test_no_bytes_survive_their_record(off: World, deployment: Deployment) -> No
 
 
 def test_a_removal_counts_two_rows_for_a_record_with_bytes(off: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.ledger.ledger._ROWS_PER_REMOVAL", 4)
+    monkeypatch.setattr("stocktake.ledger.ledger._ACTIONS", 5)
     keys = itertools.islice((key for n in itertools.count() if shard_of(key := f"projects/p1/{n}.png", 16) == "00"), 5)
     seen = [off.record(key, State.INLINE) for key in keys]
     deployment.faults.calls.clear()

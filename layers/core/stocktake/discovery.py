@@ -19,12 +19,13 @@ from __future__ import annotations
 import enum
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import batched, groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from stocktake.comparison import merge_join
-from stocktake.layouts import Prefix, Registry, project_stem
+from stocktake.layouts import ParsedKey, Prefix, Registry, project_stem
 from stocktake.ledger import Ledger
 from stocktake.model import LedgerEntry, Record, State
 from stocktake.storage import MultipartUpload, ObjectVersion, Store
@@ -39,9 +40,8 @@ class Ways(enum.Enum):
     LISTING = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """One key of a project, and how it was found.
+class Discovered(NamedTuple):
+    """One key of a project, and how it was found. A tuple, since there are as many as keys.
 
     `source` is `both`, `listing` (no record), `ledger` (an object no prefix shows), `record` (a record without object), `named` (an object
     that only its name brought up) or `gone` (asked for by name, and nothing is there). `versions` holds all versions and delete markers of
@@ -75,11 +75,11 @@ class Suspect:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _InBucket:
+class _InBucket(NamedTuple):
     key: str
     size: int
     versions: tuple[ObjectVersion, ...] = ()
+    layout: str = "unknown"
     doubt: str | None = None  # why it is not provably the project's
 
 
@@ -159,7 +159,7 @@ class Discovery:
         """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
-                if self._ownership(upload.key)[0]:
+                if self._ownership(upload.key, self.layouts.parse(upload.key))[0]:
                     yield upload
 
     def suspect_uploads(self, after: str) -> list[Suspect]:
@@ -167,7 +167,9 @@ class Discovery:
         suspects: dict[str, Suspect] = {}
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
-                doubt = self._ownership(upload.key)[1] if upload.key > after else None
+                if upload.key <= after:
+                    continue
+                _, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
                 if doubt is not None:
                     suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
         return [suspects[key] for key in sorted(suspects)]
@@ -210,7 +212,7 @@ class Discovery:
                     yield Suspect(found.key, found.size, found.doubt)
                 else:
                     announced = entry is not None and entry.state is State.PENDING
-                    yield Discovered(found.key, self._layout(found.key), "listing", found.size, entry, found.versions, announced)
+                    yield Discovered(found.key, found.layout, "listing", found.size, entry, found.versions, announced)
 
     def _discovered(self, found: _InBucket | None, entry: LedgerEntry | None) -> Discovered | Suspect:
         if found is not None and found.doubt is not None and entry is None:
@@ -223,23 +225,23 @@ class Discovery:
             # have been killed after the put
             found = self._asked(entry.key)
             source = "ledger" if found else "record"
-            found = found or _InBucket(entry.key, 0)
+            found = found or _InBucket(entry.key, 0, layout=self._layout(entry.key))
         announced = entry is not None and entry.state is State.PENDING
-        return Discovered(found.key, self._layout(found.key), source, found.size, entry, found.versions, announced)
+        return Discovered(found.key, found.layout, source, found.size, entry, found.versions, announced)
 
     def _by_name(self, name: Named) -> Discovered:
         found = self._asked(name.key)
         if found is None or self._is_anothers(name.key):
             return Discovered(name.key, self._layout(name.key), "gone", 0, None, announced=name.announced)
-        return Discovered(name.key, self._layout(name.key), "named", found.size, None, found.versions, name.announced)
+        return Discovered(name.key, found.layout, "named", found.size, None, found.versions, name.announced)
 
     def _asked(self, key: str) -> _InBucket | None:
         if not self.store.profile().versioning:
             stored = self.store.head(key)
-            return _InBucket(key, stored.size) if stored else None
+            return _InBucket(key, stored.size, layout=self._layout(key)) if stored else None
         # a delete would only hide it: all that lies under the key has to go
         versions = tuple(version for version in self.store.list_versions(key) if version.key == key)
-        return _InBucket(key, sum(version.size for version in versions), versions) if versions else None
+        return _InBucket(key, sum(version.size for version in versions), versions, self._layout(key)) if versions else None
 
     def _is_listed(self, key: str) -> bool:
         return any(key.startswith(prefix.prefix) for prefix in self.layouts.prefixes(self.project_id))
@@ -257,32 +259,30 @@ class Discovery:
 
     def _under(self, prefix: Prefix, after: str) -> Iterator[_InBucket | _Passed]:
         neighbours = 0
-        for found in self._objects(prefix.prefix, after):
-            owned, doubt = self._ownership(found.key)
-            if owned:
-                self.listed[prefix] += 1
-                yield found
-            elif doubt is not None:
-                yield replace(found, doubt=doubt)
+        for key, size, versions in self._objects(prefix.prefix, after):
+            parsed = self.layouts.parse(key)
+            owned, doubt = self._ownership(key, parsed)
+            if owned or doubt is not None:
+                self.listed[prefix] += owned
+                yield _InBucket(key, size, versions, parsed.layout if parsed else "unknown", doubt)
             else:
                 neighbours += 1
                 if neighbours % _NEIGHBOURS_AT_ONCE == 0:
-                    yield _Passed(found.key)
+                    yield _Passed(key)
 
-    def _objects(self, prefix: str, after: str) -> Iterator[_InBucket]:
+    def _objects(self, prefix: str, after: str) -> Iterator[tuple[str, int, tuple[ObjectVersion, ...]]]:
         if not self.store.profile().versioning:
-            yield from (_InBucket(listed.key, listed.size) for listed in stream(self.store, prefix, after=after))
+            yield from ((listed.key, listed.size, ()) for listed in stream(self.store, prefix, after=after))
             return
         # a listing of versions shows current objects too, and those that only a delete marker hides
         versions = (version for version in self.store.list_versions(prefix) if version.key > after)
         for key, group in groupby(versions, key=attrgetter("key")):
             all_of_key = tuple(group)
-            yield _InBucket(key, sum(version.size for version in all_of_key), all_of_key)
+            yield key, sum(version.size for version in all_of_key), all_of_key
 
-    def _ownership(self, key: str) -> tuple[bool, str | None]:
+    def _ownership(self, key: str, parsed: ParsedKey | None) -> tuple[bool, str | None]:
         """Says whether a key under one of our prefixes is the project's; and where that is in doubt, why."""
         stem = project_stem(self.project_id)
-        parsed = self.layouts.parse(key)
         if parsed is None:
             return False, "it lies under a prefix of the project, but no layout explains it"
         if not parsed.candidates:
@@ -319,4 +319,6 @@ _WITHOUT_OBJECT = {
 
 def _entry(record: Record) -> LedgerEntry:
     """Returns what a scan of the ledger would say of a record."""
-    return LedgerEntry(record.key, record.project_id, record.state, record.size, record.etag, record.updated_at, record.version)
+    return LedgerEntry(
+        record.key, record.project_id, record.state, record.size, record.etag, record.updated_at, record.version, record.counted_as
+    )

@@ -109,7 +109,7 @@ def test_a_projects_records_are_its_own_and_in_key_order(deployment: Deployment)
     deployment.record("d", project_id="p10")
     found = list(deployment.ledger.project_records("p1"))
     assert [record.key for record in found] == ["a", "b", "c"]
-    assert found[0] == LedgerEntry("a", "p1", State.STORED, size=10, etag="0cc175b9", updated_at=NOW, version=1)
+    assert found[0] == LedgerEntry("a", "p1", State.STORED, 10, "0cc175b9", updated_at=NOW, version=1, counted_as="flat\nimage/png\n\n")
     assert [record.key for record in deployment.ledger.project_records("p1", after="a", limit=1)] == ["b"]
     for nothing in (deployment.ledger.project_records("p1", limit=0), deployment.ledger.project_records("proj_")):
         assert list(nothing) == []
@@ -243,23 +243,48 @@ def test_removal_of_a_record_of_a_project_never_created_is_an_error(deployment: 
         deployment.ledger.remove_many([a_record("k", project_id="nobody")])
 
 
-def test_removal_writes_up_to_98_rows_in_a_transaction(deploy: Callable[..., Deployment]) -> None:
+def test_removal_fills_transactions(deploy: Callable[..., Deployment]) -> None:
     deployment = deploy(shards=1)
     deployment.ledger.create_project("p1", {}, NOW)
     records = [deployment.record(f"k{number:03}") for number in range(100)]
     deployment.faults.calls.clear()
     summary = deployment.ledger.remove_many(iter(records))
     sizes = [len(params["TransactItems"]) for name, params in deployment.faults.calls if name == "TransactWriteItems"]
-    assert (sizes, summary.removed) == ([99, 3], Tally(100, 1000))
+    assert (sizes, summary.removed) == ([100, 2], Tally(100, 1000))
 
 
-def test_removal_of_many_projects_holds_only_so_many_groups(deploy: Callable[..., Deployment]) -> None:
+def test_removal_packs_few_count_rows_and_many_records_into_a_transaction(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number:03}") for number in range(170)]
+    deployment.faults.calls.clear()
+    summary = deployment.ledger.remove_many(records)
+    sizes = [len(params["TransactItems"]) for name, params in deployment.faults.calls if name == "TransactWriteItems"]
+    assert (summary.removed, sizes[0], sum(sizes)) == (Tally(170, 1700), 100, 170 + 17)  # one count row is in both
+    assert deployment.ledger.counts("p1")[State.STORED] == Tally()
+
+
+def test_removal_takes_what_is_named_twice_once(deployment: Deployment) -> None:
+    records = [deployment.record(f"k{number}") for number in range(3)]
+    assert deployment.ledger.remove_many([*records, records[0]]).removed == Tally(3, 30)
+
+
+def test_removal_of_many_projects_counts_on_each(deploy: Callable[..., Deployment]) -> None:
     deployment = deploy(shards=1)
     for number in range(70):
         deployment.ledger.create_project(f"p{number}", {}, NOW)
     records = [deployment.record(f"k{number}", project_id=f"p{number}") for number in range(70)]
-    summary = deployment.ledger.remove_many([*records, records[0]])
-    assert (summary.removed, summary.already_gone) == (Tally(70, 700), 1)
+    assert deployment.ledger.remove_many(records[1:]).removed == Tally(69, 690)
+    assert [deployment.ledger.counts(f"p{number}")[State.STORED].objects for number in range(70)] == [1] + 69 * [0]
+
+
+def test_removal_names_the_project_whose_count_rows_are_lost(deployment: Deployment) -> None:
+    deployment.ledger.create_project("p2", {}, NOW)
+    records = [deployment.record("k1"), deployment.record("k2", project_id="p2")]
+    for row in list(deployment.tables.projects.query("p2")):
+        if row.part.startswith("counts#"):
+            row.delete()
+    with pytest.raises(LedgerError, match="'p2'"):
+        deployment.ledger.remove_many(records)
+    assert deployment.ledger.record("k1") == records[0]
 
 
 def test_removal_of_rows_too_large_for_one_transaction_is_split(deploy: Callable[..., Deployment]) -> None:

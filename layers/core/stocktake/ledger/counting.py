@@ -139,16 +139,16 @@ def _type(content_type: str | None) -> str:
     return plain if plain in _TYPES else OTHER
 
 
-def numbers_of(state: State, size: int, kept: str | None) -> Numbers:
-    """Returns what one record counts for."""
-    numbers = {f"{state.lower()}_objects": 1, f"{state.lower()}_bytes": size}
+def numbers_of(state: State, size: int, kept: str | None, objects: int = 1) -> Numbers:
+    """Returns what a record counts for, or several that are alike, of `size` bytes together."""
+    numbers = {f"{state.lower()}_objects": objects, f"{state.lower()}_bytes": size}
     if kept is not None:
         for letter, cell in zip(DIMENSIONS.values(), kept.split("\n"), strict=True):
             if cell:
                 place = f"{letter}:{cell}:"
-                numbers[place + "O"], numbers[place + "B"] = 1, size
+                numbers[place + "O"], numbers[place + "B"] = objects, size
                 if state is State.STORED:
-                    numbers[place + "o"], numbers[place + "b"] = 1, size
+                    numbers[place + "o"], numbers[place + "b"] = objects, size
     return numbers
 
 
@@ -163,9 +163,14 @@ def deltas(before: LedgerEntry | Record | None, after: Record | None) -> Numbers
 
 def sum_of_removals(entries: Iterable[LedgerEntry | Record]) -> Numbers:
     """Returns what the removal of several records together adds to the numbers of their count row."""
-    totals: Numbers = {}
+    alike: dict[tuple[State, str | None], tuple[int, int]] = {}  # a project's are of few kinds
     for entry in entries:
-        add(totals, numbers_of(entry.state, entry.size, entry.counted_as), -1)
+        kind = (entry.state, entry.counted_as)
+        objects, size = alike.get(kind, (0, 0))
+        alike[kind] = (objects + 1, size + entry.size)
+    totals: Numbers = {}
+    for (state, kept), (objects, size) in alike.items():
+        add(totals, numbers_of(state, size, kept, objects), -1)
     return {name: amount for name, amount in totals.items() if amount}
 
 

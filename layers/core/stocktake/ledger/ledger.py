@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import batched, chain, islice
+from itertools import batched, chain, groupby, islice
 from typing import Any, overload
 
 from pynamodb.exceptions import UpdateError
@@ -64,6 +63,7 @@ from stocktake.ledger.rows import (
     ProjectRow,
     Raw,
     Tables,
+    counted_entries_of,
     counted_entry_of,
     entries_of,
     json_text,
@@ -82,8 +82,10 @@ SETTINGS = "settings"
 MAX_SHARDS = 64
 """N count rows and the project's own must fit into one transaction of 100, and N queries into one merge."""
 
-_ROWS_PER_REMOVAL = 98
-"""Of records and their inline bytes: with the second row of the last one and the count row they are the 100 actions of a transaction."""
+_ACTIONS = 100
+"""What one transaction takes."""
+_REMOVED_TOGETHER = 1000
+"""Records that are sorted by count row before they are removed, so that a transaction has few of those: a batch of a deletion."""
 
 _KEYS_PER_READ = 100
 """What one BatchGetItem takes."""
@@ -118,6 +120,10 @@ class RemovedSummary:
 
     def __add__(self, other: RemovedSummary) -> RemovedSummary:
         return RemovedSummary(self.removed + other.removed, self.already_gone + other.already_gone, self.changed + other.changed)
+
+
+_Place = tuple[str, str]
+"""Where a record is counted: the stem of its project, and its shard."""
 
 
 def shard_of(key: str, shards: int) -> str:
@@ -307,7 +313,7 @@ class Ledger:
         return written
 
     def remove_many(self, entries: Iterable[LedgerEntry | Record]) -> RemovedSummary:
-        """Removes records with counts and bytes, up to 98 rows to a transaction; each only if it is still the one that was seen.
+        """Removes records with counts and bytes, many to a transaction; each only if it is still the one that was seen.
 
         Calling it again with the same entries is safe and exact: what is gone is counted as already gone and taken off the counts
         once. Memory stays bounded whatever comes in.
@@ -316,21 +322,11 @@ class Ledger:
             ProjectNotFound: a record's project was never created.
         """
         summary = RemovedSummary()
-        groups: dict[tuple[str, str], dict[str, LedgerEntry | Record]] = {}
-        rows = Counter[tuple[str, str]]()
-        for some in batched(entries, _KEYS_PER_READ, strict=False):
-            present, others = self._as_counted(some)
-            summary += others
-            for entry in present:
-                place = (project_stem(entry.project_id), self._shard(entry.key))
-                groups.setdefault(place, {})[entry.key] = entry
-                rows[place] += 1 + (entry.state is State.INLINE)  # its bytes have a row as well
-                full = place if rows[place] >= _ROWS_PER_REMOVAL else next(iter(groups)) if len(groups) > MAX_SHARDS else None
-                if full is not None:
-                    summary += self._remove(*full, list(groups.pop(full).values()))
-                    del rows[full]
-        for place, group in groups.items():
-            summary += self._remove(*place, list(group.values()))
+        for some in batched(entries, _REMOVED_TOGETHER, strict=False):
+            places = {entry.key: (project_stem(entry.project_id), self._shard(entry.key)) for entry in some}
+            sorted_by_place = sorted({entry.key: entry for entry in some}.values(), key=lambda entry: places[entry.key])
+            for part in _transactions(sorted_by_place, places):
+                summary += self._remove(part, places)
         return summary
 
     def attribute(self, records: Iterable[Record]) -> int:
@@ -343,7 +339,7 @@ class Ledger:
         for record in records:
             if record.counted_as is None:
                 groups.setdefault((project_stem(record.project_id), self._shard(record.key)), []).append(record)
-        parts = ((place, some) for place, group in groups.items() for some in batched(group, _ROWS_PER_REMOVAL // 2, strict=False))
+        parts = ((place, some) for place, group in groups.items() for some in batched(group, _ACTIONS // 2 - 1, strict=False))
         return sum(self._attribute(*place, some) for place, some in parts)
 
     # ---- scans
@@ -370,13 +366,13 @@ class Ledger:
 
         The index may lag behind by a moment: who removes by it lists again.
         """
-        names = projection(*ENTRY_ATTRIBUTES)
+        names = projection(*COUNTED_ATTRIBUTES)
         stem = project_stem(project_id)
         if not stem or limit == 0:
             return
         what = "list a project's records"
         pages = self._query(what, "by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
-        yield from islice(_each(map(entries_of, pages)), limit)
+        yield from islice(_each(map(counted_entries_of, pages)), limit)
 
     def page_of_project(
         self, project_id: str, limit: int, cursor: str | None = None, *, fits: Callable[[Record], bool] = lambda _: True
@@ -816,7 +812,7 @@ class Ledger:
             "ExpressionAttributeValues": {**removal["ExpressionAttributeValues"], ":new": {"S": kept}, ":write": {"S": write_id}},
         }
 
-    def _remove(self, stem: str, shard: str, entries: list[LedgerEntry | Record]) -> RemovedSummary:
+    def _remove(self, entries: Sequence[LedgerEntry | Record], places: Mapping[str, _Place]) -> RemovedSummary:
         summary = RemovedSummary()
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -828,21 +824,17 @@ class Ledger:
                 if not entries:
                     return summary
             try:
-                taken = self._try_to_remove(stem, shard, entries)
+                taken = self._try_to_remove(entries, places)
             except TransactionInvalid:
                 if len(entries) == 1:
                     raise
                 half = len(entries) // 2  # over the 4 MB of a transaction, or too many numbers for one update
-                return summary + self._remove(stem, shard, entries[:half]) + self._remove(stem, shard, entries[half:])
+                return summary + self._remove(entries[:half], places) + self._remove(entries[half:], places)
             if taken:
                 return summary + RemovedSummary(removed=Tally(len(entries), sum(entry.size for entry in entries)))
-        raise LedgerError(f"{len(entries)} records of project {stem!r} kept changing while they were being removed: try again")
-
-    def _as_counted(self, entries: Iterable[LedgerEntry | Record]) -> tuple[list[LedgerEntry | Record], RemovedSummary]:
-        """Reads what the entries are counted as, which no index tells; a record has been read whole."""
-        told = [entry for entry in entries if isinstance(entry, Record)]
-        present, others = self._sorted_out([entry for entry in entries if not isinstance(entry, Record)])
-        return [*told, *present], others
+        raise LedgerError(
+            f"{len(entries)} records, the first of them {entries[0].key!r}, kept changing while they were being removed: try again"
+        )
 
     def _sorted_out(self, entries: Sequence[LedgerEntry | Record]) -> tuple[list[LedgerEntry | Record], RemovedSummary]:
         """Reads the entries anew: those that are as they were seen, with what they are counted as, and a summary of the others."""
@@ -852,26 +844,29 @@ class Ledger:
         same: list[LedgerEntry | Record] = [now[key] for key in seen if key in now and key not in changed]
         return same, RemovedSummary(already_gone=len(seen) - len(now), changed=changed)
 
-    def _try_to_remove(self, stem: str, shard: str, entries: Sequence[LedgerEntry | Record]) -> bool:
-        additions = sum_of_removals(entries)
-        if len(additions) > _NUMBERS_PER_UPDATE:
-            raise TransactionInvalid(f"{len(additions)} numbers are too many for one update")
+    def _try_to_remove(self, entries: Sequence[LedgerEntry | Record], places: Mapping[str, _Place]) -> bool:
+        """Removes records, sorted by place, in one transaction; False where one of them is not as it was seen."""
+        additions = {place: sum_of_removals(some) for place, some in groupby(entries, key=lambda entry: places[entry.key])}
+        if (most := max(map(len, additions.values()))) > _NUMBERS_PER_UPDATE:
+            raise TransactionInvalid(f"{most} numbers are too many for one update")
         inline = [entry.key for entry in entries if entry.state is State.INLINE]
 
         def fill(transaction: Writes) -> None:
             for entry in entries:
-                transaction.delete_as_written(self._removal(shard, entry))
+                transaction.delete_as_written(self._removal(places[entry.key][1], entry))
             for key in inline:
-                transaction.delete(self._tables.inline(INLINE_PREFIX + shard, key))
-            transaction.update_as_written(self._counting(stem, shard, additions, None))
+                transaction.delete(self._tables.inline(INLINE_PREFIX + places[key][1], key))
+            for (stem, shard), numbers in additions.items():
+                transaction.update_as_written(self._counting(stem, shard, numbers, None))
 
         def landed() -> bool:
             return not any(self._rows([entry.key for entry in entries], ("key",)))
 
-        what = f"remove {len(entries)} records of project {stem!r}"
+        what = f"remove {len(entries)} records, the first of them {entries[0].key!r}"
         failed = commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep)
-        if len(entries) + len(inline) in failed:
-            raise self._closed(stem, 0, gated=False)
+        for position, (stem, _) in enumerate(additions, len(entries) + len(inline)):
+            if position in failed:
+                raise self._closed(stem, 0, gated=False)
         return not failed
 
     def _removal(self, shard: str, seen: LedgerEntry | Record) -> dict[str, Any]:
@@ -969,6 +964,22 @@ class _Partial:
     own: Raw | None = None
     count_rows: int = 0
     numbers: Numbers = field(default_factory=dict)
+
+
+def _transactions(entries: Iterable[LedgerEntry | Record], places: Mapping[str, _Place]) -> Iterator[list[LedgerEntry | Record]]:
+    """Cuts what is to be removed, sorted by place, so that each part fits into a transaction with its inline bytes and its count rows."""
+    part: list[LedgerEntry | Record] = []
+    actions, last = 0, None
+    for entry in entries:
+        rows, place = 1 + (entry.state is State.INLINE), places[entry.key]
+        if actions + rows + (place != last) > _ACTIONS:
+            yield part
+            part, actions, last = [], 0, None
+        part.append(entry)
+        actions += rows + (place != last)
+        last = place
+    if part:
+        yield part
 
 
 def _whose(stem: str, row: Raw) -> tuple[str, ProjectState]:

@@ -325,8 +325,22 @@ def entries_of(page: Iterable[Raw]) -> list[LedgerEntry]:
 
 def counted_entry_of(raw: Raw) -> LedgerEntry:
     """Reads an item projected to COUNTED_ATTRIBUTES."""
-    kept = raw.get("counted_as")
-    return entry_of(raw)._replace(counted_as=kept["S"] if kept else None)
+    etag, kept = raw.get("etag"), raw.get("counted_as")
+    return LedgerEntry(
+        raw["key"]["S"],
+        sys.intern(raw["project_id"]["S"]),
+        _STATES[raw["state"]["S"]],
+        int(raw["size"]["N"]),
+        etag["S"] if etag else None,
+        int(raw["updated_at"]["N"]),
+        int(raw["version"]["N"]),
+        sys.intern(kept["S"]) if kept else None,
+    )
+
+
+def counted_entries_of(page: Iterable[Raw]) -> list[LedgerEntry]:
+    """Reads a page of them."""
+    return list(map(counted_entry_of, page))
 
 
 def record_of(row: ObjectRow) -> Record:

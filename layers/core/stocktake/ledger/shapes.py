@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stocktake.ledger.rows import ENTRY_ATTRIBUTES
+from stocktake.ledger.rows import COUNTED_ATTRIBUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ SHAPES: Mapping[str, TableShape] = {
         ("shard", "key"),
         {
             "by_object_id": IndexShape(("object_id",)),
-            "by_project": IndexShape(("project", "key"), frozenset(ENTRY_ATTRIBUTES) - {"key"}),
+            "by_project": IndexShape(("project", "key"), frozenset(COUNTED_ATTRIBUTES) - {"key"}),
             "by_expiry": IndexShape(("shard", "expires_at")),
         },
     ),

@@ -1,13 +1,19 @@
 """A batch of keys as it lies in its row: written before its message is sent, and deciding what the batch removed.
 
-A line is one key, in the stream's order; a key of very many versions takes several.
+```
+{"kinds": [[layout, source, project_id, state, counted_as], ...],
+ "lines": [[key, place in kinds, size, versions or null, record's size, its etag, its updated_at, its version], ...]}
+```
+
+A line is one key, in the stream's order; a key of very many versions takes several. Without a record its kind and it end before what is of
+the record.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from stocktake.discovery import Discovered
@@ -26,26 +32,56 @@ VERSIONS_AT_ONCE = 500
 """Versions of one key in one line of a batch row."""
 WITHOUT_OBJECT = ("record", "versions", "gone")
 """Sources of lines that count no object: what else they hold is removed all the same."""
+Document = Mapping[str, Any]
+_Kind = tuple[str | None, ...]
+_STATES = {state.value: state for state in State}
 _as_stored = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for every line
 
 
 def batches(
     found: Iterable[Discovered], out_of_time: Callable[[], bool], *, one_by_one: bool = False, most: int | None = None
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[Document]:
     """Yields batches as they are stored, of `most` keys; a smaller one when time is short, so that none of the looking is lost."""
     most = most or (SEQUENTIAL_KEYS if one_by_one else BATCH_KEYS)
-    batch: list[dict[str, Any]] = []
+    kinds: dict[_Kind, int] = {}
+    lines: list[list[Any]] = []
     size = 0
-    for line in (line for item in found for line in _lines(item)):
-        written = write_line(line)
-        weight = len(_as_stored(written))  # a control character of a key takes six bytes there
-        if batch and (len(batch) == most or size + weight > BATCH_BYTES or out_of_time()):
-            yield batch
-            batch, size = [], 0
-        batch.append(written)
+    for item in chain.from_iterable(map(_lines, found)):
+        kind = _kind(item)
+        # a control character of a key takes six bytes there
+        weight = len(_as_stored(_line(item, len(kinds)))) + (0 if kind in kinds else len(_as_stored(kind)))
+        if lines and (len(lines) == most or size + weight > BATCH_BYTES or out_of_time()):
+            yield {"kinds": list(kinds), "lines": lines}
+            kinds, lines, size = {}, [], 0
+        lines.append(_line(item, kinds.setdefault(kind, len(kinds))))
         size += weight
-    if batch:
-        yield batch
+    if lines:
+        yield {"kinds": list(kinds), "lines": lines}
+
+
+def items_of(document: Document) -> list[Discovered]:
+    """Reads what a batch is of."""
+    kinds = [(layout, source, of_record) for layout, source, *of_record in document["kinds"]]
+    items = []
+    for key, place, size, versions, *rest in document["lines"]:
+        layout, source, of_record = kinds[place]
+        entry = None
+        if of_record:
+            (project_id, state, counted_as), (record_size, etag, updated_at, version) = of_record, rest
+            entry = LedgerEntry(key, project_id, _STATES[state], record_size, etag, updated_at, version, counted_as)
+        items.append(Discovered(key, layout, source, size, entry, tuple(ObjectVersion(key, *fields) for fields in versions or ())))
+    return items
+
+
+def objects_of(document: Document) -> Iterator[str]:
+    """Yields the keys of a batch's objects, in order: what else it holds counts no object."""
+    counts = [source not in WITHOUT_OBJECT for _, source, *_ in document["kinds"]]
+    return (line[0] for line in document["lines"] if counts[line[1]])
+
+
+def last_key(document: Document) -> str:
+    """Returns the key a batch ends with."""
+    return str(document["lines"][-1][0])
 
 
 def _lines(item: Discovered) -> Iterator[Discovered]:
@@ -53,27 +89,18 @@ def _lines(item: Discovered) -> Iterator[Discovered]:
     if len(item.versions) <= VERSIONS_AT_ONCE:
         yield item
         return
-    yield replace(item, versions=item.versions[:VERSIONS_AT_ONCE])
+    yield item._replace(versions=item.versions[:VERSIONS_AT_ONCE])
     for start in range(VERSIONS_AT_ONCE, len(item.versions), VERSIONS_AT_ONCE):
-        yield replace(item, source="versions", size=0, entry=None, versions=item.versions[start : start + VERSIONS_AT_ONCE])
+        yield item._replace(source="versions", size=0, entry=None, versions=item.versions[start : start + VERSIONS_AT_ONCE])
 
 
-def write_line(item: Discovered) -> dict[str, Any]:
-    """Returns a line as it is stored."""
-    written: dict[str, Any] = {"key": item.key, "layout": item.layout, "source": item.source, "size": item.size}
-    if item.entry is not None:
-        entry = item.entry
-        written["entry"] = [entry.project_id, entry.state, entry.size, entry.etag, entry.updated_at, entry.version]
-    if item.versions:
-        written["versions"] = [[v.version_id, v.size, v.is_delete_marker, v.is_latest] for v in item.versions]
-    return written
+def _kind(item: Discovered) -> _Kind:
+    if (entry := item.entry) is None:
+        return (item.layout, item.source)
+    return (item.layout, item.source, entry.project_id, entry.state.value, entry.counted_as)
 
 
-def read_line(written: Mapping[str, Any]) -> Discovered:
-    """Returns what a stored line says."""
-    key, entry = written["key"], None
-    if "entry" in written:
-        project_id, state, size, etag, updated_at, version = written["entry"]
-        entry = LedgerEntry(key, project_id, State(state), size, etag, updated_at, version)
-    versions = tuple(ObjectVersion(key, *fields) for fields in written.get("versions", ()))
-    return Discovered(key, written["layout"], written["source"], written["size"], entry, versions)
+def _line(item: Discovered, place: int) -> list[Any]:
+    versions = [[v.version_id, v.size, v.is_delete_marker, v.is_latest] for v in item.versions] or None
+    of_record = () if (entry := item.entry) is None else (entry.size, entry.etag, entry.updated_at, entry.version)
+    return [item.key, place, item.size, versions, *of_record]

@@ -13,7 +13,7 @@ from stocktake.discovery import Suspect
 from stocktake.layouts import Prefix
 from stocktake.ledger import Operation, Operations
 from stocktake.model import KeyFailure, Tally
-from stocktake.project_deletion.batches import WITHOUT_OBJECT
+from stocktake.project_deletion.batches import WITHOUT_OBJECT, objects_of
 from stocktake.project_deletion.refusals import refusals
 from stocktake.project_deletion.remaining import rows_of
 
@@ -153,9 +153,9 @@ def _removed_keys(operations: Operations, deletion_id: str, round_number: int) -
         if batch is None:
             return  # of an incomplete deletion taken up again after more than a year: the rows of its first rounds expire one by one
         refused = {failure["key"] for failure in result.document["failures"]}
-        for line in batch.document["items"]:
-            if line["source"] not in WITHOUT_OBJECT and line["key"] not in refused:
-                yield line["key"], round_number
+        for key in objects_of(batch.document):
+            if key not in refused:
+                yield key, round_number
 
 
 def _left(operations: Operations, deletion_id: str, round_number: int, prefixes: Sequence[Prefix]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -16,7 +15,7 @@ from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, Tally
 from stocktake.project_deletion import previews, receipts, remaining
-from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, items_of, last_key
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import KEYS_SHOWN, pseudonym, suspect_lines
 from stocktake.project_deletion.refusals import refusals
@@ -214,7 +213,7 @@ class ProjectDeletions:
 
         def found(after: str) -> Iterator[Discovered]:
             for each in discovery.those(discovery.walk(after=after), has_object):
-                yield replace(each, entry=None, versions=())  # what its record says, and whether it is there, the worker asks
+                yield each._replace(entry=None, versions=())  # what its record says, and whether it is there, the worker asks
 
         return self._window.set_aside(operation, found, lambda: discovery.stopped_at, out_of_time)
 
@@ -384,7 +383,7 @@ class ProjectDeletions:
             if self._receipt_row(operation) is not None:
                 return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
-            items = [read_line(line) for line in batch.document["items"]]
+            items = items_of(batch.document)
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
             result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
             counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
@@ -459,7 +458,7 @@ class ProjectDeletions:
     def _plan(self, operation: Operation, out_of_time: Callable[[], bool]) -> bool:
         number, cursor = 0, ""
         for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
-            number, cursor = number + 1, row.document["items"][-1]["key"]
+            number, cursor = number + 1, last_key(row.document)
             self._send_batch(operation, row.part)
         cursor = max(cursor, operation.document.get("planned_to", ""))
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
@@ -468,9 +467,9 @@ class ProjectDeletions:
             self._abort(operation, discovery.uploads())
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
-        for items in batches(discovery.those(walk, lambda _: True), out_of_time, one_by_one=one_by_one):
+        for batch in batches(discovery.those(walk, lambda _: True), out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
-            if not self._write_row(operation, part, {"items": items}, "PLANNED"):
+            if not self._write_row(operation, part, batch, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send_batch(operation, part)
             number += 1
@@ -492,7 +491,7 @@ class ProjectDeletions:
     ) -> Iterator[Discovered | Suspect]:
         """Yields what was discovered, each key once the multipart uploads that only its name shows are aborted."""
         for found in walk:
-            if isinstance(found, Discovered):
+            if isinstance(found, Discovered) and found.announced:
                 self._abort(operation, discovery.uploads_of(found))
             yield found
 

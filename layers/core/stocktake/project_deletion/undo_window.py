@@ -33,7 +33,7 @@ from stocktake.discovery import Discovered
 from stocktake.errors import Conflict, OperationNotFound, RecordChanged
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import Tally
-from stocktake.project_deletion.batches import KEEP_MS, batches, read_line
+from stocktake.project_deletion.batches import KEEP_MS, batches, items_of, last_key
 from stocktake.project_deletion.purging import Purging
 from stocktake.project_deletion.receipts import Totals
 from stocktake.project_deletion.set_aside import ASIDE_KEYS, Moves, NotRestored, Seen, entry_id, line
@@ -122,12 +122,12 @@ class UndoWindow:
     ) -> bool:
         deletion_id, number, cursor = operation.operation_id, 0, ""
         for row in self._operations.all_parts(deletion_id, "aside#"):
-            number, cursor = number + 1, row.document["items"][-1]["key"]
+            number, cursor = number + 1, last_key(row.document)
             self._send(deletion_id, row.part)
         cursor = max(cursor, operation.document.get("planned_to", ""))
-        for items in batches(found(cursor), out_of_time, most=ASIDE_KEYS):
+        for batch in batches(found(cursor), out_of_time, most=ASIDE_KEYS):
             part = f"aside#{number:08d}"
-            if not self._write_row(deletion_id, part, {"items": items}, "PLANNED"):
+            if not self._write_row(deletion_id, part, batch, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
             self._send(deletion_id, part)
             number += 1
@@ -175,7 +175,7 @@ class UndoWindow:
         batch = self._operations.get(deletion_id, f"aside#{number}")
         if batch is None:
             raise OperationNotFound(f"deletion {deletion_id} has no aside#{number}")
-        items, moves = [read_line(item) for item in batch.document["items"]], self._moves(operation)
+        items, moves = items_of(batch.document), self._moves(operation)
         seen = self._seen(deletion_id, number)
         if seen is None:
             looked = {"objects": [astuple(each) for each in moves.look([item.key for item in items])]}
