@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import batched
 from typing import Any
 
 import pytest
@@ -176,8 +177,8 @@ class Planting:
         for prefix in (f".stocktake/quarantine/{name}{self.tag}/" for name in ("diff", "deleted")):
             pages = self._bucket.get_paginator("list_objects_v2").paginate(Bucket=self._stack.bucket, Prefix=prefix)
             keys |= {row["Key"] for page in pages for row in page.get("Contents", [])}
-        with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda key: self._bucket.delete_object(Bucket=self._stack.bucket, Key=key), sorted(keys)))
+        for some in batched(sorted(keys), 1000, strict=False):
+            self._bucket.delete_objects(Bucket=self._stack.bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True})
         with self._tables.objects.batch_write() as batch:
             for entry in list(self._ledger.entries()):
                 if self.tag in entry.key:
