@@ -122,6 +122,7 @@ def test_the_final_sweep_waits_for_the_longest_put_begun_as_the_last_url_ends_an
     [
         ({"STORAGE_BUCKET": ""}, "STORAGE_BUCKET is not set"),
         ({"STORAGE_ADDRESSING": "sideways"}, "STORAGE_ADDRESSING must be one of"),
+        ({"LEDGER_SHARDS": "12"}, "LEDGER_SHARDS must be a power of two"),
         ({"UNDO_DAYS": "91"}, "UNDO_DAYS must be a whole number from 0 to 90"),
         ({"ENABLE_STORAGE": "off"}, "ENABLE_STORAGE must be true or false"),
         ({"GRACE_MARGIN_SECONDS": "2592001"}, "GRACE_MARGIN_SECONDS must be a whole number from 0"),

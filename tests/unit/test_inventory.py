@@ -87,6 +87,17 @@ def test_what_the_inventory_leaves_out_is_not_missing_while_the_bucket_has_it(wo
     assert (world.found(run_id), counts["unlisted"]["objects"]) == (set(), 1) and world.ledger.record(record.key) == record
 
 
+def test_what_came_after_the_inventory_is_not_what_it_left_out(world: World) -> None:
+    record = world.upload()
+    world.store.delete(record.key)
+    delivered = an_inventory(aged(world))
+    world.clock.advance(2 * DAY)
+    world.plant(record.key)
+    run_id = compared(aged(world), delivered.deliver())
+    counts = world.runs.run(run_id).document["counts"]
+    assert (world.found(run_id), "unlisted" in counts, "bucket" in counts) == (set(), False, False)
+
+
 def test_the_counts_that_are_shown_stay_those_of_a_listing(world: World) -> None:
     world.upload()
     by_listing = aged(world).reconcile()

@@ -157,6 +157,13 @@ class _Reader:
             return least
         return int(value) if value else least
 
+    def power_of_two(self, name: str, most: int) -> int:
+        number = self.number(name, 1, most)
+        if number & (number - 1):
+            self.complaints.append(f"{name} must be a power of two from 1 to {most}")
+            return 1
+        return number
+
 
 def is_https_or_loopback(url: str) -> bool:
     """Says whether what comes from a URL can be believed: TLS tells who sent it, and the loopback is this machine."""
@@ -224,7 +231,7 @@ def audit(environment: Mapping[str, str]) -> Audit:
         operations_table=reader.text("OPERATIONS_TABLE"),
         operations_bucket=reader.text("OPERATIONS_BUCKET"),
         inventory_bucket=reader.optional("INVENTORY_BUCKET"),
-        ledger_shards=reader.number("LEDGER_SHARDS", 1, 64),
+        ledger_shards=reader.power_of_two("LEDGER_SHARDS", 64),
         event_bus=reader.text("EVENT_BUS"),
         deletion_queue_url=reader.optional("DELETION_QUEUE_URL"),
         deletion_batch_queue_url=reader.optional("DELETION_BATCH_QUEUE_URL"),

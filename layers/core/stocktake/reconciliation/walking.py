@@ -190,7 +190,8 @@ class Walker:
     ) -> None:
         record, stored = self._ledger.record(key), self._store.head(key)
         layout, project = parsed.layout if parsed else UNEXPLAINED, owners.of(parsed, record)
-        if found is None and stored is not None and not any(map(self._lists, other_spellings(key))):
+        is_newer = stored is not None and of.seen_at is not None and stored.last_modified > of.seen_at
+        if found is None and stored is not None and not is_newer and not any(map(self._lists, other_spellings(key))):
             # the listing dropped it: the store's fault, never a finding
             totals.add("unlisted", project, layout, stored.size)
             totals.add(BUCKET, project, layout, stored.size)
