@@ -52,6 +52,15 @@ def test_of_two_who_put_a_new_part_the_second_is_told_so(operations: Operations)
     assert finding is not None and finding.document == {"by": "first"}
 
 
+@pytest.mark.parametrize("met", [None, client_error("ConditionalCheckFailedException", "UpdateItem")], ids=["no answer", "its own write"])
+def test_a_new_part_whose_reply_was_lost_was_put(deployment: Deployment, met: Exception | None) -> None:
+    operations = Operations(deployment.tables, sleep=lambda _: None)
+    deployment.faults.lose_reply("UpdateItem", *([met] if met else []))
+    assert operations.put_new("r1", "finding#1", "finding", {"by": "us"}, created_at=NOW, status="open")
+    finding = operations.get("r1", "finding#1")
+    assert finding is not None and (finding.document, finding.kind, finding.version) == ({"by": "us"}, "finding", 1)
+
+
 def test_an_update_is_of_the_version_that_was_read(operations: Operations) -> None:
     read = a_deletion(operations)
     updated = operations.update(read, status="verifying")

@@ -262,6 +262,17 @@ def test_removal_packs_few_count_rows_and_many_records_into_a_transaction(deploy
     assert deployment.ledger.counts("p1")[State.STORED] == Tally()
 
 
+def test_removal_leaves_room_for_the_count_row_of_the_last_record(deployment: Deployment) -> None:
+    by_shard: dict[str, list[str]] = {"00": [], "01": []}
+    for number in range(4000):
+        by_shard.get(shard_of(f"k{number}", 16), []).append(f"k{number}")
+    records = [deployment.record(key) for key in (*by_shard["00"][:98], by_shard["01"][0])]
+    deployment.faults.calls.clear()
+    assert deployment.ledger.remove_many(records).removed == Tally(99, 990)
+    sizes = [len(params["TransactItems"]) for name, params in deployment.faults.calls if name == "TransactWriteItems"]
+    assert sizes == [99, 2]
+
+
 def test_removal_takes_what_is_named_twice_once(deployment: Deployment) -> None:
     records = [deployment.record(f"k{number}") for number in range(3)]
     assert deployment.ledger.remove_many([*records, records[0]]).removed == Tally(3, 30)
