@@ -6,6 +6,7 @@ moto's price (some milliseconds a call) are gone. The ledger's own tests run aga
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 import threading
@@ -19,6 +20,8 @@ from typing import Any
 from zlib import crc32
 
 from botocore.exceptions import ClientError
+
+from stocktake.ledger.rows import answer_of
 
 type Value = dict[str, Any]
 type Item = dict[str, Value]
@@ -44,8 +47,9 @@ class Twin:
             handler: Callable[[Mapping[str, Any]], dict[str, Any]] | None = getattr(self, "_" + _snake(operation), None)
             if handler is None:
                 raise NotImplementedError(f"the twin of DynamoDB knows no {operation}: add it, or test with moto")
-            # what is kept and what is answered share nothing with the caller's
-            return {**deepcopy(handler(deepcopy(request))), "ResponseMetadata": {"HTTPStatusCode": 200, "RetryAttempts": 0}}
+            # what is kept and what is answered share nothing with the caller's, and the answer is read as that of the service is
+            answer = answer_of(json.dumps(handler(deepcopy(request))).encode())
+            return {**answer, "ResponseMetadata": {"HTTPStatusCode": 200, "RetryAttempts": 0}}
 
     def _table(self, name: str, operation: str) -> _Table:
         if name not in self._tables:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import weakref
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from stocktake.errors import InvalidRequest, LedgerError, ProjectNotFound
 from stocktake.ledger import ledger, shard_of
+from stocktake.ledger.entry_pages import entry_page
+from stocktake.ledger.rows import entry_of
 from stocktake.model import LedgerEntry, State, Tally
 from tests.unit.ledger.builders import NOW, Deployment, Faults, a_record, an_intent, client_error, entry
 
@@ -61,27 +63,38 @@ def test_entries_reads_no_page_before_it_is_needed(deployment: Deployment) -> No
     assert all("ProjectionExpression" in params and params["Limit"] <= 1000 for params in asked)
 
 
-def test_a_page_that_was_read_is_held_as_entries_alone(deployment: Deployment) -> None:
-    class Items(list[Any]):
-        """A list that can be watched."""
+_NUMBERS = st.integers(0, 10**15).map(lambda number: {"N": str(number)})
+_TEXTS = st.text().map(lambda text: {"S": text})
+_ROWS = st.fixed_dictionaries(
+    {
+        "key": _TEXTS,
+        "project_id": _TEXTS,
+        "state": st.sampled_from(State).map(lambda state: {"S": state.value}),
+        "size": _NUMBERS,
+        "updated_at": _NUMBERS,
+        "version": _NUMBERS,
+    },
+    optional={"etag": _TEXTS, "counted_as": _TEXTS, "names": st.just({"SS": ["of something else"]})},
+)
 
-    for number in range(64):
-        deployment.record(f"k{number:02}")
-    deployment.faults.page_size = 2
-    pages = list[weakref.ref[Items]]()
-    real = deployment.faults._real
 
-    def call(operation: str, params: Any) -> Any:
-        reply = dict(real(operation, params))
-        if operation == "Query":
-            reply["Items"] = Items(reply["Items"])
-            pages.append(weakref.ref(reply["Items"]))
-        return reply
+@given(rows=st.lists(_ROWS.flatmap(lambda row: st.permutations(list(row.items())).map(dict)), max_size=5))
+def test_a_page_read_at_once_says_what_its_rows_say(rows: list[dict[str, Any]]) -> None:
+    last, consumed = {"key": {"S": "k"}, "shard": {"S": "00"}}, {"CapacityUnits": 0.5}
+    body = json.dumps({"Count": len(rows), "Items": rows, "LastEvaluatedKey": last, "ConsumedCapacity": consumed}).encode()
+    page = entry_page(body)
+    assert page["Items"] == [entry_of(row) for row in rows]
+    assert all(type(read) is LedgerEntry for read in page["Items"])
+    assert (page["LastEvaluatedKey"], page["ConsumedCapacity"]) == (last, consumed)
+    assert entry_page(b'{"Items": []}') == {"Items": [], "LastEvaluatedKey": None, "ConsumedCapacity": None}
 
-    deployment.faults._real = call
-    stream = deployment.ledger.entries()
-    next(stream)
-    assert pages and not [page for page in pages if page() is not None]
+
+@pytest.mark.parametrize("row", [{"key": {"S": "k"}}, {"state": {"S": "ELSEWHERE"}}, {"size": {"S": "many"}}])
+def test_a_row_that_is_no_record_ends_a_scan_by_name(row: dict[str, Any]) -> None:
+    whole = {name: {"N": "1"} for name in ("size", "updated_at", "version")} | {"state": {"S": "STORED"}, "project_id": {"S": "p"}}
+    spoilt = row if "key" in row else {"key": {"S": "k"}, **whole, **row}
+    with pytest.raises(LedgerError, match="no record"):
+        entry_page(json.dumps({"Items": [spoilt]}).encode())
 
 
 def test_the_keys_of_one_shard_are_sorted_and_all_of_that_shard(deployment: Deployment) -> None:

@@ -51,7 +51,7 @@ from stocktake.ledger.counting import (
 )
 from stocktake.ledger.failures import Sleep, back_off, code_of, ledger_errors
 from stocktake.ledger.operations import Operations, cursor_of, text_of_cursor
-from stocktake.ledger.reading import item_lists, side_by_side
+from stocktake.ledger.reading import item_lists, pages, side_by_side
 from stocktake.ledger.rows import (
     COUNTED_ATTRIBUTES,
     COUNTS_PREFIX,
@@ -63,13 +63,12 @@ from stocktake.ledger.rows import (
     ProjectRow,
     Raw,
     Tables,
-    counted_entries_of,
-    counted_entry_of,
-    entries_of,
+    entry_of,
     json_text,
     object_row,
     project_of,
     projection,
+    read_as,
     record_of,
 )
 from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
@@ -200,7 +199,8 @@ class Ledger:
     def find_object(self, object_id: str) -> Record | None:
         """Reads a record by its object id as far as the index knows it at this moment; None where it does not."""
         names = projection("key", "object_id")
-        for raw in _each(self._query("find an object id", "by_object_id", "object_id", object_id, names, consistent=False)):
+        request = self._request("by_object_id", "object_id", object_id, names, consistent=False)
+        for raw in self._query("find an object id", request):
             record = self.record(raw["key"]["S"])
             if record is not None and record.object_id == object_id:
                 return record
@@ -210,7 +210,7 @@ class Ledger:
         """Names the key of some record whose object is in the bucket, as a short look into each shard finds one; None where it does not."""
         names = projection("key", "state")
         for shard in self._all_shards():
-            rows = _each(self._query("look for a record", None, "shard", shard, names, consistent=False, limit=_LOOKED_AT))
+            rows = self._query("look for a record", self._request(None, "shard", shard, names, consistent=False, limit=_LOOKED_AT))
             for raw in islice(rows, _LOOKED_AT):
                 if raw["state"]["S"] == State.STORED:
                     return str(raw["key"]["S"])
@@ -349,7 +349,7 @@ class Ledger:
 
         N queries, each sorted, merged lazily: memory is two pages of each, whatever the ledger holds.
         """
-        return merged(map(entries_of, self._shard_pages(shard, ENTRY_ATTRIBUTES, after, until)) for shard in self._all_shards())
+        return merged(self._shard_entries(shard, after, until) for shard in self._all_shards())
 
     def shard_keys(self, shard: str | int, after: str = "", until: str | None = None) -> Iterator[str]:
         """Yields the keys of one shard with after < key <= until, in order: a fair sample of one in N of all keys.
@@ -358,21 +358,19 @@ class Ledger:
             shard: its number, or its name of two hex digits.
         """
         name = f"{shard:02x}" if isinstance(shard, int) else shard
-        for page in self._shard_pages(name, ("key",), after, until):
-            yield from (raw["key"]["S"] for raw in page)
+        return (entry.key for entry in _each(self._shard_entries(name, after, until)))
 
     def project_records(self, project_id: str, *, after: str = "", limit: int | None = None) -> Iterator[LedgerEntry]:
         """Yields what the index says of a project's records, in key order, page by page.
 
         The index may lag behind by a moment: who removes by it lists again.
         """
-        names = projection(*COUNTED_ATTRIBUTES)
         stem = project_stem(project_id)
         if not stem or limit == 0:
-            return
-        what = "list a project's records"
-        pages = self._query(what, "by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
-        yield from islice(_each(map(counted_entries_of, pages)), limit)
+            return iter(())
+        names = projection(*COUNTED_ATTRIBUTES)
+        request = self._request("by_project", "project", stem, names, sort="key", after=after, consistent=False, limit=limit)
+        return islice(_each(self._entry_pages("list a project's records", request)), limit)
 
     def page_of_project(
         self, project_id: str, limit: int, cursor: str | None = None, *, fits: Callable[[Record], bool] = lambda _: True
@@ -403,9 +401,9 @@ class Ledger:
     def expired_intents(self, now: int) -> Iterator[Record]:
         """Yields the records that are still PENDING and whose intent ended at or before `now`, read consistently one by one."""
         names = projection("key", "expires_at")
-        what = "list expired intents"
         for shard in self._all_shards():
-            for raw in _each(self._query(what, "by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False)):
+            request = self._request("by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False)
+            for raw in self._query("list expired intents", request):
                 record = self.record(raw["key"]["S"])
                 if record is not None and record.state is State.PENDING and record.expires_at is not None and record.expires_at <= now:
                     yield record
@@ -576,7 +574,8 @@ class Ledger:
         own: Raw | None = None
         stem = project_stem(project_id)
         if stem:
-            for raw in _each(self._query("read a project's counts", None, "project", stem, {}, table=self._tables.projects, sort="part")):
+            request = self._request(None, "project", stem, {}, table=self._tables.projects)
+            for raw in self._query("read a project's counts", request):
                 if raw["part"]["S"].startswith(COUNTS_PREFIX):
                     add_row(numbers, raw)
                     own = own or raw
@@ -839,7 +838,7 @@ class Ledger:
     def _sorted_out(self, entries: Sequence[LedgerEntry | Record]) -> tuple[list[LedgerEntry | Record], RemovedSummary]:
         """Reads the entries anew: those that are as they were seen, with what they are counted as, and a summary of the others."""
         seen = {entry.key: entry for entry in entries}
-        now = {raw["key"]["S"]: counted_entry_of(raw) for raw in self._rows(list(seen), COUNTED_ATTRIBUTES)}
+        now = {raw["key"]["S"]: entry_of(raw) for raw in self._rows(list(seen), COUNTED_ATTRIBUTES)}
         changed = tuple(key for key, entry in seen.items() if key in now and not _is_same(entry, now[key]))
         same: list[LedgerEntry | Record] = [now[key] for key in seen if key in now and key not in changed]
         return same, RemovedSummary(already_gone=len(seen) - len(now), changed=changed)
@@ -904,13 +903,29 @@ class Ledger:
                 if wanted and attempt == ATTEMPTS:
                     raise LedgerError(f"the ledger was too busy to read {len(wanted)} records in {attempt} attempts: try again in a moment")
 
-    def _shard_pages(self, shard: str, attributes: Sequence[str], after: str, until: str | None) -> Iterator[list[Raw]]:
-        names, what = projection(*attributes), "scan the records"
-        return self._query(what, None, "shard", shard, names, sort="key", after=after, until=until, limit=_ROWS_PER_PAGE)
+    def _shard_entries(self, shard: str, after: str, until: str | None) -> Iterator[list[LedgerEntry]]:
+        """Yields the entries of a shard with after < key <= until page by page; a page may be empty."""
+        if until is not None and until <= after:
+            return
+        names = projection(*ENTRY_ATTRIBUTES)
+        request = self._request(None, "shard", shard, names, sort="key", after=after, until=until, limit=_ROWS_PER_PAGE)
+        for page in self._entry_pages("scan the records", request):
+            # of two bounds the lower one is in the answer
+            yield page[1:] if page and page[0].key == after else page
 
-    def _query(
+    def _entry_pages(self, what: str, request: Mapping[str, Any]) -> Iterator[list[LedgerEntry]]:
+        """Yields the entries of a query for ENTRY_ATTRIBUTES or COUNTED_ATTRIBUTES page by page; a page may be empty."""
+        from stocktake.ledger.entry_pages import entry_page  # for what most functions never do: msgspec takes 20 ms to import
+
+        read: Iterator[Any] = item_lists(what, read_as(entry_page, self._tables.client.query), request)
+        return read
+
+    def _query(self, what: str, request: Mapping[str, Any]) -> Iterator[Raw]:
+        """Yields the items of a query, page by page."""
+        return pages(what, self._tables.client.query, request)
+
+    def _request(
         self,
-        what: str,
         index: str | None,
         hash_name: str,
         hash_value: str,
@@ -922,10 +937,11 @@ class Ledger:
         until: str | int | None = None,
         consistent: bool = True,
         limit: int | None = None,
-    ) -> Iterator[list[Raw]]:
-        """Yields the items of one hash value, with after < sort key <= until where given, page by page; a page may be empty."""
-        if after and isinstance(until, str) and until <= after:
-            return iter(())
+    ) -> dict[str, Any]:
+        """Returns the query for the items of one hash value with after < sort key <= until, or after <= where both are given.
+
+        One condition on the sort key is all that DynamoDB takes, and BETWEEN includes both ends.
+        """
         placeholders = {**names.get("ExpressionAttributeNames", {}), "#hash": hash_name}
         values: dict[str, Any] = {":hash": {"S": hash_value}}
         condition = "#hash = :hash"
@@ -935,7 +951,6 @@ class Ledger:
             values[":until"] = {"N": str(until)} if isinstance(until, int) else {"S": until}
         if after or until is not None:
             placeholders["#sort"] = sort
-            # one condition on the sort key is all DynamoDB takes, and BETWEEN includes both ends: the lower one is dropped below
             both = after and until is not None
             condition += " AND " + ("#sort BETWEEN :after AND :until" if both else "#sort > :after" if after else "#sort <= :until")
         request: dict[str, Any] = {
@@ -950,11 +965,7 @@ class Ledger:
             request["IndexName"] = index
         if limit is not None:
             request["Limit"] = limit
-
-        def without_lower_end(page: list[Raw]) -> list[Raw]:
-            return page[1:] if after and page and page[0][sort]["S"] == after else page
-
-        return map(without_lower_end, item_lists(what, self._tables.client.query, request))
+        return request
 
 
 @dataclass(slots=True)

@@ -17,11 +17,11 @@ PynamoDB would make one for every model and another for transactions.
 from __future__ import annotations
 
 import json
-import sys
 import types
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -266,6 +266,15 @@ def _bound[Row: Model](row: type[Row], table_name: str, connection: Connection) 
     return bound
 
 
+_read_as: ContextVar[Callable[[bytes], dict[str, Any]] | None] = ContextVar("read_as", default=None)
+"""How the answer to the call under way is read, where it is not as plain JSON."""
+
+
+def answer_of(body: bytes) -> dict[str, Any]:
+    """Reads the answer to the call under way: as plain JSON, or as `read_as` has it."""
+    return (_read_as.get() or json.loads)(body)
+
+
 class _PlainJsonParser(JSONParser):
     """Takes DynamoDB's JSON as it is.
 
@@ -274,9 +283,22 @@ class _PlainJsonParser(JSONParser):
     """
 
     def _do_parse(self, response: Any, shape: Any) -> Any:
-        parsed = self._parse_body_as_json(response["body"])  # type: ignore[attr-defined]  # private to botocore, hence not in its stubs
-        self._inject_response_metadata(parsed, response["headers"])  # type: ignore[attr-defined]  # as above
+        parsed = answer_of(response["body"])
+        self._inject_response_metadata(parsed, response["headers"])  # type: ignore[attr-defined]  # private to botocore, hence not in its stubs
         return parsed
+
+
+def read_as(read: Callable[[bytes], dict[str, Any]], call: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a call of a client's whose answers `read` makes of their bytes."""
+
+    def reading(**request: Any) -> Any:
+        token = _read_as.set(read)
+        try:
+            return call(**request)
+        finally:
+            _read_as.reset(token)
+
+    return reading
 
 
 class _PlainJsonSerializer(JSONSerializer):
@@ -293,7 +315,6 @@ class _PlainParserFactory(ResponseParserFactory):
 
 ENTRY_ATTRIBUTES = ("key", "project_id", "state", "size", "etag", "updated_at", "version")
 COUNTED_ATTRIBUTES = (*ENTRY_ATTRIBUTES, "counted_as")
-_STATES = {state.value: state for state in State}
 
 
 def projection(*attributes: str) -> dict[str, Any]:
@@ -305,42 +326,18 @@ def projection(*attributes: str) -> dict[str, Any]:
 
 
 def entry_of(raw: Raw) -> LedgerEntry:
-    """Reads an item projected to ENTRY_ATTRIBUTES."""
-    etag = raw.get("etag")
-    return LedgerEntry(
-        raw["key"]["S"],
-        sys.intern(raw["project_id"]["S"]),
-        _STATES[raw["state"]["S"]],  # a call of the enum takes as long as all the rest
-        int(raw["size"]["N"]),
-        etag["S"] if etag else None,
-        int(raw["updated_at"]["N"]),
-        int(raw["version"]["N"]),
-    )
-
-
-def entries_of(page: Iterable[Raw]) -> list[LedgerEntry]:
-    """Reads a page of them."""
-    return list(map(entry_of, page))
-
-
-def counted_entry_of(raw: Raw) -> LedgerEntry:
-    """Reads an item projected to COUNTED_ATTRIBUTES."""
+    """Reads an item projected to COUNTED_ATTRIBUTES; whole pages of them are `entry_page`'s."""
     etag, kept = raw.get("etag"), raw.get("counted_as")
     return LedgerEntry(
         raw["key"]["S"],
-        sys.intern(raw["project_id"]["S"]),
-        _STATES[raw["state"]["S"]],
+        raw["project_id"]["S"],
+        State(raw["state"]["S"]),
         int(raw["size"]["N"]),
         etag["S"] if etag else None,
         int(raw["updated_at"]["N"]),
         int(raw["version"]["N"]),
-        sys.intern(kept["S"]) if kept else None,
+        kept["S"] if kept else None,
     )
-
-
-def counted_entries_of(page: Iterable[Raw]) -> list[LedgerEntry]:
-    """Reads a page of them."""
-    return list(map(counted_entry_of, page))
 
 
 def record_of(row: ObjectRow) -> Record:

@@ -167,7 +167,8 @@ def _plain(columns: _Columns, *, is_encoded: bool) -> list[ListedObject]:
     if is_encoded and ("%" in text or "+" in text):
         keys = [unquote_plus(key) if "%" in key or "+" in key else key for key in keys]
     etags = b"\0".join(columns.etags).decode("ascii").split("\0")
-    return list(map(ListedObject, keys, map(int, columns.sizes), etags, map(_milliseconds, columns.times)))
+    rows = zip(keys, map(int, columns.sizes), etags, map(_milliseconds, columns.times), strict=True)
+    return list(map(ListedObject._make, rows))  # a call of the class takes twice as long
 
 
 @lru_cache(4096)
