@@ -10,6 +10,7 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stocktake import answers, dashboard
+from stocktake.errors import ConfigurationError
 from stocktake.problems import make_api
 from stocktake.requests import HistoryQuery, NoQuery, RecentQuery, read_id, read_query
 from stocktake.services import services
@@ -51,7 +52,11 @@ def list_deletions() -> dict[str, Any]:
 def show_dashboard() -> Response[str]:
     """Answers with the dashboard, the same page for everybody."""
     read_query(NoQuery, api.current_event.query_string_parameters)
-    return Response(200, dashboard.TYPE, dashboard.page(), headers=dashboard.headers(services.image_origin))
+    try:
+        images = services.image_origin
+    except ConfigurationError:  # the page can still say, as diagnostics do, which setting is wrong; it would have no image to show
+        images = ""
+    return Response(200, dashboard.TYPE, dashboard.page(), headers=dashboard.headers(images))
 
 
 @api.get("/openapi.json")

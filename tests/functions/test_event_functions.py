@@ -422,6 +422,13 @@ def test_the_dashboard_may_run_itself_and_show_images_of_the_bucket(scene: Scene
     assert answer["headers"]["Content-Security-Policy"].endswith("; img-src data: https://stocktake-data.s3.eu-north-1.amazonaws.com")
 
 
+def test_the_dashboard_comes_without_images_where_a_setting_is_malformed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analytics, "services", Services({**scene.environment, "GRACE_MARGIN_SECONDS": "an hour"}))
+    answer = scene.call(analytics.handler, "analytics/dashboard")
+    assert (answer["statusCode"], answer["body"]) == (200, dashboard.page())
+    assert answer["headers"]["Content-Security-Policy"].endswith("; img-src data:")
+
+
 def test_the_dashboard_comes_small_to_who_can_unpack_it(scene: Scene) -> None:
     asked = sent("analytics/dashboard", headers={"accept-encoding": "gzip, br"})
     answer = analytics.handler(asked, context())

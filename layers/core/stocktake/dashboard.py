@@ -29,10 +29,10 @@ def headers(image_origin: str) -> dict[str, str]:
     """Returns the page's headers.
 
     Args:
-        image_origin: where the bucket's images come from; nothing else is asked of another host.
+        image_origin: where the bucket's images come from, or "" where that is not known; nothing else is asked of another host.
     """
     return {
-        "Content-Security-Policy": f"{_policy()}; img-src data: {image_origin}",
+        "Content-Security-Policy": f"{_policy()}; img-src data: {image_origin}".rstrip(),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",

@@ -168,8 +168,9 @@ class Services:
         from stocktake.signing_keys import SigningKeys, fetch
         from stocktake.tokens import Tokens
 
-        settings, malformed = self.settings, audit(self._environment).about("TOKEN_")
-        if malformed:  # however tolerant: nobody is let in by what is malformed
+        # whatever else is malformed, is told to who may ask; but nobody is let in by what is malformed itself
+        settings, malformed = read_settings(self._environment, tolerant=True), audit(self._environment).about("TOKEN_")
+        if malformed:
             raise unusable(malformed)
         tokens = Tokens(
             SigningKeys(settings.token_issuer, settings.token_jwks_url, fetch=fetch, now=now_ms),
