@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,7 +107,7 @@ class Faults:
             self._planned.remove(fault)
             _, error, is_done, do = fault
             if do is not None:
-                do()
+                Context().run(do)  # another process knows nothing of the call under way
             if error is None:
                 return self._real(operation, params)
             if is_done:

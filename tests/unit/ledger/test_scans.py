@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stocktake.errors import InvalidRequest, LedgerError, ProjectNotFound
 from stocktake.ledger import ledger, shard_of
+from stocktake.ledger.count_pages import count_page
 from stocktake.ledger.entry_pages import entry_page
 from stocktake.ledger.rows import entry_of
 from stocktake.model import LedgerEntry, State, Tally
@@ -95,6 +96,11 @@ def test_a_row_that_is_no_record_ends_a_scan_by_name(row: dict[str, Any]) -> Non
     spoilt = row if "key" in row else {"key": {"S": "k"}, **whole, **row}
     with pytest.raises(LedgerError, match="no record"):
         entry_page(json.dumps({"Items": [spoilt]}).encode())
+
+
+def test_a_count_row_that_counts_nothing_ends_an_overview_by_name() -> None:
+    with pytest.raises(LedgerError, match="counts nothing"):
+        count_page(b'{"Items": [{"project": {"S": "p"}, "part": {"S": "counts#00"}, "l:current:o": {"N": "many"}}]}')
 
 
 def test_the_keys_of_one_shard_are_sorted_and_all_of_that_shard(deployment: Deployment) -> None:

@@ -216,8 +216,13 @@ def _tally_of(name: str) -> tuple[str, str]:
 def add_row(totals: Numbers, raw: Mapping[str, Mapping[str, Any]]) -> None:
     """Adds the numbers of a count row as DynamoDB spells it."""
     for name, value in raw.items():
-        if name[1:2] == ":" or name in _OF_STATES:
+        if is_number(name):
             totals[name] = totals.get(name, 0) + int(value["N"])
+
+
+def is_number(name: str) -> bool:
+    """Says whether an attribute of a count row is one of its numbers."""
+    return name[1:2] == ":" or name in _OF_STATES
 
 
 _STATES = tuple((state, f"{state.lower()}_objects", f"{state.lower()}_bytes") for state in State)

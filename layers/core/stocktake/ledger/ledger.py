@@ -591,17 +591,20 @@ class Ledger:
         The rows of a project lie side by side, so that only a few projects are held at a time. Each row is read consistently; rows that
         change during the scan are as they were when it passed them. A project of which rows are lost is counted by those it has.
         """
+        from stocktake.ledger.count_pages import CountItem, add_item, count_page, raw_of  # as above: msgspec
+
         self._check_shards()
         open_projects: dict[str, _Partial] = {}
         request: dict[str, Any] = {"TableName": self._tables.projects.Meta.table_name, "ConsistentRead": True}
-        for raw in side_by_side("scan the counts", self._tables.client.scan, request):
-            stem, part = raw["project"]["S"], raw["part"]["S"]
+        items: Iterator[CountItem] = side_by_side("scan the counts", read_as(count_page, self._tables.client.scan), request)
+        for item in items:
+            stem, part = item["project"].S or "", item["part"].S or ""
             partial = open_projects.setdefault(stem, _Partial())
             if part == PROJECT_PART:
-                partial.own = raw
+                partial.own = raw_of(item)
             elif part.startswith(COUNTS_PREFIX):
                 partial.count_rows += 1
-                add_row(partial.numbers, raw)
+                add_item(partial.numbers, item)
             if partial.own is not None and partial.count_rows == self._shards:
                 del open_projects[stem]
                 yield ProjectCounts(*_whose(stem, partial.own), partial.numbers, _names_of(partial.own))

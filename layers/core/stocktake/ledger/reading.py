@@ -37,7 +37,7 @@ def whole_pages(what: str, call: Callable[..., Any], request: Mapping[str, Any])
         asked["ExclusiveStartKey"] = last
 
 
-def side_by_side(what: str, scan: Callable[..., Any], request: Mapping[str, Any]) -> Iterator[Raw]:
+def side_by_side(what: str, scan: Callable[..., Any], request: Mapping[str, Any]) -> Iterator[Any]:
     """Yields the items of a scan that is asked for in parts at once; those of one partition come one after the other, with others between.
 
     One page of each part is held at a time.
