@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold_start, comparing, deleting, ledger_reads, listing, reconciling, upload_cpu
+from benchmarks import answering, cold_start, comparing, deleting, ledger_reads, listing, reconciling, upload_cpu
 from benchmarks.figures import Figure
 from tools.stack import StackError
 
@@ -26,6 +26,7 @@ BENCHMARKS: tuple[Callable[[], list[Figure]], ...] = (
     ledger_reads.figures,
     listing.figures,
     reconciling.figures,
+    answering.figures,
     deleting.figures,
 )
 

@@ -29,20 +29,18 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
-import yaml
 from botocore.config import Config
 
-from benchmarks.dynamodb import dynamodb
+from benchmarks.dynamodb import dynamodb, made_tables
 from benchmarks.figures import Figure
 from stocktake.cdn import NoCdn, PublicCopies
 from stocktake.ids import new_id, now_ms
 from stocktake.layouts import Registry
-from stocktake.ledger import Ledger, Operations, Tables, shard_of, tables
+from stocktake.ledger import Ledger, Operations, Tables, shard_of
 from stocktake.project_deletion import ProjectDeletions, Purging, Wiring
 from stocktake.storage.memory import MemoryStore
 from stocktake.storage.s3 import S3Store, make_client
 from stocktake.tombstones import Tombstones
-from tests.conftest import TEMPLATE, TemplateLoader
 from tools.stack import Settings
 from tools.stack.processes import free_ports
 from tools.stack.servers import SeaweedFs
@@ -111,7 +109,7 @@ def _measured() -> tuple[str, dict[str, list[float]]]:
                 *("--s3-access-key-id", access_key_id, "--s3-secret-access-key", secret_access_key, "--config", os.devnull),
             ],
         }
-        bucket, tables = S3Store(BUCKET, client=client), _tables(settings, session)
+        bucket, tables = S3Store(BUCKET, client=client), made_tables(settings, session)
         rates: dict[str, list[float]] = defaultdict(list)
         for number in range(ROUNDS):
             project_id = f"bench{number}"
@@ -222,22 +220,6 @@ def _timed(command: list[str], keys: Mapping[str, str]) -> float:
 
 def _left(client: S3Client) -> int:
     return client.list_objects_v2(Bucket=BUCKET, Prefix="projects/", MaxKeys=1)["KeyCount"]
-
-
-def _tables(settings: Settings, session: botocore.session.Session) -> Tables:
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=settings.endpoint,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY_ID,
-        aws_secret_access_key=SECRET_ACCESS_KEY,
-    )
-    resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
-    for name in ("objects", "projects", "operations"):
-        properties = resources[f"{name.title()}Table"]["Properties"]
-        wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-        client.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
-    return tables(objects="objects", projects="projects", operations="operations", region=REGION, host=settings.endpoint, session=session)
 
 
 def _record(project_id: str, made: Tables) -> None:

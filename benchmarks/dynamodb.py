@@ -15,9 +15,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
+import botocore.session
+import yaml
+
+from stocktake.ledger import Tables, tables
+from tests.conftest import TEMPLATE, TemplateLoader
 from tools.stack import Settings, StackError, processes
 from tools.stack.servers import LocalAws
-from tools.stack.settings import ROOT
+from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY
 
 _LOCK = ROOT / "requirements" / "bench"
 _HOME = ROOT / "build" / "bench"
@@ -72,6 +78,23 @@ def dynamodb(settings: Settings) -> Dynoxide | AllOfAws:
         if subprocess.run(command, capture_output=True, check=False).returncode:
             raise StackError(f"npm could not install requirements/bench: run `{' '.join(command)}` to see why")
     return Dynoxide(program, settings)
+
+
+def made_tables(settings: Settings, session: botocore.session.Session) -> Tables:
+    """Makes the ledger's tables in a server, as template.yaml has them."""
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=settings.endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+    )
+    resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    for name in ("objects", "projects", "operations"):
+        properties = resources[f"{name.title()}Table"]["Properties"]
+        wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        client.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
+    return tables(objects="objects", projects="projects", operations="operations", region=REGION, host=settings.endpoint, session=session)
 
 
 def _listens(port: int) -> bool:
