@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from stocktake.discovery import Named
-from stocktake.errors import Conflict, InvalidRequest, OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.errors import Conflict, InvalidRequest, LedgerError, OperationNotFound, ProjectNotFound, StorageUnavailable
 from stocktake.layouts import build_session
 from stocktake.ledger.operations import cursor_of
 from stocktake.model import DeletionMode, ProjectState, State
@@ -492,7 +493,10 @@ def test_every_message_delivered_twice_changes_nothing_in_the_receipt(world: Wor
 
 
 @pytest.mark.parametrize("step", range(0, 40, 3))
-def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(world: World, step: int) -> None:
+def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)  # a batch is of four parts
     uploaded = [world.upload(color=number).key for number in range(3)]
     world.plant(*OLD_KEYS)
     calls = 0
@@ -521,6 +525,42 @@ def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_re
     assert objects(receipt, "source") == {"both": 3, "listing": 5}
     assert receipt["removed_keys_sha256"]["all"] == sha256_of(*uploaded, *OLD_KEYS)
     assert (world.bucket_keys(), world.counts()) == (set(), {})
+
+
+def test_a_batch_of_which_some_records_could_not_be_removed_has_no_result_and_is_done_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)
+    for number in range(5):
+        world.upload(color=number)
+    deletion = world.deletions.request("p1")
+    real, calls = world.ledger.remove_many, itertools.count()
+
+    def failing(entries: Any) -> Any:
+        if next(calls) == 0:
+            raise LedgerError("the ledger is too busy")
+        return real(entries)
+
+    monkeypatch.setattr(world.ledger, "remove_many", failing)
+    with pytest.raises(LedgerError):
+        deliver_what_is_due(world)
+    assert world.operations.get(deletion.operation_id, "result#01#00000000") is None
+    assert (world.bucket_keys(), world.counts()[State.STORED][0]) == (set(), 2)
+    world.deliver("batches", {"deletion_id": deletion.operation_id, "part": "batch#01#00000000"})
+    done = world.operations.get(deletion.operation_id, "result#01#00000000")
+    assert done is not None
+    assert (done.document["records"], world.counts()) == (5, {})
+
+
+def test_the_records_of_what_was_refused_stay_whichever_part_of_a_batch_it_is_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)
+    keys = sorted(world.upload(color=number).key for number in range(7))
+    refused = {keys[1], keys[2], keys[6]}
+    for key in refused:
+        world.store.refuse_delete(key, "AccessDenied", "locked")
+    receipt = world.delete_project()
+    assert {left["key"] for left in receipt["remaining"]} == refused
+    assert (world.bucket_keys(), world.counts()[State.STORED][0]) == (refused, 3)
 
 
 def _kill_around(target: object, name: str, kill: Any) -> None:

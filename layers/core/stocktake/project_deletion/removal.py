@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import batched, groupby
 from operator import attrgetter
 from typing import Any
 
@@ -12,11 +13,13 @@ from stocktake.discovery import Discovered, Named
 from stocktake.errors import RecordChanged
 from stocktake.layouts import project_stem
 from stocktake.ledger import Ledger, Operations
-from stocktake.model import LedgerEntry, State
+from stocktake.model import KeyFailure, LedgerEntry, State
 from stocktake.project_deletion.batches import WITHOUT_OBJECT
 from stocktake.project_deletion.receipts import Totals, failure_line
 from stocktake.storage import Store
 
+_PART = 250
+"""Keys whose bytes go in one request, a quarter of what it may name, so that their records go while it is answered for the next."""
 PERSONAL_KINDS = ("generation", "idempotency", "multipart")
 """Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
@@ -24,42 +27,57 @@ PERSONAL_KINDS = ("generation", "idempotency", "multipart")
 def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written_since: int, one_by_one: bool = False) -> dict[str, Any]:
     """Removes the objects and versions of a batch, then the records of those that went, and returns the result as its row holds it.
 
+    The records of one part of the batch go while the bytes of the next do: one waits for the ledger, the other for the store.
+
     Args:
         one_by_one: with a request for each, one after the other.
         written_since: milliseconds; a URL given out for a record that was last touched before is dead, unless the record is an intent.
     """
+    refused: dict[str, KeyFailure] = {}
+    gone: list[Discovered] = []
+    with ThreadPoolExecutor(1) as beside:
+        removals: list[Future[None]] = []
+        for part in batched(items, _PART, strict=False):
+            failures = _remove_bytes(store, part, one_by_one)
+            went = [item for item in part if item.key not in failures]
+            removals.append(beside.submit(_remove_records, ledger, [item.entry for item in went if item.entry is not None]))
+            refused |= failures
+            gone += went
+        for removal in removals:
+            removal.result()
+    totals = Totals()
+    for item in gone:
+        totals.add(item.layout, item.source, item.size)
+    entries = [item.entry for item in gone if item.entry is not None]
+    inline = [entry.size for entry in entries if entry.state is State.INLINE]
+    return {
+        **totals.document(),
+        "versions": sum(len(item.versions) for item in gone),
+        "records": len(entries),
+        "inline": [len(inline), sum(inline)],
+        "failures": [failure_line(refused[key]) for key in sorted(refused)],
+        "unsettled": [[entry.key, entry.state is State.PENDING] for entry in _unlisted(gone) if _may_be_written(entry, written_since)],
+    }
+
+
+def _remove_bytes(store: Store, items: Sequence[Discovered], one_by_one: bool) -> dict[str, KeyFailure]:
+    """Returns what the store refused, a key once, however many of its versions it was: the row has to hold them all."""
     plain = [item.key for item in items if not item.versions and item.source not in WITHOUT_OBJECT]
     versions = [version for item in items for version in item.versions]
     failures = list(store.delete_many(plain, one_by_one=one_by_one).errors) if plain else []
     if versions:
         failures += store.delete_versions(versions, one_by_one=one_by_one).errors
-    # a key once, however many of its versions were refused: the row has to hold them all
-    refused = {failure.key: failure for failure in reversed(failures)}
-    totals = Totals()
-    entries: list[LedgerEntry] = []
-    unsettled: list[list[Any]] = []
-    versions_removed = 0
-    for item in items:
-        if item.key in refused:
-            continue
-        totals.add(item.layout, item.source, item.size)
-        versions_removed += len(item.versions)
-        if item.entry is None:
-            continue
-        entries.append(item.entry)
-        is_intent = item.entry.state is State.PENDING
-        if item.source in ("ledger", "record") and (is_intent or item.entry.updated_at >= written_since):
-            unsettled.append([item.key, is_intent])
-    inline = [entry.size for entry in entries if entry.state is State.INLINE]
-    _remove_records(ledger, entries)
-    return {
-        **totals.document(),
-        "versions": versions_removed,
-        "records": len(entries),
-        "inline": [len(inline), sum(inline)],
-        "failures": [failure_line(refused[key]) for key in sorted(refused)],
-        "unsettled": unsettled,
-    }
+    return {failure.key: failure for failure in reversed(failures)}
+
+
+def _unlisted(items: Iterable[Discovered]) -> Iterator[LedgerEntry]:
+    """Yields the records of which no listing knew an object."""
+    return (item.entry for item in items if item.entry is not None and item.source in ("ledger", "record"))
+
+
+def _may_be_written(entry: LedgerEntry, written_since: int) -> bool:
+    """Says whether a URL given out for a record may still bring its object."""
+    return entry.state is State.PENDING or entry.updated_at >= written_since
 
 
 def unsettled(operations: Operations, deletion_id: str, *, rounds: int, after: str = "") -> Iterator[Named]:
