@@ -74,10 +74,10 @@ def differences(services: Services, now: int, counts: Tallies) -> Iterator[Findi
         verdict = classify(stored, record, parsed, owners.state(parsed))
         size = stored.size if stored else record.size if record else 0
         if verdict is None:
-            counts.add("known" if record is not None and record.state in (State.MISSING, State.QUARANTINED) else "settled", size)
-        elif (stored is not None and stored.last_modified > since) or (record is not None and record.updated_at > since):
+            counts.add("known" if record is not None and record.state is State.QUARANTINED else "settled", size)
+        elif verdict != (FindingClass.UNSTORED, "missing") and _is_young(stored, record, since):
             counts.add("young", size)
-        elif verdict[0] is FindingClass.MISSING and record is not None and _is_leaving(services, record):
+        elif stored is None and record is not None and record.state in (State.STORED, State.MISSING) and _is_leaving(services, record):
             counts.add("leaving", size)
         else:
             spelled = _spelled_otherwise(services, key, stored, record)
@@ -86,6 +86,10 @@ def differences(services: Services, now: int, counts: Tallies) -> Iterator[Findi
             counts.add(finding_class.value, size)
             layout, project = parsed.layout if parsed else None, None if owner == NOBODY else owner
             yield Finding(key, finding_class, kind, stored, record, layout, project)
+
+
+def _is_young(stored: StoredObject | None, record: Record | None, since: int) -> bool:
+    return (stored is not None and stored.last_modified > since) or (record is not None and record.updated_at > since)
 
 
 def _is_leaving(services: Services, record: Record) -> bool:

@@ -53,6 +53,7 @@ AFTER: dict[Found, tuple[str, bool]] = {
     ("unstored", "uncommitted"): ("SETTLE", False),
     ("unstored", "inline"): ("FOUND", True),
     ("unstored", "external"): ("FOUND", True),
+    ("unstored", "missing"): ("FOUND", True),
     ("unknown", "no_layout"): ("FOUND", True),
     ("duplicate_spelling", "two_objects"): ("FOUND", True),
     ("duplicate_spelling", "recorded_otherwise"): ("FOUND", True),
@@ -115,7 +116,9 @@ def found_and_repaired(stack: Stack, planting: Planting, objects: int, differenc
         wrong = {finding: status for finding, status in done.items() if status != AFTER[finding[:2]][0]}
         assert (wrong, set(done) - expected, expected - set(done)) == ({}, set(), set()), wrong
         last = compared(stack)
-        left = {(row["class"], row["kind"], row["key"]) for row in planting.findings(last["run_id"])}
+        quiet = {row["key"] for row in planting.findings(last["run_id"]) if row["repair"] == "ACKNOWLEDGED"}
+        assert quiet == {key for *kind, key in expected if kind == ["missing", "gone"]}
+        left = {(row["class"], row["kind"], row["key"]) for row in planting.findings(last["run_id"]) if row["key"] not in quiet}
         remain = {finding for finding in expected if AFTER[finding[:2]][1]}
         assert (left - remain, remain - left) == (set(), set())
     assert crowd.uploads, "nobody uploaded during the runs"
@@ -217,7 +220,7 @@ class Planting:
             Side(decomposed, ("duplicate_spelling", "two_objects"), OTHER),
             Side(moved, ("duplicate_spelling", "recorded_otherwise"), BODY),
             Side(lost, ("duplicate_spelling", "stored_otherwise"), None, State.STORED),
-            Side(key("known"), None, None, State.MISSING),
+            Side(key("marked"), ("unstored", "missing"), None, State.MISSING),
             Side(key("aside"), None, None, State.QUARANTINED),
         ]
 

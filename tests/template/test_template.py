@@ -1045,7 +1045,13 @@ class TestMetrics:
                 assert stack == {"Name": "service", "Value": {"Ref": "AWS::StackName"}}
                 assert [dimension["Name"] for dimension in rest] in ([], [by[one["MetricName"]]])
                 watched[one["MetricName"]] = [dimension["Value"] for dimension in rest]
-        assert watched == {"Deletions": ["INCOMPLETE"], "Runs": ["INCOMPLETE"], "Findings": ["missing"], "CountDrift": []}
+        assert watched == {
+            "Deletions": ["INCOMPLETE"],
+            "Runs": ["INCOMPLETE"],
+            "Findings": ["missing"],
+            "Events": ["marked_missing"],
+            "CountDrift": [],
+        }
         assert GLOBALS["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
 
     def test_the_page_of_operation_says_what_each_metric_means(self) -> None:

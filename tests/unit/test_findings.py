@@ -204,13 +204,13 @@ def test_what_is_new_unchanged_gone_and_repaired_is_counted_and_listed(world: Wo
     assert world.changes.counts(world.runs.run(second)) == {
         "since": first,
         "new": {"unknown": 2},
-        "unchanged": {"orphan": 4, "unknown": 1},
+        "unchanged": {"orphan": 4, "unknown": 1, "unstored": 1},
         "gone": {"unknown": 1},
         "repaired": {"missing": 1},
     }
     for limit in (1, 100):
         assert changed(world, second, "new", limit) == [("b.tar", "FOUND"), ("d.tar", "FOUND")]
-        assert len(changed(world, second, "unchanged", limit)) == 5
+        assert len(changed(world, second, "unchanged", limit)) == 6
         assert changed(world, second, "gone", limit) == [("projects/p1/scenes/s/media/gone.png", "MARK_MISSING"), ("a.tar", "FOUND")]
     assert changed(world, first, "gone") == []
 

@@ -72,7 +72,8 @@ def judged(situation: Mapping[tuple[str, str], Situation]) -> set[tuple[str, str
     found = set()
     for key in listed | records:
         place, name, one = of[key]
-        if (key in objects and one.object_age < 2) or (key in records and one.record_age < 2):
+        is_marked = one.record is State.MISSING and key not in objects
+        if (key in objects and one.object_age < 2) or (key in records and one.record_age < 2 and not is_marked):
             continue
         alike = {other for other in of if other != key and unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", key)}
         state = one.record
@@ -92,10 +93,12 @@ def judged(situation: Mapping[tuple[str, str], Situation]) -> set[tuple[str, str
         elif state is State.PENDING:
             kinds = {None: ("unstored", "pending"), "same": ("unstored", "uncommitted")}
             found.add((*kinds.get(one.object, ("mismatch", "not_as_announced")), key))
-        elif state in (State.INLINE, State.EXTERNAL):
+        elif state in (State.INLINE, State.EXTERNAL) or is_marked:
             found.add(("unstored", state.lower(), key))
-        elif state in (State.MISSING, State.QUARANTINED) and key in listed:  # what they say is believed, and not asked
-            found.add(("mismatch", "returned" if state is State.MISSING else "reappeared", key))
+        elif state is State.MISSING:
+            found.add(("mismatch", "returned", key))
+        elif state is State.QUARANTINED and key in listed:  # what it says is believed, and not asked
+            found.add(("mismatch", "reappeared", key))
     return found
 
 

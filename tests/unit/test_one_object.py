@@ -64,7 +64,7 @@ def test_an_image_that_is_gone_is_told_as_the_reader_of_a_broken_page_needs_it(w
 @pytest.mark.parametrize(
     ("key", "state", "status", "word"),
     [
-        ("projects/p1/2026/11/a.png", State.MISSING, "warning", "knows that its bytes are gone"),
+        ("projects/p1/2026/11/a.png", State.MISSING, "failed", "says that its object is missing"),
         ("projects/p1/2026/11/a.png", State.QUARANTINED, "warning", "set aside"),
         ("projects/p1/2026/11/a.png", State.INLINE, "failed", "in the ledger and not in the bucket"),
         ("projects/p1/2026/11/a.png", None, "warning", "Neither"),

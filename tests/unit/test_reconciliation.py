@@ -185,12 +185,29 @@ def test_an_intent_whose_bytes_arrived_is_told_from_one_whose_bytes_are_another(
     assert {(name, kind) for name, kind, _ in found} == {("unstored", "uncommitted"), ("mismatch", "not_as_announced")}
 
 
-def test_known_losses_and_quarantined_records_are_not_found_again(world: World) -> None:
-    world.record("projects/p1/scenes/s/media/lost.png", State.MISSING)
+def test_quarantined_records_are_not_found_again(world: World) -> None:
     world.record("projects/p1/scenes/s/media/aside.png", State.QUARANTINED)
     run_id = aged(world).reconcile()
     assert world.found(run_id) == set()
-    assert counts(world, run_id)["known"]["objects"] == 2
+    assert counts(world, run_id)["known"]["objects"] == 1
+
+
+def test_what_an_event_marked_missing_is_found_at_once_and_until_somebody_has_seen_it(world: World) -> None:
+    lost = world.upload(color=1).key
+    world.store.delete(lost)
+    world.aligner().align(lost)
+    assert world.found(world.reconcile()) == {("unstored", "missing", lost)}
+    run_id = world.reconcile()
+    world.repair(run_id, {"unstored": "acknowledge"})
+    assert counts(world, world.reconcile())["acknowledged"]["objects"] == 1
+
+
+def test_a_marked_record_of_a_project_on_its_way_out_is_no_finding(world: World) -> None:
+    lost = world.upload(color=1).key
+    world.store.delete(lost)
+    world.aligner().align(lost)
+    world.deletions.request("p1")
+    assert counts(world, world.reconcile())["leaving"]["objects"] == 1
 
 
 def test_an_object_that_reappears_under_a_quarantined_record_is_a_finding(world: World) -> None:

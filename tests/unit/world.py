@@ -520,10 +520,10 @@ class World:
         return next(finding for finding in page if finding["key"] == key)
 
     def found(self, run_id: str) -> set[tuple[str, str, str]]:
-        """Returns (class, kind, key) of every finding of a run."""
+        """Returns (class, kind, key) of every finding of a run that nobody has acknowledged."""
         page, cursor = self.runs.findings(run_id, None, 500, None)
         assert cursor is None
-        return {(finding["class"], finding["kind"], finding["key"]) for finding in page}
+        return {(finding["class"], finding["kind"], finding["key"]) for finding in page if finding["repair"] != "ACKNOWLEDGED"}
 
     def repair(self, run_id: str, plan: Mapping[str, str] = OBVIOUS) -> dict[str, Any]:
         """Repairs a run, also the first one, to its end and returns what the repair says of itself."""

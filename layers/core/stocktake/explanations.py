@@ -173,6 +173,12 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
         "A generator's URL was recorded and its image never copied: URLs of this kind often expire within hours or days.",
         "Migrate it into the bucket before the URL expires.",
     ),
+    (FindingClass.UNSTORED, "missing"): Sentences(
+        "The record says that its object is missing, and the bucket has nothing there.",
+        "It was deleted around the API, by a console, a script or a lifecycle rule, and the event of that marked the record.",
+        "If there are many, look who deletes there. Upload again what is missed, or put it back from a version or a backup; forget the "
+        "records of the others.",
+    ),
     (FindingClass.UNKNOWN, "no_layout"): Sentences(
         "No layout explains the key, so nobody can say whose the object is.",
         "Another program shares the bucket; or an older version of the application had a pattern of keys that is not configured.",
@@ -197,9 +203,9 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
 
 _COUNTED: dict[str, Sentences] = {
     "known": Sentences(
-        "These records say themselves that their object is missing or in quarantine, and the bucket agrees.",
-        "An earlier repair or event marked them.",
-        "Upload again what is missed, or restore it from quarantine; forget the others by deleting their records.",
+        "These records say themselves that their object is in quarantine, and the bucket agrees.",
+        "An earlier repair set them aside.",
+        "Nothing, or restore them before they expire.",
     ),
     "leaving": Sentences(
         "The bytes of these records are gone, and their deletion, or their project's, has not come to the records yet.",

@@ -44,7 +44,7 @@ class Finding:
             "project": self.project,
             "bytes": self.size,
             "object": None if self.stored is None else _seen_object(self.stored),
-            "record": None if self.record is None else _seen_record(self.record),
+            "record": None if self.record is None else seen_record(self.record),
         }
 
 
@@ -65,7 +65,7 @@ def classify(
             return FindingClass.UNSTORED, "pending"
         arrived = same_bytes(record, stored) or (record.source in UNCHECKED and is_of(record, stored))
         return (FindingClass.UNSTORED, "uncommitted") if arrived else (FindingClass.MISMATCH, "not_as_announced")
-    if record.state in (State.INLINE, State.EXTERNAL):
+    if record.state in (State.INLINE, State.EXTERNAL) or (record.state is State.MISSING and stored is None):
         return FindingClass.UNSTORED, record.state.lower()
     if stored is None:
         return (FindingClass.MISSING, "gone") if record.state is State.STORED else None
@@ -82,7 +82,8 @@ def _seen_object(stored: StoredObject) -> dict[str, Any]:
     return {"bytes": stored.size, "etag": stored.etag, "last_modified": stored.last_modified}
 
 
-def _seen_record(record: Record) -> dict[str, Any]:
+def seen_record(record: Record) -> dict[str, Any]:
+    """Returns what a finding keeps of a record."""
     return {
         "object_id": record.object_id,
         "state": record.state.value,
@@ -95,9 +96,9 @@ def _seen_record(record: Record) -> dict[str, Any]:
 
 def unchanged(document: Mapping[str, Any], stored: StoredObject | None, record: Record | None) -> bool:
     """Says whether both sides still are what a finding saw."""
-    seen_object = None if stored is None else _seen_object(stored)
-    seen_record = None if record is None else _seen_record(record)
-    return bool(document["object"] == seen_object and document["record"] == seen_record)
+    of_object = None if stored is None else _seen_object(stored)
+    of_record = None if record is None else seen_record(record)
+    return bool(document["object"] == of_object and document["record"] == of_record)
 
 
 def sightings(document: Mapping[str, Any], earlier: Mapping[str, Any] | None, at: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ _ABSENT: Any = None
 _ACTIONS: dict[str, Any] = {
     "missing": {"enum": ["mark_missing", "forget", "refetch", "acknowledge"]},
     "mismatch": {"enum": ["refresh", "acknowledge"]},
-    "unstored": {"enum": ["settle", "refetch", "acknowledge"]},
+    "unstored": {"enum": ["settle", "refetch", "forget", "acknowledge"]},
     "orphan": {"enum": ["quarantine", "adopt", "delete", "acknowledge"]},
     "orphan.none": {"enum": ["quarantine", "adopt", "acknowledge"]},
     "unknown": {"enum": ["acknowledge"]},

@@ -245,7 +245,6 @@ def _entry(entry: Operation) -> dict[str, Any]:
 
 
 _SETTLED = {
-    State.MISSING: ("The ledger knows that its bytes are gone", "Send them again, or delete the object"),
     State.QUARANTINED: ("It was set aside, and the ledger knows", "GET /quarantine says until when it can be restored"),
 }
 _REFUSALS = {

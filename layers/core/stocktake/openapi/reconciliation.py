@@ -42,9 +42,7 @@ class RunCounts(AnswerBody):
         examples=[{"current": _CLASSES}],
     )
     matched: Tally = Field(default=LEFT_OUT, description="Both sides tell the same.")
-    known: Tally = Field(
-        default=LEFT_OUT, description="Records that say themselves that their object is missing or set aside.", examples=[]
-    )
+    known: Tally = Field(default=LEFT_OUT, description="Records that say themselves that their object is set aside.", examples=[])
     leaving: Tally = Field(
         default=LEFT_OUT, description="Records whose object is gone, and whose own deletion has not come to them yet.", examples=[]
     )

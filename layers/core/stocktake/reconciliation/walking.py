@@ -32,6 +32,8 @@ CHECK_EVERY = 1000
 """Keys between two looks at the clock."""
 SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
+_CLAIMED = (State.STORED, State.MISSING)
+"""States of a record whose object was in the bucket: without it, the record may be on its way out."""
 UNEXPLAINED = "unknown"
 """Stands for the layout of a key that none explains."""
 
@@ -170,7 +172,7 @@ class Walker:
             totals.add(STORED, project, layout, entry.size)
         elif entry is not None:
             totals.record(entry.state.lower(), entry.size)
-        if found is None and entry is not None and entry.state in (State.MISSING, State.QUARANTINED):
+        if found is None and entry is not None and entry.state is State.QUARANTINED:
             totals.add("known", project, layout, entry.size)
             return False
         if self._is_young(of, found, entry):
@@ -199,7 +201,7 @@ class Walker:
         if verdict is None or self._is_young(of, stored, record):
             totals.add("settled", project, layout, stored.size if stored else 0)
             return
-        if verdict[0] is FindingClass.MISSING and record is not None and self._is_leaving(record):
+        if stored is None and record is not None and record.state in _CLAIMED and self._is_leaving(record):
             totals.add("leaving", project, layout, record.size)
             return
         spelled = self._spelled_otherwise(key, stored, record)
@@ -210,6 +212,8 @@ class Walker:
         earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
         is_known = self._acknowledgements.covers(document)
+        if is_known:
+            document["sightings"] = max(document["sightings"], 2)  # whoever acknowledged it had seen it: it is not new
         totals.add("acknowledged" if is_known else finding.finding_class.value, project, layout, finding.size)
         status = ACKNOWLEDGED if is_known else "FOUND"
         self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status=status)
@@ -240,6 +244,8 @@ class Walker:
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = (self._now() if of.seen_at is None else of.seen_at) - of.grace_ms
+        if found is None and entry is not None and entry.state is State.MISSING:
+            return False  # nobody is on the way with it: the bucket was asked when it was marked
         return (found is not None and found.last_modified > since) or (entry is not None and entry.updated_at > since)
 
     def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from stocktake.errors import (
     WrongRegion,
 )
 from stocktake.explanations import explained
-from stocktake.findings import unchanged
+from stocktake.findings import seen_record, unchanged
 from stocktake.layouts import other_spellings
 from stocktake.ledger import Operation, Operations
 from stocktake.model import Record, State, StoredObject
@@ -135,7 +135,16 @@ class Actor:
         outcome = self._aligner.align(finding.document["key"]).outcome
         if outcome not in _ALIGNING[action] and not (begun and outcome in (Outcome.IN_LINE, Outcome.ABSENT)):
             return self._skip(finding, outcome.value, f"asked again, the key was {outcome.value}")
+        if action == "mark_missing":
+            self._keep_quiet(finding, run_id)
         return self._done(finding, action.upper(), outcome=outcome.value)
+
+    def _keep_quiet(self, finding: Operation, run_id: str) -> None:
+        """Acknowledges what the next run will find of a record that was marked: whoever had it marked has seen it."""
+        record = self._ledger.record(finding.document["key"])
+        if record is not None and record.state is State.MISSING:
+            marked = {"class": "unstored", "kind": "missing", "object": None, "record": seen_record(record)}
+            self._acknowledgements.acknowledge({**finding.document, **marked}, run_id=run_id)
 
     def _set_aside(self, finding: Operation, run_id: str, stored: StoredObject | None) -> Operation:
         document = finding.document
@@ -178,7 +187,7 @@ class Actor:
         key = finding.document["key"]
         if record is None:
             raise RecordChanged(f"the record of {key!r} is gone")
-        if finding.document["class"] == "unstored":
+        if finding.document["kind"] in ("inline", "external"):
             self._storing.store(key, record)
         elif stored is None:
             self._storing.refetch(record)

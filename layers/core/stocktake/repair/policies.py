@@ -17,7 +17,7 @@ ACKNOWLEDGE = "acknowledge"
 _OWN: dict[str, tuple[str, ...]] = {
     "missing": ("mark_missing", "forget", "refetch"),
     "mismatch": ("refresh",),
-    "unstored": ("settle", "refetch"),
+    "unstored": ("settle", "refetch", "forget"),
     "orphan": ("quarantine", "adopt", "delete"),
 }
 ORPHAN_OF_NONE = "orphan.none"
@@ -34,7 +34,8 @@ _COPYING = frozenset({"quarantine"})
 SIGHTINGS = 2
 _KINDS: dict[str, frozenset[str]] = {
     "settle": frozenset({"pending", "uncommitted"}),
-    "refetch": frozenset({"gone", "inline", "external"}),
+    "refetch": frozenset({"gone", "missing", "inline", "external"}),
+    "forget": frozenset({"gone", "missing"}),
 }
 """Kinds an action is for, where it is not for all of its class."""
 
