@@ -199,6 +199,30 @@ def test_what_the_source_does_not_give_as_it_was_is_left_missing_and_says_so(wor
     assert ("other bytes" in finding["skipped"]) == (change == "other bytes")
 
 
+@pytest.mark.parametrize("action", ["refetch", "forget"])
+def test_a_record_that_an_event_marked_may_be_fetched_again_or_forgotten(world: World, action: str) -> None:
+    record = missing(world)
+    world.aligner().align(record.key)
+    run_id = world.reconcile()
+    assert world.found(run_id) == {("unstored", "missing", record.key)}
+    assert world.repair(run_id, {"unstored": action})["done"] == {action.upper(): 1}
+    after = world.ledger.record(record.key)
+    assert (after and after.state, record.key in world.bucket_keys()) == ((State.STORED, True) if action == "refetch" else (None, False))
+    assert world.found(aged(world).reconcile()) == set()
+
+
+def test_who_has_a_record_marked_has_seen_it_and_is_not_told_again_until_it_changes(world: World) -> None:
+    record = missing(world)
+    world.repair(aged(world).reconcile(), {"missing": "mark_missing"})
+    quiet = aged(world).reconcile()
+    counts = world.runs.run(quiet).document["counts"]
+    assert (world.found(quiet), counts["acknowledged"]["objects"], "unstored" in counts) == (set(), 1, False)
+    marked = world.ledger.record(record.key)
+    assert marked is not None
+    world.ledger.move(marked, replace(marked, file_name="another.png"), gated=True)
+    assert world.found(aged(world).reconcile()) == {("unstored", "missing", record.key)}
+
+
 def test_an_inline_record_is_refetched_from_the_ledger(world: World) -> None:
     inline = world.without_storage().put(an_image(3)).record
     assert world.repair(aged(world).reconcile(), {"unstored": "refetch"})["done"] == {"REFETCH": 1}
