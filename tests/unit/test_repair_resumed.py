@@ -230,7 +230,7 @@ def test_an_orphan_of_nobody_whose_project_is_opened_by_then_is_left_alone(world
 def test_a_record_is_kept_when_nobody_can_tell_whether_its_object_came_back_while_it_was_forgotten(world: World) -> None:
     record = world.record(KEY, State.STORED, metadata={"prompt": "a sunset"})
     finding = found(world, KEY)
-    world.store.on_call = _unavailable_from(3, "head", KEY)
+    world.store.on_call = _unavailable_from(2, "head", KEY)
     with pytest.raises(StorageUnavailable):
         world.actor.act(finding, "r", "forget")
     world.store.on_call = None
@@ -247,7 +247,7 @@ def test_what_was_forgotten_before_a_kill_is_said_to_be_though_its_object_came_b
     real, heads = world.store.head, itertools.count(1)
 
     def killed(key: str) -> Any:
-        if next(heads) == 3:
+        if next(heads) == 2:
             raise Crash
         return real(key)
 

@@ -253,37 +253,30 @@ class Actor:
         return self._done(finding, "DELETE")
 
     def _forget(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:
-        """Marks the record as missing, looks once more, and removes it: an object that comes back before that finds its record."""
         key, seen = finding.document["key"], finding.document["record"]
         name = f"{FORGOTTEN}-{seen['object_id']}"
         if record is None:
             row = self._operations.get(name)
             if row is None or row.status != "FORGOTTEN":
                 raise RecordChanged(f"the record of {key!r} is gone")
-            return self._done(finding, "FORGET")
-        if record.object_id != seen["object_id"] or not (record.version == seen["version"] or record.state is State.MISSING):
+            return self._done(finding, "FORGET")  # by an attempt that was killed, whatever lies under the key since
+        if stored is not None:
+            raise ObjectChanged(f"{key!r} is in the bucket again")
+        if (record.object_id, record.version) != (seen["object_id"], seen["version"]):
             raise RecordChanged(f"the record of {key!r} is no longer the one that was seen")
         at = self._now()
         document = {**{field: getattr(record, field) for field in _KEPT}, "run_id": run_id, "forgotten_at": at}
-        is_back = stored is not None
-        if not is_back:
-            if record.state is not State.MISSING:
-                record = self._ledger.move(record, replace(record, state=State.MISSING, updated_at=at), gated=False)
-            self._operations.put(name, "", FORGOTTEN, document, created_at=at, status="FORGOTTEN", expires_at=at + _KEEP_MS)
+        self._operations.put(name, "", FORGOTTEN, document, created_at=at, status="FORGOTTEN", expires_at=at + _KEEP_MS)
+        self._ledger.move(record, None, gated=False)
+        unknown: StorageError | None = None
+        try:
             is_back = self._store.head(key) is not None
-        if not is_back:
-            self._ledger.move(record, None, gated=False)
-            try:
-                is_back = self._store.head(key) is not None
-            except OF_THE_STORE:
-                self._ledger.move(None, record, gated=True)  # nothing is known: it is forgotten the next time
-                raise
-            if is_back:
-                self._ledger.move(None, record, gated=True)
+        except OF_THE_STORE as error:
+            is_back, unknown = True, error  # it may be: the next run tells
         if is_back:
+            self._ledger.move(None, record, gated=True)
             self._operations.put(name, "", None, document, created_at=at, status="RETURNED", expires_at=at + _KEEP_MS)
-            self._aligner.align(key)
-            raise ObjectChanged(f"{key!r} came back while its record was being forgotten: the record is kept")
+            raise unknown or ObjectChanged(f"{key!r} came back while its record was being forgotten: the record is kept")
         return self._done(finding, "FORGET")
 
     def _refetch(self, finding: Operation, record: Record | None, stored: StoredObject | None) -> Operation:
