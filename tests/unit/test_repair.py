@@ -107,9 +107,9 @@ def test_the_oldest_are_repaired_up_to_the_cap_and_the_rest_is_put_off_until_the
 
 
 def test_the_breaker_knows_shares_of_large_buckets_and_what_one_project_may_lose(world: World) -> None:
-    assert Breaker(1000, 5, 1000).allowed(10_000) == 500
-    assert Breaker(1000, 5, 1000).allowed(10) == 100
-    assert Breaker(50, 5, 1000).allowed(10) == 50
+    assert Breaker(1000, 5, 1000).allowed(10_000, ["quarantine"]) == 500
+    assert Breaker(1000, 5, 1000).allowed(10, ["quarantine"]) == 100
+    assert Breaker(50, 5, 1000).allowed(10, ["quarantine"]) == 50
     world.uploads.create_project("p2", {})
     world.plant(*(f"projects/{project}/scenes/s{number}/media/a.png" for project in ("p1", "p2") for number in range(3)))
     run_id = world.seen_twice()
@@ -117,6 +117,47 @@ def test_the_breaker_knows_shares_of_large_buckets_and_what_one_project_may_lose
     repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
     assert world.ended(repairs, run_id)["deferred"] == 2
     assert sorted(key.split("/")[1] for key in world.bucket_keys()) == ["p1", "p2"]
+
+
+def test_a_plan_that_deletes_for_good_is_held_to_a_share_of_a_bucket_of_any_size(world: World) -> None:
+    assert Breaker(1000, 5, 1000).allowed(60, ["mark_missing", "delete"]) == 3
+    assert Breaker(1000, 5, 1000).allowed(10, ["delete"]) == 1
+    assert Breaker(0, 5, 1000).allowed(10, ["delete"]) == 0
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(4)))
+    run_id = world.seen_twice()
+    repairs = world.repairs(max_percent=50)
+    assert "OVER THE BREAKER: 4 actions" in repairs.plan(run_id, {"orphan": "delete"}, out_of_time=never)["warning"]
+    repairs.request(run_id, {"orphan": "delete"}, first_run=True, out_of_time=never)
+    assert world.ended(repairs, run_id)["done"] == {"DELETE": 2}
+
+
+@pytest.mark.parametrize("cap", ["max_actions", "max_per_project"])
+def test_a_breaker_that_was_lowered_since_holds_for_what_was_planned_before_and_what_is_under_way(world: World, cap: str) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)))
+    run_id = world.seen_twice()
+    as_planned, lowered = world.repairs(), world.repairs(**{cap: 2})
+    plan_id = as_planned.plan(run_id, {"orphan": "quarantine"}, out_of_time=never)["plan_id"]
+    with pytest.raises(BreakerOpen, match="lowered"):
+        lowered.request(run_id, plan_id=plan_id, first_run=True, out_of_time=never)
+    as_planned.request(run_id, plan_id=plan_id, first_run=True, out_of_time=never)
+    as_planned.step(run_id, out_of_time=lambda: True)
+    with pytest.raises(BreakerOpen, match="lowered"):
+        lowered.step(run_id, out_of_time=never)
+    assert len(world.bucket_keys()) == 2
+
+
+def test_a_plan_whose_rows_time_has_tidied_away_ends_what_asks_for_them(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = world.seen_twice()
+    repairs = world.repairs()
+    plan_id = repairs.plan(run_id, OBVIOUS, out_of_time=never)["plan_id"]
+    repairs.request(run_id, plan_id=plan_id, first_run=True, out_of_time=never)
+    plan = repairs._plans.get(run_id, plan_id)
+    world.operations.update(plan, document={**plan.document, "saved": "gone"})
+    for _ in range(2):
+        with pytest.raises(Conflict, match="kept no longer"):
+            repairs.step(run_id, out_of_time=never)
+        world.operations.update(repairs._plans.get(run_id, plan_id), status="PLANNING")  # which reads what it holds before it goes on
 
 
 def test_the_share_is_of_the_objects_the_run_counted(world: World) -> None:

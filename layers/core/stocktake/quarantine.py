@@ -124,6 +124,10 @@ class Quarantine:
         """Returns the entry under which a run began to set this object aside, or None."""
         return self._operations.get(_entry_id(run_id, key, etag))
 
+    def give_up(self, entry: Operation) -> None:
+        """Ends a move that is not to go on; a copy that may be the only one left is held."""
+        self._release(entry)
+
     def entry(self, entry_id: str) -> Operation:
         """Reads an entry. Raises OperationNotFound."""
         entry = self._operations.get(entry_id)

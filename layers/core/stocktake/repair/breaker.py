@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 SMALL = 100
 """Actions below which a share of the bucket does not bind: else a small bucket could not be repaired at all."""
+FOR_GOOD = "delete"
+"""The action by which bytes go that nothing brings back: a share binds it in a bucket of any size."""
 
 
 class Planned(NamedTuple):
@@ -39,9 +41,10 @@ class Breaker:
         """Whether nothing may be done."""
         return 0 in (self.max_actions, self.max_percent, self.max_per_project)
 
-    def allowed(self, objects: int) -> int:
-        """Returns how many actions one apply may hold in a bucket of so many objects."""
-        return 0 if self.is_shut else min(self.max_actions, max(SMALL, objects * self.max_percent // 100))
+    def allowed(self, objects: int, actions: Iterable[str]) -> int:
+        """Returns how many of these actions one apply may hold in a bucket of so many objects, of all of them together."""
+        least = 1 if FOR_GOOD in actions else SMALL
+        return 0 if self.is_shut else min(self.max_actions, max(least, objects * self.max_percent // 100))
 
 
 class Oldest:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
-from stocktake.errors import Conflict, OperationNotFound
+from stocktake.errors import BreakerOpen, Conflict, OperationNotFound
 from stocktake.explanations import explained
 from stocktake.ledger import Operation, Operations
-from stocktake.repair.acting import ACTING, FOUND
+from stocktake.repair.acting import ACTING, FOUND, action_begun
 from stocktake.repair.breaker import Breaker, Oldest, Planned
 from stocktake.repair.policies import name_of, reason_against
 
@@ -43,14 +43,12 @@ class Plans:
     def begin(self, run: Operation, policy: Mapping[str, str], turn: int) -> Operation:
         """Writes a plan that has looked at nothing yet. `turn` says how often the run had been acted on."""
         at = self._now()
-        counts = run.document["counts"]
-        allowed = self._breaker.allowed(counts.get("bucket", {}).get("objects", 0))
         document: dict[str, Any] = {
             "policy": dict(policy),
             "turn": turn,
             "planned_at": at,
             "expires_at": at + LIFE_MS,
-            "allowed": {"actions": allowed, "per_project": self._breaker.max_per_project},
+            "allowed": self._allowed(run, policy),
             "cursor": None,
             "saved": "",
             "held": 0,
@@ -69,6 +67,15 @@ class Plans:
                 f"there is no plan {plan_id!r} of reconciliation {run_id!r}: POST /reconciliations/{{run_id}}/plan makes one"
             )
         return plan
+
+    def check_caps(self, plan: Operation, run: Operation) -> None:
+        """Makes sure that a plan was made under caps that still hold. Raises BreakerOpen where one is lower by now."""
+        now = self._allowed(run, plan.document["policy"])
+        if any(now[cap] < planned for cap, planned in plan.document["allowed"].items()):
+            raise BreakerOpen(
+                f"the breaker was lowered since this plan was made: one apply may do {now['actions']} actions by now, and "
+                f"{now['per_project']} in one project. Plan anew"
+            )
 
     def go_on(self, plan: Operation, *, out_of_time: Callable[[], bool]) -> Operation:
         """Looks at further findings until all are seen (READY) or time is short."""
@@ -107,15 +114,27 @@ class Plans:
         return self._operations.update(plan, document=document, status=READY if cursor is None else PLANNING)
 
     def some(self, plan: Operation, start: int, limit: int) -> Sequence[Planned]:
-        """Reads what the plan holds, oldest first, from a place on; at most `limit`, and to the end of a row."""
+        """Reads what the plan holds, oldest first, from a place on; at most `limit`, and to the end of a row; nothing after the last.
+
+        Raises:
+            Conflict: time tidied a row of it away, which may go before the plan does.
+        """
+        if start >= plan.document["held"]:
+            return []
         row = self._operations.get(plan.operation_id, _row(plan, plan.document["saved"], start // _ROW))
-        return [] if row is None else [Planned(*fields) for fields in row.document["held"][start % _ROW :]][:limit]
+        if row is None:
+            raise Conflict(f"what plan {plan_id_of(plan)} holds is kept no longer: plan anew")
+        return [Planned(*fields) for fields in row.document["held"][start % _ROW :]][:limit]
 
     def first_page(self, plan: Operation) -> list[dict[str, Any]]:
         """Reads the findings that would be acted on first, each as it was seen."""
         found = (self._operations.get(plan.operation_id, planned.part) for planned in self.some(plan, 0, SHOWN))
         policy = plan.document["policy"]
         return [{**explained(finding.document), "action": policy[name_of(finding.document)]} for finding in found if finding is not None]
+
+    def _allowed(self, run: Operation, policy: Mapping[str, str]) -> dict[str, int]:
+        objects = run.document["counts"].get("bucket", {}).get("objects", 0)
+        return {"actions": self._breaker.allowed(objects, policy.values()), "per_project": self._breaker.max_per_project}
 
     def _held(self, plan: Operation) -> list[Planned]:
         held: list[Planned] = []
@@ -129,7 +148,9 @@ class Plans:
         action = policy.get(name)
         if action is None or finding.status not in (FOUND, ACTING):
             return
-        against = None if finding.status == ACTING else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
+        # what was begun as this very action may be half done, and is to be ended; as another one it begins anew, or has happened
+        is_begun = action_begun(finding) == action
+        against = None if is_begun else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
         if against is not None:
             skipped[f"{name}.{against}"] += 1
             return

@@ -30,7 +30,7 @@ from stocktake.errors import BreakerOpen, Conflict, LeaseLost, RecordChanged, Ru
 from stocktake.identity import Identity
 from stocktake.ledger import Operation, Operations
 from stocktake.reconciliation import Reconciliations
-from stocktake.repair.acting import ACTING, FOUND, SKIPPED, Actor
+from stocktake.repair.acting import ACTING, FOUND, SKIPPED, Actor, action_begun
 from stocktake.repair.breaker import Breaker
 from stocktake.repair.plans import APPLIED, PLANNING, Plans, answer, check_usable, deferred_by, plan_id_of
 from stocktake.repair.policies import checked, name_of, reason_against
@@ -111,7 +111,7 @@ class Repairs:
             OperationNotFound: there is no such run or plan.
             RunIncomplete: the run did not end COMPLETE, is the first one and nobody said so, or the bucket is another one by now.
             RunInProgress: another run or repair is alive.
-            BreakerOpen: the breaker lets nothing pass.
+            BreakerOpen: the breaker lets nothing pass, or less than when the plan was made.
             Conflict: it is being repaired in another way, or the plan is not of now.
             LedgerRestored: the tables are older than the newest erasure.
         """
@@ -165,10 +165,12 @@ class Repairs:
         self._tombstones.check()
         self._runs.lease.keep(run_id, row.document["fence"])
         self._check_not_restored(run_id)  # both may have been asked for at one moment
-        self._actionable(run_id)
+        run = self._actionable(run_id)
         self._identity.check()
         self._check_breaker()
-        plan = self._plans.go_on(self._plans.get(run_id, row.document["plan_id"]), out_of_time=out_of_time)
+        plan = self._plans.get(run_id, row.document["plan_id"])
+        self._plans.check_caps(plan, run)
+        plan = self._plans.go_on(plan, out_of_time=out_of_time)
         while plan.status != PLANNING and row.status == "RUNNING":
             row = self._act_on_some(row, plan, out_of_time)
             if out_of_time():
@@ -216,6 +218,7 @@ class Repairs:
         else:
             plan = self._plans.get(run.operation_id, plan_id)
             check_usable(plan, now=at, turn=turn)
+            self._plans.check_caps(plan, run)
         document = {
             "fence": self._runs.take(run.operation_id, "apply").fence,
             "plan": plan.document["policy"],
@@ -266,7 +269,8 @@ class Repairs:
         if finding.status in (FOUND, ACTING):
             if action is None:
                 return None
-            against = reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
+            is_begun = action_begun(finding) == action
+            against = None if is_begun else reason_against(action, document, now=self._now(), grace_ms=self._grace_ms)
             if against is not None:
                 return {**said, "action": action, "result": "skipped", "reason": against}
             if row.status == "RUNNING" or finding.status == ACTING:

@@ -1,0 +1,260 @@
+"""Findings that a repair had begun on and not ended: taken up again by the same plan, by another one, or by a newer run's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from stocktake.errors import StorageUnavailable
+from stocktake.ledger import Operation
+from stocktake.model import State
+from stocktake.repair.holding import is_hold
+from tests.unit.killing import killed_at
+from tests.unit.ledger.builders import Deployment
+from tests.unit.test_repair_actions import found
+from tests.unit.world import HOUR, Crash, World, never
+
+KEY = "projects/p1/scenes/s1/media/a.png"
+
+
+def broken_off(world: World, policy: dict[str, str], call: str = "delete") -> str:
+    """Lets a repair meet an outage at the first such call to the bucket until it has failed, and returns its run."""
+    run_id, repairs = world.seen_twice(), world.repairs()
+    repairs.request(run_id, policy, first_run=True, out_of_time=never)
+    world.store.fail(call, key=KEY)  # type: ignore[arg-type]  # of a parameter
+    with pytest.raises(StorageUnavailable):
+        repairs.step(run_id, out_of_time=never)
+    repairs.fail(run_id, "the store did not answer")
+    assert world.finding(run_id, KEY)["repair"] == "ACTING"
+    return run_id
+
+
+def killed_after(world: World, finding: Operation, action: str, name: str) -> Operation:
+    """Lets an action be killed once the bucket has done the call of this name, and returns the finding it leaves."""
+    real = getattr(world.store, name)
+
+    def killed(*args: Any, **named: Any) -> None:
+        real(*args, **named)
+        raise Crash
+
+    setattr(world.store, name, killed)
+    with pytest.raises(Crash):
+        world.actor.act(finding, "r", action)
+    setattr(world.store, name, real)
+    return again(world, finding)
+
+
+def again(world: World, finding: Operation) -> Operation:
+    """Reads a finding as it is by now."""
+    row = world.operations.get(finding.operation_id, finding.part)
+    assert row is not None
+    return row
+
+
+@contextmanager
+def meanwhile(world: World, deployment: Deployment, call: int, then: Callable[[], object]) -> Iterator[list[bool]]:
+    """Does `then` before call number `call`, from 0, of what runs inside; the list is empty where there were fewer."""
+    client: Any = deployment.tables.client
+    real, calls, done = client._make_api_call, itertools.count(), list[bool]()
+
+    def count(*_: object) -> None:
+        if not done and next(calls) == call:
+            done.append(True)
+            then()
+
+    def counted(operation: str, params: dict[str, Any]) -> Any:
+        count()
+        return real(operation, params)
+
+    world.store.on_call, client._make_api_call = count, counted
+    try:
+        yield done
+    finally:
+        world.store.on_call, client._make_api_call = None, real
+
+
+@pytest.mark.parametrize("action", ["quarantine", "adopt", "acknowledge"])
+def test_a_deletion_that_broke_off_is_not_ended_by_a_plan_that_says_something_else(world: World, action: str) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "delete"})
+    plan = world.repairs().plan(run_id, {"orphan": action}, out_of_time=never)
+    assert [(line["action"], line["count"]) for line in plan["actions"]] == [(action, 1)]
+    done = "ACKNOWLEDGED" if action == "acknowledge" else action.upper()
+    assert world.repair(run_id, {"orphan": action})["done"] == {done: 1}
+    assert (world.bucket_keys() == {KEY}, len(world.quarantine.recent(9)[0])) == ((False, 1) if action == "quarantine" else (True, 0))
+    assert not any(is_hold(world.ledger.record(entry.key)) for entry in world.ledger.entries())
+
+
+def test_a_forgetting_that_broke_off_forgets_nothing_under_a_plan_that_says_something_else(world: World) -> None:
+    world.upload(color=9)
+    record = world.record(KEY, State.STORED)
+    world.clock.advance(world.grace_ms + 1)
+    run_id, repairs = world.seen_twice(), world.repairs()
+    repairs.request(run_id, {"missing": "forget"}, first_run=True, out_of_time=never)
+    world.store.on_call = _unavailable_from(2, "head", record.key)
+    with pytest.raises(StorageUnavailable):
+        repairs.step(run_id, out_of_time=never)
+    world.store.on_call = None
+    repairs.fail(run_id, "the store did not answer")
+    world.repair(run_id, {"missing": "mark_missing"})
+    kept = world.ledger.record(record.key)
+    assert kept is not None
+    assert (kept.object_id, kept.state) == (record.object_id, State.MISSING)
+
+
+def _unavailable_from(first: int, name: str, key: str) -> Callable[[str, str | None], None]:
+    calls = itertools.count(1)
+
+    def fail(operation: str, of: str | None) -> None:
+        if (operation, of) == (name, key) and next(calls) >= first:
+            raise StorageUnavailable("not now")
+
+    return fail
+
+
+@pytest.mark.parametrize("policy", [{"orphan": "delete"}, {"orphan": "quarantine"}])
+def test_the_same_bytes_put_again_after_an_action_broke_off_are_not_touched(world: World, policy: dict[str, str]) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, policy)
+    world.store.remove(KEY)
+    world.clock.advance(30 * 24 * HOUR)
+    world.plant(KEY)
+    world.clock.advance(1000)
+    repair = world.repair(run_id, policy)
+    assert (repair["done"], repair["reasons"]) == ({}, {"changed": 1})
+    assert (world.bucket_keys(), world.ledger.record(KEY)) == ({KEY}, None)
+
+
+def test_the_same_bytes_put_again_after_the_deletion_are_not_deleted_by_its_second_delivery(world: World) -> None:
+    world.plant(KEY)
+    begun = killed_after(world, found(world, KEY), "delete", "delete")
+    world.clock.advance(HOUR)
+    world.plant(KEY)
+    assert world.actor.act(begun, "r", "delete").document["reason"] == "changed"
+    assert (world.bucket_keys(), world.ledger.record(KEY)) == ({KEY}, None)
+
+
+@pytest.mark.parametrize("action", ["delete", "adopt", "quarantine", "acknowledge"])
+def test_what_the_store_had_deleted_is_said_to_be_deleted_whatever_is_wanted_by_now(world: World, action: str) -> None:
+    world.plant(KEY)
+    begun = killed_after(world, found(world, KEY), "delete", "delete")
+    assert world.actor.act(begun, "r", action).status == "DELETE"
+    assert (world.bucket_keys(), world.ledger.record(KEY), world.counts()) == (set(), None, {})
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("delete", "adopt"), ("delete", "quarantine"), ("quarantine", "adopt"), ("quarantine", "delete")]
+)
+def test_an_action_killed_before_any_call_and_followed_by_another_one_leaves_what_it_says(
+    world: World, deployment: Deployment, first: str, then: str
+) -> None:
+    for call in itertools.count():
+        key = f"projects/p1/scenes/s{call}/media/a.png"
+        world.plant(key)
+        finding = found(world, key)
+        with killed_at(world, deployment, call) as killing:
+            world.actor.act(finding, "r", first)
+        ended = again(world, finding)
+        if ended.status in ("FOUND", "ACTING"):
+            ended = world.actor.act(ended, "r", then)
+        record, stored = world.ledger.record(key), world.store.head(key)
+        assert not is_hold(record), call
+        left = {
+            "ADOPT": (stored is not None, record is not None and record.state is State.STORED),
+            "DELETE": (stored is None, record is None),
+            "QUARANTINE": (stored is None, record is not None and record.state is State.QUARANTINED),
+        }
+        assert left[ended.status] == (True, True), (call, ended)
+        if not killing.happened:
+            return
+
+
+def test_an_object_that_is_recorded_at_any_moment_of_its_deletion_is_not_deleted(world: World, deployment: Deployment) -> None:
+    for call in itertools.count():
+        key = f"projects/p1/scenes/s{call}/media/a.png"
+        world.plant(key)
+        finding = found(world, key)
+        with meanwhile(world, deployment, call, lambda key=key: world.aligner().align(key)) as happened:  # type: ignore[misc]
+            ended = world.actor.act(finding, "r", "delete")
+        record, stored = world.ledger.record(key), world.store.head(key)
+        if ended.status == "DELETE":
+            assert (record, stored) == (None, None), call
+        else:
+            assert record is not None and stored is not None, call
+            assert (ended.document["reason"], record.state) == ("changed", State.STORED), call
+        if not happened:
+            return
+
+
+def test_a_key_that_a_deletion_held_and_left_is_an_orphans_again_once_a_newer_run_is_repaired(world: World) -> None:
+    world.plant(KEY)
+    broken_off(world, {"orphan": "delete"})
+    newer = world.seen_twice()
+    assert world.found(newer) == {("mismatch", "reappeared", KEY)}
+    assert world.repair(newer, {"mismatch": "refresh"})["done"] == {"REFRESH": 1}
+    assert (world.ledger.record(KEY), world.counts()) == (None, {})
+    assert world.found(world.seen_twice()) == {("orphan", "active", KEY)}
+
+
+def test_a_refresh_killed_while_it_lets_go_of_a_key_adopts_nothing_when_it_is_begun_again(world: World, deployment: Deployment) -> None:
+    for call in itertools.count():
+        key = f"projects/p1/scenes/s{call}/media/a.png"
+        world.plant(key)
+        world.store.fail("delete", key=key)
+        with pytest.raises(StorageUnavailable):
+            world.actor.act(found(world, key), "r", "delete")
+        reappeared = found(world, key)
+        with killed_at(world, deployment, call) as killing:
+            world.actor.act(reappeared, "r", "refresh")
+        ended = again(world, reappeared)
+        if ended.status in ("FOUND", "ACTING"):
+            ended = world.actor.act(ended, "r", "refresh")
+        assert (ended.status, world.ledger.record(key), world.store.head(key) is None) == ("REFRESH", None, False), call
+        if not killing.happened:
+            return
+
+
+def test_an_orphan_of_nobody_whose_project_is_opened_by_then_is_left_alone(world: World) -> None:
+    key = "projects/newp/scenes/s/media/a.png"
+    world.plant(key)
+    run_id = world.seen_twice()
+    world.uploads.create_project("newp", {})
+    assert world.repair(run_id, {"orphan.none": "quarantine"})["reasons"] == {"changed": 1}
+    assert world.bucket_keys() == {key}
+
+
+def test_a_record_is_kept_when_nobody_can_tell_whether_its_object_came_back_while_it_was_forgotten(world: World) -> None:
+    record = world.record(KEY, State.STORED, metadata={"prompt": "a sunset"})
+    finding = found(world, KEY)
+    world.store.on_call = _unavailable_from(2, "head", KEY)
+    with pytest.raises(StorageUnavailable):
+        world.actor.act(finding, "r", "forget")
+    world.store.on_call = None
+    world.plant(KEY)
+    assert world.actor.act(again(world, finding), "r", "forget").document["reason"] == "changed"
+    kept = world.ledger.record(KEY)
+    assert kept is not None
+    assert (kept.object_id, kept.metadata, kept.state) == (record.object_id, {"prompt": "a sunset"}, State.STORED)
+
+
+def test_what_was_forgotten_before_a_kill_is_said_to_be_though_its_object_came_back_since(world: World) -> None:
+    world.record(KEY, State.STORED)
+    finding = found(world, KEY)
+    real, heads = world.store.head, itertools.count(1)
+
+    def killed(key: str) -> Any:
+        if next(heads) == 2:
+            raise Crash
+        return real(key)
+
+    world.store.head = killed  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        world.actor.act(finding, "r", "forget")
+    world.store.head = real  # type: ignore[method-assign]
+    world.plant(KEY)
+    assert world.actor.act(again(world, finding), "r", "forget").status == "FORGET"
+    assert world.bucket_keys() == {KEY}
