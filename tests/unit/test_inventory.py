@@ -12,20 +12,24 @@ from hypothesis import strategies as st
 
 from stocktake import inventory
 from stocktake.errors import InventoryUnusable, RunInProgress
-from stocktake.model import ListedObject
+from stocktake.layouts import SYSTEM_PREFIX
+from stocktake.model import ListedObject, State
 from stocktake.storage import Content
 from stocktake.storage.memory import MemoryStore
 from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_row, md5
 from tests.unit.test_reconciliation import a_world_with_one_of_each, aged
-from tests.unit.world import World, never
+from tests.unit.world import Crash, World, never
 
 DAY = 86_400_000
 
 
-def an_inventory(world: World, rows: Iterable[Row] | None = None, *, files: int = 3, columns: tuple[str, ...] = COLUMNS) -> Delivery:
-    """Makes an inventory of a world's bucket as it is now, or of these rows."""
+def an_inventory(
+    world: World, rows: Iterable[Row] | None = None, *, files: int = 3, columns: tuple[str, ...] = COLUMNS, prefix: str = ""
+) -> Delivery:
+    """Makes an inventory of a world's bucket as it is now, of what lies under a prefix there, or of these rows and our own."""
     source = world.store.bucket
-    listed = [a_row(row, source) for page in world.store.list() for row in page] if rows is None else rows
+    listed: list[Row] = [a_row(row, source) for page in world.store.list(prefix if rows is None else SYSTEM_PREFIX) for row in page]
+    listed += rows or []
     return Delivery(world.files.bucket, world.files.plant, listed, world.clock.at, source=source, files=files, columns=columns)
 
 
@@ -83,8 +87,46 @@ def test_an_old_inventory_finds_nothing_in_what_happened_since(world: World) -> 
 def test_what_the_inventory_leaves_out_is_not_missing_while_the_bucket_has_it(world: World) -> None:
     record = world.upload()
     run_id = compared(aged(world), an_inventory(world, []).deliver())
-    counts = world.runs.run(run_id).document["counts"]
-    assert (world.found(run_id), counts["unlisted"]["objects"]) == (set(), 1) and world.ledger.record(record.key) == record
+    run = world.runs.run(run_id)
+    assert (world.found(run_id), run.document["counts"]["unlisted"]["objects"]) == (set(), 1) and world.ledger.record(record.key) == record
+    assert (run.status, "leaves out 1 of the 1 objects" in run.document["why"]) == ("INCOMPLETE", True)
+
+
+@pytest.mark.parametrize(("left_out", "status"), [(1, "COMPLETE"), (2, "INCOMPLETE")])
+def test_an_inventory_that_leaves_out_a_share_of_what_the_ledger_knows_is_in_doubt_whatever_is_accepted(
+    world: World, left_out: int, status: str
+) -> None:
+    keys = [world.record(f"projects/p1/scenes/s/media/{number}.png", State.STORED).key for number in range(100)]
+    for key in keys[:left_out]:
+        world.plant(key, body=b"there!")
+    listed = [a_row(ListedObject(key, 5, "0" * 32, world.clock.at), world.store.bucket) for key in keys[left_out:]]
+    location = an_inventory(aged(world), listed).deliver()
+    run_id = world.runs.request(inventory=location, accept_loss=True).operation_id
+    world.runs.plan(run_id)
+    world.runs.sort_inventory(run_id, out_of_time=never)
+    world.walked(run_id)
+    assert world.runs.run(run_id).status == status
+
+
+def test_an_inventory_without_the_mark_of_the_bucket_ends_the_run_before_it_is_walked(world: World) -> None:
+    world.plant("audio/proj_p1/s/a.mp3", "projects/p1/scenes/s/media/orphan.png")
+    run_id = compared(aged(world), an_inventory(world, prefix="audio/").deliver())
+    run = world.runs.run(run_id)
+    assert (run.status, "identity.json" in run.document["why"], world.found(run_id)) == ("INCOMPLETE", True, set())
+    assert world.runs.run(compared(world, an_inventory(world).deliver())).status == "COMPLETE"
+
+
+def test_a_sort_that_was_killed_before_it_looked_for_the_mark_looks_for_it_when_it_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = world.runs.request(inventory=an_inventory(world, prefix="audio/", files=1).deliver()).operation_id
+    world.runs.plan(run_id)
+    with monkeypatch.context() as killed, pytest.raises(Crash):
+        killed.setattr(world.inventories, "check_whole", lambda *_: (_ for _ in ()).throw(Crash))
+        world.runs.sort_inventory(run_id, out_of_time=never)
+    assert world.runs.run(run_id).document["inventory"]["sorted"] == 1
+    assert world.runs.sort_inventory(run_id, out_of_time=never)["done"]
+    assert world.runs.run(run_id).status == "INCOMPLETE"
 
 
 def test_what_came_after_the_inventory_is_not_what_it_left_out(world: World) -> None:
@@ -106,7 +148,7 @@ def test_the_counts_that_are_shown_stay_those_of_a_listing(world: World) -> None
 
 
 def test_objects_that_came_after_the_inventory_are_none_that_were_lost_before_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.reconciliation.runs.LOST_OBJECTS", 1)
+    monkeypatch.setattr("stocktake.reconciliation.doubts.LOST_OBJECTS", 1)
     world.upload(color=1)
     before = an_inventory(aged(world))
     world.clock.advance(2 * DAY)

@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 
 from stocktake.drills import KEY as DRILLED
-from stocktake.errors import Conflict, LedgerRestored, OperationNotFound, StorageError, TooLarge
+from stocktake.errors import (
+    Conflict,
+    LedgerRestored,
+    ObjectChanged,
+    ObjectExists,
+    OperationNotFound,
+    RecordChanged,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
 from stocktake.ledger import Operation
 from stocktake.model import State, StoredObject
-from stocktake.quarantine import DAY_MS, MAX_BYTES
+from stocktake.quarantine import DAY_MS, MAX_BYTES, MOVE_MS
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.test_reconciliation import ORPHAN, aged
@@ -165,6 +176,281 @@ def test_a_purge_short_of_time_leaves_the_rest_for_the_next(world: World) -> Non
     late = iter([False, True])
     assert expired(world).expiry.purge(out_of_time=lambda: next(late))["purged"] == 1
     assert purged(world)["purged"] == 1
+
+
+def test_a_purge_goes_on_past_what_cannot_be_removed_and_says_so_at_its_end(world: World) -> None:
+    entries = [aside(world, f"projects/p1/scenes/s{number}/media/a.png") for number in range(3)]
+    held_fast = entries[0].document["quarantine_key"]
+    world.store.fail("delete", key=held_fast, times=2, error=StorageDenied("object lock"))
+    expired(world)
+    for _ in range(2):
+        with pytest.raises(StorageDenied, match="object lock"):
+            purged(world)
+        assert [world.quarantine.entry(entry.operation_id).status for entry in entries] == ["PURGING", "PURGED", "PURGED"]
+    assert purged(world) == {"purged": 1, "kept": 0}
+
+
+def test_what_is_restored_while_a_purge_looks_at_it_is_no_trouble_of_the_purge(world: World) -> None:
+    restored, other = aside(world), aside(world, "projects/p1/scenes/other/media/a.png")
+    expired(world)
+
+    def restore(operation: str, key: str | None) -> None:
+        world.store.on_call = None
+        world.quarantine.restore(restored.operation_id)
+
+    world.store.on_call = restore
+    assert purged(world) == {"purged": 1, "kept": 0}
+    assert [world.quarantine.entry(entry.operation_id).status for entry in (restored, other)] == ["RESTORED", "PURGED"]
+    assert world.bucket_keys() == {ORPHAN}
+
+
+# of a project that is deleted, or of none
+
+
+def of_deleted(world: World) -> Operation:
+    """Sets an object aside that came under a project's key after its deletion."""
+    world.delete_project("p1")
+    return aside(world)
+
+
+@pytest.mark.parametrize("since", ["nothing", "opened anew"])
+def test_what_came_after_its_projects_deletion_is_restored_to_the_byte_and_without_a_record(world: World, since: str) -> None:
+    entry = of_deleted(world)
+    if since == "opened anew":
+        world.uploads.create_project("p1", {})
+    assert world.restorations.restore(entry.operation_id).status == "RESTORED"
+    content = world.store.get(ORPHAN)
+    assert content is not None
+    assert (content.body, {name: getattr(content.object, name) for name in HEADERS}) == (b"precious", HEADERS)
+    assert (world.ledger.record(ORPHAN), entry.document["quarantine_key"] in world.every_key()) == (None, False)
+
+
+@pytest.mark.parametrize("was", ["deleted", "open"])
+def test_nothing_is_restored_that_was_set_aside_before_its_project_was_deleted(world: World, was: str) -> None:
+    if was == "deleted":
+        entry = of_deleted(world)
+        world.uploads.create_project("p1", {})
+    else:
+        entry = aside(world)
+    copy = world.store.get(entry.document["quarantine_key"])
+    assert copy is not None
+    world.delete_project("p1")
+    world.store.plant(entry.document["quarantine_key"], copy.body)  # as if the deletion had not got at it
+    for again in (False, True):
+        if again:
+            world.uploads.create_project("p1", {})
+        with pytest.raises(Conflict, match="was deleted since"):
+            world.quarantine.restore(entry.operation_id)
+    assert ORPHAN not in world.every_key()
+
+
+def test_a_restore_touches_no_record_of_another_object_that_is_set_aside(world: World) -> None:
+    older = of_deleted(world)
+    world.uploads.create_project("p1", {})
+    newer = aside(world, run_id="newer", body=b"of the project that was opened anew")
+    world.quarantine.restore(older.operation_id)
+    held = world.ledger.record(ORPHAN)
+    assert held is not None
+    assert (held.object_id, held.state) == (newer.operation_id, State.QUARANTINED)
+
+
+@pytest.mark.parametrize("since", ["deleted", "deleted and opened anew"])
+def test_a_move_that_began_before_its_project_was_deleted_does_not_go_on_after_it(world: World, deployment: Deployment, since: str) -> None:
+    with killed_at(world, deployment, 5):
+        aside(world)
+    [entry] = world.quarantine.recent(1)[0]
+    assert (entry.status, world.ledger.record(ORPHAN)) == ("MOVING", None)
+    world.delete_project("p1")
+    if since != "deleted":
+        world.uploads.create_project("p1", {})
+    with pytest.raises(RecordChanged, match="opened or deleted since"):
+        aside(world)
+    assert (statuses(world), world.store.head(ORPHAN) is not None, world.counts()) == (["CANCELLED"], True, {})
+
+
+# a move that broke off
+
+
+def broken_off(world: World, deployment: Deployment, call: int) -> bool:
+    """Kills a move before its call number `call`, and says whether it came so far."""
+    with killed_at(world, deployment, call) as killing:
+        aside(world)
+    return killing.happened
+
+
+@pytest.mark.parametrize("way", ["restore", "purge"])
+def test_a_move_killed_before_any_call_is_ended_once_nobody_can_be_at_it(world: World, deployment: Deployment, way: str) -> None:
+    world.reconcile()
+    for call in itertools.count():
+        happened = broken_off(world, deployment, call)
+        for entry in world.quarantine.recent(1)[0]:
+            world.clock.advance(MOVE_MS)
+            if way == "restore":
+                assert world.quarantine.restore(entry.operation_id).status == "RESTORED", call
+                assert world.quarantine.restore(entry.operation_id).status == "RESTORED", call
+            else:
+                purged(world)
+                status, is_there = world.quarantine.entry(entry.operation_id).status, world.store.head(ORPHAN) is not None
+                assert (status, is_there) in (("CANCELLED", True), ("HELD", False)), call
+                if status == "HELD":
+                    world.quarantine.restore(entry.operation_id)
+            content, record = world.store.get(ORPHAN), world.ledger.record(ORPHAN)
+            assert content is not None and content.body == b"precious", call
+            assert record is None or record.state is State.STORED, call
+            assert entry.document["quarantine_key"] not in world.every_key(), call
+            if record is not None:
+                world.ledger.move(record, None, gated=False)
+            world.operations.remove(entry.operation_id)
+        world.store.remove(ORPHAN)
+        assert world.counts() == {}, call
+        if not happened:
+            return
+
+
+@pytest.mark.parametrize("way", ["restore", "purge"])
+def test_the_end_of_a_broken_off_move_killed_before_any_call_is_done_by_the_next(world: World, deployment: Deployment, way: str) -> None:
+    world.reconcile()
+    for call in itertools.count():
+        world.store.fail("delete", key=ORPHAN)  # the hold is there, the copy, and the original
+        with pytest.raises(StorageUnavailable):
+            aside(world)
+        [entry] = world.quarantine.recent(1)[0]
+        world.clock.advance(MOVE_MS)
+
+        def end(entry_id: str = entry.operation_id) -> None:
+            if way == "restore":
+                world.quarantine.restore(entry_id)
+            else:
+                world.quarantine.purge(out_of_time=never)
+
+        with killed_at(world, deployment, call) as killing:
+            end()
+        end()
+        record = world.ledger.record(ORPHAN)
+        status = world.quarantine.entry(entry.operation_id).status
+        assert (status, record is None) == (("CANCELLED", True) if way == "purge" else ("RESTORED", False)), call
+        assert world.bucket_keys() == {ORPHAN} and entry.document["quarantine_key"] not in world.every_key(), call
+        if record is not None:
+            assert record.state is State.STORED, call
+            world.ledger.move(record, None, gated=False)
+        world.store.remove(ORPHAN)
+        world.operations.remove(entry.operation_id)
+        if not killing.happened:
+            return
+
+
+@pytest.mark.parametrize("way", ["restore", "purge"])
+def test_a_move_that_may_be_alive_is_ended_by_nobody(world: World, way: str) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN, times=2)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    world.clock.advance(MOVE_MS)
+    with pytest.raises(StorageUnavailable):
+        aside(world)  # another attempt: it may be at work from now on for as long again
+    [entry] = world.quarantine.recent(1)[0]
+    world.clock.advance(MOVE_MS - 1)
+    if way == "restore":
+        with pytest.raises(Conflict, match="being moved"):
+            world.quarantine.restore(entry.operation_id)
+    else:
+        assert purged(world) == {"purged": 0, "kept": 0}
+    assert (statuses(world), world.counts()) == (["MOVING"], {"QUARANTINED": (1, 8)})
+    assert entry.document["quarantine_key"] in world.every_key()
+
+
+@pytest.mark.parametrize("way", ["restore", "purge"])
+def test_an_attempt_that_goes_on_at_the_moment_a_move_is_ended_loses_nothing(world: World, way: str) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    [entry] = world.quarantine.recent(1)[0]
+    world.clock.advance(MOVE_MS)
+
+    def go_on(operation: str, key: str | None) -> None:
+        if key == entry.document["quarantine_key"]:  # the last look before the move is ended
+            world.store.on_call = None
+            aside(world)
+
+    world.store.on_call = go_on
+    if way == "restore":
+        with pytest.raises(RecordChanged):
+            world.quarantine.restore(entry.operation_id)
+    else:
+        assert purged(world) == {"purged": 0, "kept": 0}
+    assert (statuses(world), world.bucket_keys()) == (["HELD"], set())
+    world.quarantine.restore(entry.operation_id)
+    assert world.bucket_keys() == {ORPHAN} and world.tells_one_story()
+
+
+def test_a_move_that_was_ended_is_not_gone_on_with(world: World) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    world.clock.advance(MOVE_MS)
+    purged(world)
+    with pytest.raises(ObjectChanged, match="broken off"):
+        aside(world)
+    assert (statuses(world), world.bucket_keys(), world.counts()) == (["CANCELLED"], {ORPHAN}, {})
+
+
+def test_a_broken_off_move_of_a_project_that_closed_since_is_restored_by_nobody_and_ended_by_the_purge(world: World) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    [entry] = world.quarantine.recent(1)[0]
+    world.clock.advance(MOVE_MS)
+    world.deletions.request("p1", reason="a test")
+    with pytest.raises(Conflict, match="was deleted since"):
+        world.quarantine.restore(entry.operation_id)
+    assert statuses(world) == ["MOVING"]
+    purged(world)
+    assert (statuses(world), world.bucket_keys()) == (["CANCELLED"], {ORPHAN})
+
+
+def test_what_broke_off_and_was_written_anew_meanwhile_is_held_and_the_new_object_let_go(world: World) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    world.plant(ORPHAN, body=b"written anew")
+    world.clock.advance(MOVE_MS)
+    purged(world)
+    assert (statuses(world), world.ledger.record(ORPHAN), world.bucket_keys()) == (["HELD"], None, {ORPHAN})
+    [entry] = world.quarantine.recent(1)[0]
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(entry.operation_id)
+
+
+def test_what_broke_off_and_is_gone_with_its_copy_says_so_and_holds_its_key_no_longer(world: World) -> None:
+    world.reconcile()
+    world.store.fail("copy", error=StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    world.store.remove(ORPHAN)
+    [entry] = world.quarantine.recent(1)[0]
+    with pytest.raises(Conflict, match="nothing can be restored"):
+        world.quarantine.restore(entry.operation_id)
+    world.clock.advance(MOVE_MS)
+    purged(world)
+    assert (statuses(world), world.counts()) == (["CANCELLED"], {})
+
+
+def test_an_original_in_its_place_is_known_though_its_copy_has_another_etag(world: World) -> None:
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    [entry] = world.quarantine.recent(1)[0]
+    world.plant(entry.document["quarantine_key"], body=b"PRECIOUS")  # as a copy of what was uploaded in parts looks
+    world.clock.advance(MOVE_MS)
+    world.quarantine.restore(entry.operation_id)
+    content = world.store.get(ORPHAN)
+    assert content is not None
+    assert (content.body, world.counts()) == (b"precious", {"STORED": (1, 8)})
 
 
 @pytest.mark.parametrize("what", ["purge", "restore"])

@@ -9,6 +9,8 @@ import pytest
 
 from stocktake.errors import BucketNotFound, RunIncomplete, StocktakeError, StorageDenied, StorageUnavailable, WrongRegion
 from stocktake.identity import IDENTITY_KEY
+from stocktake.model import State
+from stocktake.reconciliation.doubts import is_whole
 from tests.unit.world import HOUR, World, never
 
 ORPHAN = "projects/p1/scenes/s/media/orphan.png"
@@ -161,7 +163,7 @@ def test_the_first_run_only_reports_unless_someone_says_they_have_read_it(world:
 @pytest.fixture
 def shrinking(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A bucket of eight objects, compared once; losing two or more is much."""
-    monkeypatch.setattr("stocktake.reconciliation.runs.LOST_OBJECTS", 2)
+    monkeypatch.setattr("stocktake.reconciliation.doubts.LOST_OBJECTS", 2)
     for number in range(8):
         world.upload(color=number)
     world.clock.advance(world.grace_ms + 1)
@@ -197,6 +199,130 @@ def test_what_the_ledger_let_go_of_is_no_loss(shrinking: World) -> None:
     for entry in list(shrinking.ledger.entries())[:4]:
         shrinking.ledger.move(shrinking.ledger.record(entry.key), None, gated=False)
     assert shrinking.runs.run(shrinking.reconcile()).status == "COMPLETE"
+
+
+# what the ledger lost
+
+
+@pytest.fixture
+def compared(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A bucket of twenty objects with records and one without, compared once; losing two or more is much."""
+    monkeypatch.setattr("stocktake.reconciliation.doubts.LOST_OBJECTS", 2)
+    for number in range(20):
+        world.upload(color=number)
+    world.plant(ORPHAN)
+    world.clock.advance(world.grace_ms + 1)
+    world.reconcile()
+    return world
+
+
+def without_rows(world: World, rows: int) -> None:
+    """Takes rows away as a restore of the tables to an earlier time does: nothing of it is counted, and the bucket stays as it is."""
+    for entry in list(world.ledger.entries())[:rows]:
+        record = world.ledger.record(entry.key)
+        assert record is not None
+        world.ledger.move(record, None, gated=False)
+
+
+def later(world: World, **asked: Any) -> Any:
+    """Compares again, a grace window later, and returns the run."""
+    world.clock.advance(world.grace_ms + 1)
+    run_id = world.runs.request(**asked).operation_id
+    world.runs.plan(run_id)
+    return world.runs.run(world.walked(run_id))
+
+
+def test_a_ledger_that_lost_many_rows_is_in_doubt_until_someone_knows_why(compared: World) -> None:
+    without_rows(compared, 3)
+    for _ in range(2):
+        run = later(compared)
+        assert (run.status, "accept_loss" in run.document["why"]) == ("INCOMPLETE", True)
+        assert "3 objects that the bucket had in the run before have no record any more, of some 20" in run.document["why"]
+        with pytest.raises(RunIncomplete):
+            compared.repairs().request(run.operation_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
+    assert later(compared, accept_loss=True).status == "COMPLETE"
+    assert later(compared).status == "COMPLETE"
+
+
+def test_rows_whose_objects_no_layout_explains_are_lost_as_well(compared: World) -> None:
+    for number in range(3):
+        compared.store.plant(f"elsewhere/{number}", b"there")
+        compared.record(f"elsewhere/{number}", State.STORED, etag=compared.store.head(f"elsewhere/{number}").etag)  # type: ignore[union-attr]  # just put
+    assert later(compared).status == "COMPLETE"
+    for number in range(3):
+        compared.ledger.move(compared.ledger.record(f"elsewhere/{number}"), None, gated=False)
+    assert later(compared).status == "INCOMPLETE"
+
+
+def test_a_ledger_that_lost_few_rows_is_believed(compared: World) -> None:
+    without_rows(compared, 2)  # a tenth is not more than a tenth
+    assert later(compared).status == "COMPLETE"
+
+
+def test_rows_that_are_lost_after_much_was_deleted_are_held_against_what_was_left(compared: World) -> None:
+    for entry in list(compared.ledger.entries())[:12]:
+        compared.object_deletions.delete(compared.ledger.record(entry.key).object_id)  # type: ignore[union-attr]  # just listed
+    without_rows(compared, 2)
+    run = later(compared)
+    assert (run.status, "2 objects" in run.document["why"], "of some 8" in run.document["why"]) == ("INCOMPLETE", True, True)
+
+
+def test_objects_that_came_around_the_ledger_are_no_loss_of_it(compared: World) -> None:
+    compared.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(30)))
+    run = later(compared)
+    assert (run.status, run.document["counts"]["orphan"]["objects"]) == ("COMPLETE", 31)
+
+
+def test_what_was_young_without_a_record_and_came_of_age_is_no_loss(compared: World) -> None:
+    compared.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(30)))
+    run = compared.runs.run(compared.reconcile())
+    assert (run.status, run.document["counts"]["young"]["objects"]) == ("COMPLETE", 30)
+    assert later(compared).status == "COMPLETE"
+
+
+def test_records_that_are_marked_missing_or_deleted_with_their_objects_are_no_loss(compared: World) -> None:
+    lose(compared, 2)
+    run = later(compared)
+    assert run.status == "COMPLETE"
+    compared.repair(run.operation_id, {"missing": "mark_missing"})
+    assert later(compared).status == "COMPLETE"
+    compared.delete_project("p1")
+    assert later(compared).status == "COMPLETE"
+
+
+# all keys, each once
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, None])
+def test_a_run_without_a_row_of_its_ranges_is_not_complete(world: World, monkeypatch: pytest.MonkeyPatch, lost: int | None) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.runs.cuts", lambda *_: ["b", "p"])
+    world.upload()
+    run_id = world.plan()["run_id"]
+    for number in range(3):
+        assert world.runs.walk(run_id, number, out_of_time=never)["done"]
+    hidden = {f"range#{number:04d}" for number in range(3) if lost in (None, number)}
+    all_parts = world.operations.all_parts
+    monkeypatch.setattr(world.operations, "all_parts", lambda *asked: (row for row in all_parts(*asked) if row.part not in hidden))
+    assert world.runs.summarise(run_id)["status"] == "INCOMPLETE"
+    assert "not all the keys" in world.runs.run(run_id).document["why"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "whole"),
+    [
+        ([("", None)], True),
+        ([("m", None), ("", "b"), ("b", "m")], True),
+        ([], False),
+        ([("", "b")], False),
+        ([("", "b"), ("c", None)], False),
+        ([("", "c"), ("b", None)], False),
+        ([("", None), ("", None)], False),
+        ([("", "b"), ("", "b"), ("b", None)], False),
+        ([("", None), ("b", None)], False),
+    ],
+)
+def test_ranges_are_whole_where_each_begins_at_the_end_of_the_one_before(bounds: list[tuple[str, str | None]], *, whole: bool) -> None:
+    assert is_whole(bounds) is whole
 
 
 @pytest.mark.parametrize("operation", ["list", "head"])

@@ -100,5 +100,5 @@ def history(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def quarantine_entry(entry: Operation) -> dict[str, Any]:
     """Answers with a quarantine entry."""
-    shown = {name: value for name, value in entry.document.items() if name != "copy_etag"}
+    shown = {name: value for name, value in entry.document.items() if name not in ("copy_etag", "moving_since", "given_up_at")}
     return timed({"entry_id": entry.operation_id, "status": entry.status, **shown})

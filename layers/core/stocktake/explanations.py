@@ -111,7 +111,8 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
     (FindingClass.ORPHAN, "deleted"): Sentences(
         "The bucket holds an object of a project that was deleted.",
         "Something still writes under the project's keys: an old worker, a restored copy, or code with its own credentials.",
-        "Quarantine it, and find the writer: verifying the deletion again says whether there is more.",
+        "Quarantine it, from where it comes back as it lay, without a record, and find the writer: verifying the deletion again says "
+        "whether there is more, and names what lies in quarantine too.",
     ),
     (FindingClass.ORPHAN, "none"): Sentences(
         "The bucket holds an object under a known layout, and no one project of the ledger can be named as its owner.",
@@ -145,8 +146,10 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
     ),
     (FindingClass.MISMATCH, "reappeared"): Sentences(
         "The record is in quarantine, and an object lies under its key.",
-        "The application that wrote the object wrote it again after it had been set aside.",
-        "Look at both: restoring refuses to overwrite the one that is there. Nothing acts on it by itself.",
+        "The application that wrote the object wrote it again after it had been set aside; or setting it aside broke off before the "
+        "object had left its place.",
+        "Look at the key's entry in quarantine. Is it MOVING, restore it, and the record says STORED; left alone, the next purge lets go "
+        "of the key, and the next run finds an orphan. Is it HELD, look at both: restoring refuses to overwrite the one that is there.",
     ),
     (FindingClass.MISMATCH, "not_as_announced"): Sentences(
         "An upload was announced and not confirmed, and the object under its key is not the one that was announced.",
@@ -224,7 +227,8 @@ _COUNTED: dict[str, Sentences] = {
     ),
     "unlisted": Sentences(
         "The store's listing left these objects out, and the store has them when asked by key.",
-        "The listing of this store drops keys, as some versions of SeaweedFS do; or they were uploaded behind the listing's back.",
+        "The listing of this store drops keys, as some versions of SeaweedFS do; or they were uploaded behind the listing's back; or the "
+        "inventory that was compared is of a part of the bucket.",
         "Nothing here. If it repeats, update the store: whatever else trusts its listings, a lifecycle rule or a backup, misses them too.",
     ),
 }

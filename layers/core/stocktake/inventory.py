@@ -33,6 +33,7 @@ from typing import Any, override
 from urllib.parse import unquote_plus
 
 from stocktake.errors import InventoryUnusable, StorageDenied
+from stocktake.identity import IDENTITY_KEY
 from stocktake.merging import merged
 from stocktake.model import ListedObject
 from stocktake.storage import Store
@@ -158,6 +159,17 @@ class Inventories:
         """
         rows = merged(self._sorted(run_id, number, after, until) for number in range(files))
         return (max(same, key=attrgetter("last_modified")) for _, same in groupby(rows, key=_KEY))
+
+    def check_whole(self, run_id: str, files: int) -> None:
+        """Makes sure that the inventory has the object that marks every bucket of ours: one of a part of the bucket lacks it.
+
+        Raises InventoryUnusable: it has not.
+        """
+        if not any(row.key == IDENTITY_KEY for row in self.listed(run_id, files, after=IDENTITY_KEY[:-1], until=IDENTITY_KEY)):
+            raise InventoryUnusable(
+                f"the inventory lacks {IDENTITY_KEY}, which this bucket has: it is of a part of the bucket, or of before Stocktake came to "
+                "it. Configure it without a prefix, and take one of since"
+            )
 
     def _sorted(self, run_id: str, number: int, after: str, until: str | None) -> Iterator[Sequence[ListedObject]]:
         firsts = self._read(_index(run_id, number))

@@ -14,10 +14,13 @@ while the object it was made of is still there. What is set aside still is its p
 ```
 MOVING ─▶ HELD ─▶ RESTORING ─▶ RESTORED
    │        └───▶ PURGING ───▶ PURGED
-   └─▶ CANCELLED
+   ├─▶ CANCELLED
+   └─▶ RESTORING, or PURGING ─▶ CANCELLED: it broke off while the original lay in its place
 ```
 
-Both ways out begin by compare-and-set, so that what is being restored is never purged.
+Both ways out begin by compare-and-set, so that what is being restored is never purged. So does every attempt to move that is not the
+first. A move that nobody goes on with is ended by whoever restores it, which makes the record say that the object is stored, or by the
+next purge, which lets go of its key: but only once no step can be at work on it any more, for it would delete the original.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from stocktake.errors import (
     ProjectClosed,
     ProjectNotFound,
     RecordChanged,
+    StocktakeError,
     StorageDenied,
     StorageError,
     StorageUnavailable,
@@ -52,6 +56,8 @@ KIND = "quarantine"
 DAY_MS = 86_400_000
 MAX_BYTES = 5 * 2**30
 """What one CopyObject takes."""
+MOVE_MS = 1_200_000
+"""After which no attempt to move is at work: a step has 300 s, and two clocks differ by 300 s at most."""
 _KEEP_MS = 90 * DAY_MS
 """For which an entry is shown whose object is back, or gone."""
 _PAGES = 5
@@ -100,10 +106,13 @@ class Quarantine:
             if stored.size > MAX_BYTES:
                 raise TooLarge(f"{key!r} has {stored.size} bytes, and one request copies at most {MAX_BYTES}: it cannot be set aside")
             entry = self._enter(stored, run_id, why)
+        elif entry.status == "MOVING":
+            # whoever ends a move that broke off is told that this one is alive, or has ended it and this one is told
+            entry = self._operations.update(entry, document={**entry.document, "moving_since": self._now()})
         if entry.status == "HELD":
             return entry
         if entry.status != "MOVING":
-            raise ObjectChanged(f"setting {key!r} aside was given up before: the object had changed")
+            raise ObjectChanged(f"setting {key!r} aside was given up before: the object had changed, or the move had broken off")
         try:
             if stored is None:  # an earlier attempt stopped after deleting the original
                 copy = self._store.head(entry.document["quarantine_key"])
@@ -164,7 +173,8 @@ class Quarantine:
     def restore(self, entry_id: str) -> Operation:
         """Puts the bytes back under their key and makes the record say so; restoring twice restores once.
 
-        An object whose project is open comes back as a STORED record: the operator has said that it is wanted.
+        An object whose project was open comes back as a STORED record: the operator has said that it is wanted. One that was nobody's, or a
+        deleted project's, had no record and comes back without one. One whose move broke off never left its place, and is let go there.
 
         Raises:
             OperationNotFound: there is no such entry.
@@ -191,21 +201,35 @@ class Quarantine:
         """Removes for good what was kept for its days, until all is done or time is short; one that was killed on its way is ended.
 
         A copy goes only while it is the one that was made; else it stays, and its entry says so. The record of the key goes with it.
+        A move that broke off is ended as well: what it moved is held, and what lies in its place still is let go there.
 
         Returns:
             How many entries were `purged`, and how many `kept` because something else lies in the copy's place.
 
         Raises:
-            StorageError, LedgerError: the next time goes on.
+            StorageError, LedgerError: the first that could not be ended; the others were not kept waiting for it. The next time goes on.
         """
         tally = {"purged": 0, "kept": 0}
+        trouble: StocktakeError | None = None
         for entry in self._operations.of_kind(KIND):
             if out_of_time():
                 break
-            if entry.status == "PURGING" or (entry.status == "HELD" and entry.document["expires_at"] <= self._now()):
+            if not self._is_over(entry):
+                continue
+            try:
                 current = self.entry(entry.operation_id)  # the list lags behind, and what is restored by now must stay
-                if current.status in ("HELD", "PURGING"):
+                if not self._is_over(current):
+                    continue
+                if current.status == "MOVING" or "given_up_at" in current.document:
+                    self._end_move(current)
+                else:
                     tally["purged" if self._purge(current) else "kept"] += 1
+            except RecordChanged:
+                continue  # somebody restores it at this moment, or goes on moving it
+            except StocktakeError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
         return tally
 
     def note(self, entry_id: str, why: str) -> None:
@@ -218,6 +242,28 @@ class Quarantine:
         self._store.delete(entry.document["quarantine_key"])
         self._let_go_of_key(entry)
         self._operations.update(entry, status="CANCELLED", expires_at=self._now() + _KEEP_MS)
+
+    def _is_over(self, entry: Operation) -> bool:
+        if entry.status == "MOVING":
+            return self._has_broken_off(entry)
+        return entry.status == "PURGING" or (entry.status == "HELD" and bool(entry.document["expires_at"] <= self._now()))
+
+    def _has_broken_off(self, entry: Operation) -> bool:
+        document: Any = entry.document
+        return bool(document.get("moving_since", document["set_aside_at"]) <= self._now() - MOVE_MS)
+
+    def _end_move(self, entry: Operation) -> None:
+        """Says HELD of what a broken-off move had moved; takes copy and hold of any other away, and leaves the object in its place."""
+        if entry.status == "MOVING":
+            found, copy = self._store.head(entry.document["key"]), self._store.head(entry.document["quarantine_key"])
+            if copy is not None and not _is_original(entry, found):
+                if found is not None:
+                    self._let_go_of_key(entry)  # for the object that came under it since
+                self._hold(entry, copy)
+                return
+            # from here on no attempt goes on with it, which would delete the original while the copy goes
+            entry = self._operations.update(entry, document={**entry.document, "given_up_at": self._now()}, status="PURGING")
+        self.discard(entry)
 
     def _purge(self, entry: Operation) -> bool:
         aside = entry.document["quarantine_key"]
@@ -246,24 +292,36 @@ class Quarantine:
             restored = self._store.copy(aside, key, only_if_absent=True)
         except ObjectExists:
             restored, copy = self._store.head(key), self._store.head(aside)
-            if restored is None or copy is None or (restored.size, restored.etag) != (copy.size, copy.etag):
+            is_the_same = restored is not None and copy is not None and (restored.size, restored.etag) == (copy.size, copy.etag)
+            if restored is None or not (is_the_same or _is_original(entry, restored)):
                 raise
         if restored is None:
             restored = self._store.head(key)  # an attempt before may have stopped between removing the copy and saying so
-            etags = (entry.document["etag"], entry.document.get("copy_etag"))
-            if restored is None or restored.size != entry.document["size"] or restored.etag not in etags:
+            if restored is None or not (_is_original(entry, restored) or _is_copy(entry, restored)):
                 raise Conflict(f"the copy of quarantine entry {entry.operation_id} is gone from the bucket: nothing can be restored")
-        self._record_restored(key, restored)
+        self._record_restored(entry, restored)
         self._store.delete(aside)
 
     def _moved(self, entry: Operation) -> Operation:
-        """Says HELD of a move that was killed, or stopped, between its last step and saying so; removes nothing, for it may be alive."""
+        """Says of a move that was killed, or stopped, where its object is: HELD; or RESTORING, where it never left its place.
+
+        Raises:
+            Conflict: it lies in its place, and a step may be about to delete it there; or it is gone.
+        """
         found, copy = self._store.head(entry.document["key"]), self._store.head(entry.document["quarantine_key"])
-        if copy is None or (found is not None and found.etag == entry.document["etag"]):
+        if not _is_original(entry, found):
+            if copy is None:
+                raise Conflict(
+                    f"the object of quarantine entry {entry.operation_id} is gone, and there is no copy: nothing can be restored"
+                )
+            return self._hold(entry, copy)
+        if not self._has_broken_off(entry):
             raise Conflict(
-                f"quarantine entry {entry.operation_id} is being moved, and its object still lies under its key: nothing is to be restored"
+                f"quarantine entry {entry.operation_id} is being moved, and its object still lies under its key: nothing is to be "
+                f"restored. If the move broke off, restore it after {MOVE_MS // 60_000} minutes, which lets go of the key"
             )
-        return self._hold(entry, copy)
+        self._check_project(entry)
+        return self._operations.update(entry, status="RESTORING")
 
     def _hold(self, entry: Operation, copy: StoredObject) -> Operation:
         # a copy of what was uploaded in parts has another ETag than its source
@@ -298,6 +356,8 @@ class Quarantine:
         if any(self._ledger.record(other) is not None for other in other_spellings(seen.key)):
             raise RecordChanged(f"{seen.key!r} is recorded under another spelling of the same key")
         project, parsed = self._project_of(seen.key), self._layouts.parse(seen.key)
+        if entry.document["epoch"] != (project.epoch if project else None):
+            raise RecordChanged(f"the project of {seen.key!r} was opened or deleted since this move began")
         if project is None or parsed is None or project.state is ProjectState.DELETED:
             return
         if project.state is not ProjectState.ACTIVE:
@@ -346,15 +406,23 @@ class Quarantine:
             return None
 
     def _check_project(self, entry: Operation) -> None:
-        if entry.document["project_id"] is None:
+        """Makes sure that no deletion began since: of what was set aside before it nothing may come back, of what came after it all.
+
+        A project's epoch grows by one with every deletion and every opening. So a deleted one of the entry's own epoch was deleted already
+        when the object was set aside, and an open one of the next epoch is that project, opened anew.
+        """
+        project_id, epoch = entry.document["project_id"], entry.document["epoch"]
+        if project_id is None:
             return
-        project = self._ledger.project(entry.document["project_id"])
-        if project.state is not ProjectState.ACTIVE or project.epoch != entry.document["epoch"]:
+        project = self._ledger.project(project_id)
+        undeleted = (ProjectState.ACTIVE, epoch), (ProjectState.DELETED, epoch), (ProjectState.ACTIVE, epoch + 1)
+        if (project.state, project.epoch) not in undeleted:
             raise Conflict(f"project {project.project_id!r} was deleted since this object was set aside: nothing of it can be restored")
 
-    def _record_restored(self, key: str, restored: StoredObject) -> None:
-        record = self._ledger.record(key)
-        if record is not None and record.state is State.QUARANTINED:
+    def _record_restored(self, entry: Operation, restored: StoredObject) -> None:
+        record = self._ledger.record(entry.document["key"])
+        # that of another epoch is another object's, set aside since
+        if record is not None and record.state is State.QUARANTINED and record.epoch == entry.document["epoch"]:
             after = replace(record, state=State.STORED, size=restored.size, etag=restored.etag, updated_at=self._now())
             self._ledger.move(record, after, gated=True)
 
@@ -392,6 +460,10 @@ def enter_copy(
 def _is_copy(entry: Operation, found: StoredObject) -> bool:
     document: Any = entry.document
     return bool(found.size == document["size"] and found.etag == document.get("copy_etag", document["etag"]))
+
+
+def _is_original(entry: Operation, found: StoredObject | None) -> bool:
+    return found is not None and bool((found.size, found.etag) == (entry.document["size"], entry.document["etag"]))
 
 
 def _entry_id(run_id: str, key: str, etag: str) -> str:

@@ -105,7 +105,7 @@ class StartRunBody(Body):
     dry_run: bool = Field(default=False, description="true: say what a run would cost, and start none.")
     accept_loss: bool = Field(
         default=False,
-        description="The bucket lost more than a tenth of its objects since the last run, and the cause is known: compare all the same.",
+        description="Bucket or ledger lost more than a tenth since the last run, and the cause is known: compare all the same.",
     )
     inventory: str | None = Field(
         default=None,

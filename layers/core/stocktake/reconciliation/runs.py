@@ -38,6 +38,7 @@ from stocktake.identity import Identity
 from stocktake.inventory import Inventories
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.reconciliation import doubts
 from stocktake.reconciliation.cost import Meter, Prices, bill, expected
 from stocktake.reconciliation.cutting import MAX_RANGES, PIECES, cut_again, cuts, ranges_of
 from stocktake.reconciliation.lease import Held, Lease, Work
@@ -49,10 +50,6 @@ from stocktake.storage import Store
 KIND = "reconciliation"
 SKEW_BORNE_MS = 60_000
 """A store's clock is told to the second and asked over a network; what is further off lengthens the grace window."""
-LOST_PERCENT = 10
-"""A bucket that lost more than this since the last complete run, beyond what the ledger let go, is in doubt."""
-LOST_OBJECTS = 100
-"""And no fewer objects than this: below, the percentage would doubt small buckets at every turn."""
 STEPS_A_ROUND = 3
 """Of a range, some fifteen minutes, before what is left of it is cut again."""
 SAMPLED_KEYS = 100_000
@@ -120,7 +117,7 @@ class Reconciliations:
         """Starts a run; it goes on in the state machine.
 
         Args:
-            accept_loss: whoever asks knows that the bucket lost much since the last run.
+            accept_loss: whoever asks knows why bucket or ledger lost much since the last run.
             inventory: the manifest of an inventory that is read in place of the bucket's listing, as `s3://BUCKET/KEY`.
 
         Raises:
@@ -289,7 +286,7 @@ class Reconciliations:
     def sort_inventory(self, run_id: str, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Sorts the files of a run's inventory, one after the other, until all are sorted or time is short; answers `{"run_id", "done"}`.
 
-        A file that is not what its manifest says ends the run INCOMPLETE.
+        A file that is not what its manifest says ends the run INCOMPLETE, and so does an inventory of a part of the bucket.
 
         Raises:
             LeaseLost: another run took its place.
@@ -307,6 +304,8 @@ class Reconciliations:
                 run = self._operations.update(run, document=document)
                 if out_of_time():
                     break
+            if run.status == "RUNNING" and run.document["inventory"]["sorted"] == run.document["inventory"]["files"]:
+                self._inventories.check_whole(run_id, run.document["inventory"]["files"])
         except InventoryUnusable as doubt:
             self._end(run, "INCOMPLETE", str(doubt))
             return {"run_id": run_id, "done": True}
@@ -409,16 +408,20 @@ class Reconciliations:
         self.lease.keep(run_id, run.document["fence"])
         spent: Counter[str] = Counter(run.document["spent"])
         is_sorted = set[bool]()
+        bounds = list[tuple[str, str | None]]()
 
         def noted() -> Iterator[Operation]:
             for row in self._operations.all_parts(run_id, "range#"):
                 if row.status != "COUNTED":
                     is_sorted.add(row.document.get("sorted", False))
+                    bounds.append((row.document["after"], row.document["until"]))
                 spent.update(row.document.get("spent", {}))
                 yield row
 
         counts, projects, open_ranges = added_up(noted())
         doubt = f"{len(open_ranges)} ranges were not walked to their end" if open_ranges else None
+        if doubt is None and not doubts.is_whole(bounds):
+            doubt = "the ranges that were walked are not all the keys, each once: a row of this run is lost; start a new run"
         if doubt is None and len(is_sorted) == 2:
             doubt = "the store listed out of order in some ranges, so the others may lack keys: start a new run, which sorts the listing"
         doubt = doubt or self._doubt(run, counts)
@@ -455,20 +458,15 @@ class Reconciliations:
             self._identity.check()
         except _OF_THE_BUCKET as doubt:
             return str(doubt)
+        counted, inventory = nested(counts), run.document.get("inventory")
+        if inventory and (why := doubts.left_out(counted)):
+            return why
         previous = self._operations.get(run.document["previous"]) if run.document["previous"] else None
         if previous is None or run.document.get("accept_loss"):
             return None
-        if "inventory" in run.document and run.document["inventory"]["created_at"] < previous.document["finished_at"]:
+        if inventory and inventory["created_at"] < previous.document["finished_at"]:
             return None  # what came in between is in the run before and not in the inventory
-        had = previous.document["counts"].get("bucket", {}).get("objects", 0)
-        let_go = previous.document["counts"].get("ledger", {}).get("stored", {}).get("objects", 0) - stored
-        lost = had - objects - max(let_go, 0)
-        if lost >= LOST_OBJECTS and lost * 100 > had * LOST_PERCENT:
-            return (
-                f"the bucket has {objects} objects and had {had} in the run before, and {lost} of the difference nobody asked for: look "
-                'for the cause, and if it is known, start a run with "accept_loss": true'
-            )
-        return None
+        return doubts.lost(previous.document["counts"], counted)
 
     def _show(self, run: Operation) -> None:
         """Makes a complete run the one whose counts are shown, unless a newer one is, or it counted an inventory, which is older."""

@@ -29,7 +29,7 @@ class Expiry:
         Raises:
             LedgerRestored: the tables are older than the newest erasure; nothing was removed.
             RunIncomplete, WrongRegion: the bucket is another one by now; nothing was removed.
-            StorageError, LedgerError: the next time goes on.
+            StorageError, LedgerError: the first that could not be removed; the others were, and the next time goes on.
         """
         self._tombstones.check()
         newest = self._runs.recent(1)

@@ -1,0 +1,86 @@
+"""What makes the whole of a run's counts doubtful, though every page came and the bucket is the right one.
+
+Numbers alone decide here: those of the run, as `nested`, and those of the complete run before. What is in doubt is never acted on; where an
+operator may know better, the sentence says how to say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LOST_PERCENT = 10
+"""A bucket that lost more than this since the last complete run, beyond what the ledger let go, is in doubt. So is a ledger."""
+LOST_OBJECTS = 100
+"""And no fewer objects than this: below, the percentage would doubt small buckets at every turn."""
+UNLISTED_PERCENT = 1
+"""An inventory of the whole bucket leaves out nothing that is older than the grace window; one of a part of it leaves out a share."""
+_ACCEPT = 'if nothing is wrong, start a run with "accept_loss": true'
+
+Counts = Mapping[str, Any]
+
+
+def is_whole(bounds: Iterable[tuple[str, str | None]]) -> bool:
+    """Says whether ranges, each after a key and until one or the end, are all the keys there are, each once."""
+    reached: str | None = ""
+    for after, until in sorted(bounds, key=lambda it: it[0]):
+        if after != reached:
+            return False
+        reached = until
+    return reached is None
+
+
+def left_out(counts: Counts) -> str | None:
+    """Says how much an inventory leaves out of what the ledger knows and the bucket has: of the orphans it leaves out as large a share."""
+    unlisted, stored = _objects(counts, "unlisted"), _objects(counts, "ledger", "stored")
+    if unlisted * 100 <= stored * UNLISTED_PERCENT:
+        return None
+    return (
+        f"the inventory leaves out {unlisted} of the {stored} objects that the ledger has as stored, and the bucket has them: it is of a "
+        "part of the bucket. Configure it without a prefix, or compare by a listing"
+    )
+
+
+def lost(before: Counts, counts: Counts) -> str | None:
+    """Says what of bucket or ledger is gone since the run before and nobody asked for."""
+    return _objects_lost(before, counts) or _records_lost(before, counts)
+
+
+def _objects_lost(before: Counts, counts: Counts) -> str | None:
+    objects, had = _objects(counts, "bucket"), _objects(before, "bucket")
+    let_go = _objects(before, "ledger", "stored") - _objects(counts, "ledger", "stored")
+    gone = had - objects - max(let_go, 0)
+    if not _is_much(gone, had):
+        return None
+    return (
+        f"the bucket has {objects} objects and had {had} in the run before, and {gone} of the difference nobody asked for: look for the "
+        f"cause; {_ACCEPT}"
+    )
+
+
+def _records_lost(before: Counts, counts: Counts) -> str | None:
+    """The mirror: objects that were there before and have no record any more. What came since without one is no loss."""
+    came = _objects(counts, "bucket") - _objects(before, "bucket")
+    had = _objects(before, "ledger", "stored") - max(-came, 0)
+    # what was young then has come of age without a record
+    gone = _unrecorded(counts) - _unrecorded(before) - _objects(before, "young") - max(came, 0)
+    if not _is_much(gone, had):
+        return None
+    return (
+        f"{gone} objects that the bucket had in the run before have no record any more, of some {had} that had one: the ledger's tables "
+        f"have lost rows, or are those of an earlier time. Bring the records back before anything is set aside; {_ACCEPT}"
+    )
+
+
+def _is_much(gone: int, had: int) -> bool:
+    return gone >= LOST_OBJECTS and gone * 100 > had * LOST_PERCENT
+
+
+def _unrecorded(counts: Counts) -> int:
+    return _objects(counts, "orphan") + _objects(counts, "unknown")
+
+
+def _objects(counts: Counts, *path: str) -> int:
+    for name in path:
+        counts = counts.get(name, {})
+    return int(counts.get("objects", 0))
