@@ -269,6 +269,8 @@ class Importer:
         owner = self._layouts.owner(parsed, self._ledger.has_project)
         if owner not in (None, stem) or (parsed.candidates and stem not in parsed.candidates):
             raise Conflict(f"the key {key[:120]!r} is of another project than {project.project_id!r}: correct the line")
+        if (other := self._ledger.spelled_otherwise(key)) is not None:
+            raise Conflict(f"{key[:120]!r} is recorded in another Unicode spelling, {other.key[:120]!r}: a name has one record")
         stored = self._store.head(key)
         if stored is None:
             raise ObjectMissing(f"the bucket has nothing under {key[:120]!r}: no record is made of what is not there")

@@ -27,7 +27,6 @@ from stocktake.errors import (
 )
 from stocktake.explanations import explained
 from stocktake.findings import unchanged
-from stocktake.layouts import other_spellings
 from stocktake.ledger import Operation, Operations
 from stocktake.model import Record, State, StoredObject
 from stocktake.quarantine import Quarantine
@@ -150,7 +149,7 @@ class Actor:
             return self._set_aside(finding, run_id, stored)  # whoever writes between a look and a deletion would lose what was written
         if record is not None:
             raise RecordChanged(f"{key!r} has a record by now and is no orphan any more")
-        if any(self._ledger.record(other) is not None for other in other_spellings(key)):
+        if self._ledger.spelled_otherwise(key) is not None:
             raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
         self._store.delete(key, if_etag=finding.document["object"]["etag"])
         if self._ledger.record(key) is not None:
