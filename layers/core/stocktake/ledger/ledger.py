@@ -366,11 +366,12 @@ class Ledger:
         """Counts records in the dimensions of `counting` that an older version wrote, many to a transaction; nothing else of them changes.
 
         Returns how many were. One that changed meanwhile, or has been counted, is left as it is; so is one whose project has no count row
-        to count it on.
+        to count it on. What an older version wrote without being found under every spelling of its name is found so from then on.
         """
         groups: dict[tuple[str, str], list[Record]] = {}
         for record in records:
             if record.counted_as is None:
+                self.note_spelling(record)
                 groups.setdefault((project_stem(record.project_id), self._shard(record.key)), []).append(record)
         parts = ((place, some) for place, group in groups.items() for some in batched(group, _ACTIONS // 2 - 1, strict=False))
         return sum(self._attribute(*place, some) for place, some in parts)
