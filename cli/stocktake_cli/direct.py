@@ -10,11 +10,11 @@ from stocktake.answers import timed
 from stocktake.comparison import merge_join
 from stocktake.explanations import explained
 from stocktake.findings import Finding, classify
-from stocktake.layouts import SYSTEM_PREFIX, other_spellings
-from stocktake.model import FindingClass, ProjectState, Record, State, StoredObject
-from stocktake.object_deletion import is_deleted
-from stocktake.reconciliation.owners import NOBODY, Owners
+from stocktake.layouts import SYSTEM_PREFIX
+from stocktake.model import FindingClass, Record, State, StoredObject
+from stocktake.reconciliation.owners import NOBODY, Owners, is_leaving
 from stocktake.services import Services
+from stocktake.spellings import Spellings
 from stocktake.storage.ordering import stream
 from stocktake_cli import words
 from stocktake_cli.edge import Outcome, Session
@@ -77,10 +77,10 @@ def differences(services: Services, now: int, counts: Tallies) -> Iterator[Findi
             counts.add("known" if record is not None and record.state is State.QUARANTINED else "settled", size)
         elif verdict != (FindingClass.UNSTORED, "missing") and _is_young(stored, record, since):
             counts.add("young", size)
-        elif stored is None and record is not None and record.state in (State.STORED, State.MISSING) and _is_leaving(services, record):
+        elif stored is None and record is not None and is_leaving(ledger, services.operations, record):
             counts.add("leaving", size)
         else:
-            spelled = _spelled_otherwise(services, key, stored, record)
+            spelled = Spellings(store, ledger).kind(key, stored, record)
             finding_class, kind = verdict if spelled is None else (FindingClass.DUPLICATE_SPELLING, spelled)
             owner = owners.of(parsed, record)
             counts.add(finding_class.value, size)
@@ -90,25 +90,6 @@ def differences(services: Services, now: int, counts: Tallies) -> Iterator[Findi
 
 def _is_young(stored: StoredObject | None, record: Record | None, since: int) -> bool:
     return (stored is not None and stored.last_modified > since) or (record is not None and record.updated_at > since)
-
-
-def _is_leaving(services: Services, record: Record) -> bool:
-    """Says whether a record without its object is on its way out: a deletion removes the bytes first, and the record after them."""
-    project = services.ledger.project(record.project_id)
-    return project.state is not ProjectState.ACTIVE or is_deleted(services.operations, record.object_id)
-
-
-def _spelled_otherwise(services: Services, key: str, stored: StoredObject | None, record: Record | None) -> str | None:
-    """Says in which way the other side of a key lies under another Unicode spelling of it, or None where it does not."""
-    store, ledger, others = services.store, services.ledger, other_spellings(key)
-    if record is None and any(row.key == other for other in others for row in next(iter(store.list(other)), ())):
-        return "two_objects"
-    if record is None and any(ledger.record(other) is not None for other in others):
-        return "recorded_otherwise"
-    is_lost = record is not None and record.state is State.STORED and stored is None
-    if is_lost and any(store.head(other) is not None and ledger.record(other) is None for other in others):
-        return "stored_otherwise"
-    return None
 
 
 def inspect_here(session: Session, key: str, *, is_id: bool) -> dict[str, Any]:

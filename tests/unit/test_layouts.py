@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import example, given
@@ -14,9 +16,14 @@ from stocktake.layouts import (
     Registry,
     build_current,
     build_session,
+    canonical,
     check_project_id,
+    has_spellings,
     is_made_for,
+    is_spelled_otherwise,
+    other_spellings,
     project_stem,
+    shared_beginning,
     spellings,
 )
 
@@ -257,3 +264,27 @@ def test_a_key_the_server_built_is_made_for_its_own_object_and_for_no_other(key:
 )
 def test_a_key_of_another_hand_is_made_for_no_object(key: str) -> None:
     assert not is_made_for(key, OBJECT_ID)
+
+
+def test_the_ascii_characters_that_have_another_spelling_are_known() -> None:
+    others = {unicodedata.normalize("NFC", chr(code)) for code in range(128, sys.maxunicode + 1)}
+    assert {one for one in others if one.isascii()} == {letter for letter in map(chr, range(128)) if has_spellings(f"a/{letter}")}
+
+
+def test_no_key_of_the_current_layout_has_another_spelling_that_could_be_recorded() -> None:
+    key = build_current("proj_Kiwi", "01KAHXPKEN0000000000000000", "png", AT)
+    assert not has_spellings(key)
+    for other in (key.replace("Kiwi", "\u212aiwi"), key.replace("PKE", "P\u212aE")):
+        assert canonical(other) == key
+        parsed = REGISTRY.parse(other)
+        with pytest.raises(InvalidKey):
+            check_project_id(parsed.candidates[0] if parsed else "")
+
+
+@given(st.text(st.sampled_from("aeqKs;`./_\u00e9\u0301\u0323\u0307\u0338\u030a\u212a\u212b\u037e\u1e69<="), max_size=12))
+@example("<\u0338")
+def test_every_spelling_of_a_key_begins_as_all_do(key: str) -> None:
+    for other in (key, canonical(key), unicodedata.normalize("NFD", key), *other_spellings(key)):
+        assert other.startswith(shared_beginning(key))
+        assert is_spelled_otherwise(other) == (other != canonical(other))
+        assert other == key or has_spellings(key)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stocktake.model import ListedObject
+from stocktake.model import FindingClass, ListedObject
 from stocktake.reconciliation import counts_by_project, walking
+from stocktake.reconciliation.walking import finding_part
 from tests.unit.world import Crash, World, never
 
 
@@ -61,3 +62,26 @@ def test_projects_counted_by_a_step_that_was_killed_are_not_counted_again_by_the
     walked(world, run_id)
     page, _ = counts_by_project(world.operations, world.runs.run(run_id), 10, None)
     assert {line["project"]: line["bucket"]["objects"] for line in page} == {f"q{number}": 1 for number in range(4)}
+
+
+def test_a_record_whose_projects_row_is_gone_is_missed_as_any_other(world: World) -> None:
+    world.upload(color=1)
+    world.uploads.create_project("p2", {})
+    lost = [world.upload("p2", color=color) for color in range(2)][1]
+    world.store.remove(lost.key)
+    tables = world.ledger._tables
+    tables.client.delete_item(TableName=tables.projects.Meta.table_name, Key={"project": {"S": "p2"}, "part": {"S": "project"}})
+    run_id = world.seen_twice()
+    assert world.found(run_id) == {("missing", "gone", lost.key)}
+    assert world.runs.run(run_id).status == "COMPLETE"
+    assert world.runs.run(run_id).document["counts"]["matched"]["objects"] == 2
+    assert world.repair(run_id)["done"] == {"MARK_MISSING": 1}
+
+
+def test_no_two_findings_have_one_name() -> None:
+    long = f"projects/p1/scenes/s/media/{'a' * 980}.png"
+    name = finding_part(FindingClass.ORPHAN, long).removeprefix("finding#orphan#")
+    keys = [long, name, finding_part(FindingClass.ORPHAN, name).removeprefix("finding#orphan#"), f"{name}\n", name.upper()]
+    assert len({finding_part(FindingClass.ORPHAN, key) for key in keys}) == len(keys)
+    assert finding_part(FindingClass.ORPHAN, "a#b") == "finding#orphan#a#b"
+    assert len(finding_part(FindingClass.DUPLICATE_SPELLING, "\U0001f600" * 256).encode()) <= 1024

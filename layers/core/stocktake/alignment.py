@@ -7,6 +7,8 @@ what the bucket said after the version it replaces, so any order of events ends 
 One race is left: the object comes back between HEAD and the write that marks it missing, and the event of its return finds record and
 bucket equal. After marking a record missing the bucket is therefore asked once more.
 
+A name has one record, in whatever Unicode spelling. An event of another spelling is one of that record's: R2 takes the two for one object.
+
 An object that comes by a presigned URL is committed only once it was looked at (`confirmation`). One that comes after its deletion was
 proved is nobody's: its key was made for one object and is never used again, so it is not adopted, and the deletion's own sweep removes it.
 Its intent is never withdrawn here: a URL may still bring bytes, and `presigned` leaves the tombstone that keeps those from being adopted.
@@ -30,7 +32,7 @@ from stocktake.errors import (
     UploadIncomplete,
 )
 from stocktake.ids import new_id, time_of_id
-from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry, other_spellings
+from stocktake.layouts import SYSTEM_PREFIX, ParsedKey, Registry
 from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
@@ -54,7 +56,7 @@ class Outcome(enum.StrEnum):
     WAITING = "waiting"  # an intent without object yet
     FORGOTTEN = "forgotten"  # an intent past its end without object: withdrawn
     ABSENT = "absent"  # neither object nor record
-    SPELLED_OTHERWISE = "spelled_otherwise"  # recorded under another Unicode spelling of the same key
+    SPELLED_OTHERWISE = "spelled_otherwise"  # recorded under another Unicode spelling of the same key: that one was brought in line
     SYSTEM = "system"  # a key of our own
     UNKNOWN_KEY = "unknown_key"
     NO_PROJECT = "no_project"
@@ -98,6 +100,10 @@ class Aligner:
             return Alignment(Outcome.SYSTEM, None, None)
         for _ in range(_ATTEMPTS):
             record = self.ledger.record(key)
+            if record is None and (other := self.ledger.spelled_otherwise(key)) is not None:
+                # where both are one object, what happened to it under this spelling is for the record that there is
+                there = self.align(other.key)
+                return Alignment(Outcome.SPELLED_OTHERWISE, there.before, there.after)
             stored = self.store.head(key)
             try:
                 if record is None:
@@ -119,8 +125,6 @@ class Aligner:
     def _without_record(self, key: str, parsed: ParsedKey | None, stored: StoredObject | None) -> Alignment:
         if stored is None:
             return Alignment(Outcome.ABSENT, None, None)
-        if any(self.ledger.record(other) is not None for other in other_spellings(key)):
-            return Alignment(Outcome.SPELLED_OTHERWISE, None, None)
         if parsed is None:
             return Alignment(Outcome.UNKNOWN_KEY, None, None)
         known = parsed.object_id or _intent(stored)

@@ -44,6 +44,8 @@ MEDIA_KINDS = ("audio", "images", "media", "videos")
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,99}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+_SPELLED_TWICE = frozenset("K;`")
+"""The ASCII characters that NFC makes of others: U+212A, U+037E and U+1FEF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,34 @@ def check_project_id(project_id: str) -> str:
     return project_id
 
 
+def canonical(key: str) -> str:
+    """Returns the spelling that all Unicode spellings of a key share (NFC). R2 takes two keys for one object where this is the same."""
+    return unicodedata.normalize("NFC", key)
+
+
+def is_spelled_otherwise(key: str) -> bool:
+    """Says whether a key is in another spelling than the one that all of its spellings share."""
+    return not key.isascii() and not unicodedata.is_normalized("NFC", key)
+
+
+def has_spellings(key: str) -> bool:
+    """Says whether a record may lie under another spelling of this key.
+
+    ASCII has other spellings too: of `K` (the Kelvin sign), of the semicolon and of the grave accent. A key of the current layout has none
+    all the same, because no project and no object has an id with such a sign in it, and so no record can lie there.
+    """
+    return not key.isascii() or (not _SPELLED_TWICE.isdisjoint(key) and _CURRENT.fullmatch(key) is None)
+
+
 def other_spellings(key: str) -> set[str]:
-    """Returns the other Unicode spellings of a key, which R2 takes for the same object (it normalises keys to NFC)."""
-    return {unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)} - {key}
+    """Returns the other spellings of a key that systems write: composed (NFC) and decomposed (NFD). There may be more: see `canonical`."""
+    return {canonical(key), unicodedata.normalize("NFD", key)} - {key}
+
+
+def shared_beginning(key: str) -> str:
+    """Returns a prefix that every spelling of a key begins with, letter by letter."""
+    name = canonical(key)
+    return name[: next((at for at, letter in enumerate(name) if not letter.isascii() or letter in _SPELLED_TWICE), len(name))]
 
 
 def build_current(project_id: str, object_id: str, extension: str, at: int) -> str:

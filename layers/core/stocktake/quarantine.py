@@ -47,7 +47,7 @@ from stocktake.errors import (
     TooLarge,
     WrongRegion,
 )
-from stocktake.layouts import QUARANTINE_PREFIX, Registry, other_spellings, project_stem
+from stocktake.layouts import QUARANTINE_PREFIX, Registry, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
 from stocktake.model import Project, ProjectState, State, StoredObject
 from stocktake.storage import Store
@@ -353,7 +353,7 @@ class Quarantine:
             if record.state is State.QUARANTINED and record.object_id == _object_id(entry):
                 return  # held by the attempt that stopped
             raise RecordChanged(f"{seen.key!r} has a record by now and is no orphan any more")
-        if any(self._ledger.record(other) is not None for other in other_spellings(seen.key)):
+        if self._ledger.spelled_otherwise(seen.key) is not None:
             raise RecordChanged(f"{seen.key!r} is recorded under another spelling of the same key")
         project, parsed = self._project_of(seen.key), self._layouts.parse(seen.key)
         if entry.document["epoch"] != (project.epoch if project else None):

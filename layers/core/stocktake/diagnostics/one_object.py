@@ -23,6 +23,7 @@ from stocktake.quarantine import KIND as QUARANTINE
 from stocktake.reconciliation import KIND as RECONCILIATION
 from stocktake.reconciliation.owners import Owners
 from stocktake.reconciliation.walking import finding_part
+from stocktake.spellings import Spellings
 from stocktake.storage import Store
 from stocktake.storage.rules import check_key
 
@@ -105,6 +106,8 @@ class ObjectDiagnosis:
         verdict = classify(stored, record, parsed, Owners(self.ledger, self.layouts).state(parsed))
         if verdict is None:
             return None
+        if (spelled := Spellings(self.store, self.ledger).kind(key, stored, record)) is not None:
+            verdict = FindingClass.DUPLICATE_SPELLING, spelled
         layout, project = parsed.layout if parsed else None, record.project_id if record else None
         said = explained(Finding(key, *verdict, stored, record, layout, project).document())
         return {name: said[name] for name in ("class", "kind", "meaning", "likely_cause", "recommended")}

@@ -6,6 +6,10 @@ nothing, and no single item is written by every commit: N count rows share the l
 
 The bytes of an INLINE record are a third item of the transaction that makes the record INLINE, and of the one that ends that: a record has
 them while it is INLINE, and no bytes are there without such a record.
+
+One name has one record, in whatever Unicode spelling: R2 takes all spellings for one object, and of two records of one object either could
+take the other's bytes. A record that is not under the canonical spelling has a row that names it, made and removed in its own transactions,
+and no record is made whose name is taken. Most keys have one spelling, and pay nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from stocktake.errors import (
     RecordChanged,
     TooLarge,
 )
-from stocktake.layouts import MAX_KEY_BYTES, project_stem
+from stocktake.layouts import MAX_KEY_BYTES, canonical, has_spellings, is_spelled_otherwise, project_stem
 from stocktake.ledger.counting import (
     FURTHER,
     WRITES,
@@ -62,6 +66,7 @@ from stocktake.ledger.rows import (
     ObjectRow,
     ProjectRow,
     Raw,
+    SpellingRow,
     Tables,
     entry_of,
     json_text,
@@ -70,6 +75,7 @@ from stocktake.ledger.rows import (
     projection,
     read_as,
     record_of,
+    spelling_row,
 )
 from stocktake.ledger.transactions import ATTEMPTS, TransactionInvalid, Writes, commit, new_write_id
 from stocktake.merging import merged
@@ -177,6 +183,30 @@ class Ledger:
         row = self._object_row(key)
         return None if row is None else record_of(row)
 
+    def spelled_otherwise(self, key: str) -> Record | None:
+        """Reads the record of this name under any other Unicode spelling than this one, consistently; None where there is none."""
+        if not has_spellings(key):
+            return None
+        name = canonical(key)
+        if name != key and len(name.encode()) <= MAX_KEY_BYTES and (record := self.record(name)) is not None:
+            return record
+        spelled = self._spelled(key)
+        return None if spelled in (None, key) else self.record(spelled)
+
+    def note_spelling(self, record: Record) -> None:
+        """Makes sure that a record is found under every spelling of its name: an older version wrote none of what that takes."""
+        key = record.key
+        if not is_spelled_otherwise(key) or self._spelled(key) is not None:
+            return
+        objects = self._tables.objects
+
+        def fill(transaction: Writes) -> None:
+            transaction.condition_check(objects, self._shard(key), key, condition=objects.key.exists())
+            transaction.save(self._spelling_row(key), condition=self._tables.spellings.key.does_not_exist())
+
+        what = f"note the spelling of {key!r}"
+        commit(self._tables.connection, fill, landed=lambda: self._spelled(key) == key, what=what, sleep=self._sleep)
+
     def records(self, keys: Sequence[str]) -> dict[str, Record]:
         """Reads the records of these keys, consistently; keys without a record are left out."""
         return {raw["key"]["S"]: record_of(self._tables.objects.from_raw_data(dict(raw))) for raw in self._rows(list(dict.fromkeys(keys)))}
@@ -243,7 +273,7 @@ class Ledger:
             The record as written, or None when the row is gone. After a lost reply, a removal counts as ours once the row is gone.
 
         Raises:
-            RecordChanged: the record is no longer `before`; nothing was written.
+            RecordChanged: the record is no longer `before`, or the name of a new one is recorded in another spelling; nothing was written.
             ProjectClosed: `gated`, and the project is being deleted, is deleted or has another epoch; nothing was written.
             ProjectNotFound: no such project was ever created; nothing was written.
             InvalidRequest: the record cannot be kept: its metadata is not JSON, it is too large, or its key is not one.
@@ -283,6 +313,7 @@ class Ledger:
         gate = subject.epoch if gated else None
         inline = self._tables.inline(INLINE_PREFIX + shard, subject.key, content=content)
         loses_bytes = was_inline and not is_inline
+        spelling = self._take_name(subject.key) if before is None else self._leave_name(subject.key) if after is None else ()
 
         def fill(transaction: Writes) -> None:
             if additions:
@@ -290,6 +321,8 @@ class Ledger:
             elif gated:
                 is_open = self._is_at(ProjectState.ACTIVE, subject.epoch)
                 transaction.condition_check(self._tables.projects, stem, COUNTS_PREFIX + shard, condition=is_open)
+            for add_to in spelling:
+                add_to(transaction)
             if after is None:
                 transaction.delete(row, condition=condition)
             else:
@@ -305,7 +338,7 @@ class Ledger:
 
         failed = commit(self._tables.connection, fill, landed=landed, what=f"write the record of {subject.key!r}", sleep=self._sleep)
         # PynamoDB sends checks first and updates last
-        gate_position = (2 if loses_bytes or content is not None else 1) if additions else 0
+        gate_position = 1 + (loses_bytes or content is not None) + len(spelling) if additions else 0
         if failed and (additions or gated) and gate_position in failed:
             raise self._closed(subject.project_id, subject.epoch, gated=gated)
         if failed:
@@ -333,11 +366,12 @@ class Ledger:
         """Counts records in the dimensions of `counting` that an older version wrote, many to a transaction; nothing else of them changes.
 
         Returns how many were. One that changed meanwhile, or has been counted, is left as it is; so is one whose project has no count row
-        to count it on.
+        to count it on. What an older version wrote without being found under every spelling of its name is found so from then on.
         """
         groups: dict[tuple[str, str], list[Record]] = {}
         for record in records:
             if record.counted_as is None:
+                self.note_spelling(record)
                 groups.setdefault((project_stem(record.project_id), self._shard(record.key)), []).append(record)
         parts = ((place, some) for place, group in groups.items() for some in batched(group, _ACTIONS // 2 - 1, strict=False))
         return sum(self._attribute(*place, some) for place, some in parts)
@@ -666,6 +700,37 @@ class Ledger:
         as_seen: Condition = condition & kept
         return as_seen
 
+    def _spelled(self, key: str) -> str | None:
+        """Says under which spelling the name of this key is recorded, if not under the canonical one."""
+        row = self._spelling_row(key)
+        with ledger_errors(f"read under which spelling {key[:120]!r} is recorded"):
+            try:
+                row.refresh(consistent_read=True)
+            except self._tables.spellings.DoesNotExist:
+                return None
+        return row.spelled
+
+    def _spelling_row(self, key: str) -> SpellingRow:
+        return spelling_row(self._tables.spellings, key)
+
+    def _take_name(self, key: str) -> Sequence[Callable[[Writes], None]]:
+        """Returns what the transaction of a new record does besides, so that its name has no other record in any spelling."""
+        if not has_spellings(key):
+            return ()
+        objects, row, name = self._tables.objects, self._spelling_row(key), canonical(key)
+        is_free: Condition = self._tables.spellings.key.does_not_exist()
+        if name == key:
+            return (lambda writes: writes.condition_check(self._tables.spellings, row.shard, row.key, condition=is_free),)
+        steps: list[Callable[[Writes], None]] = [lambda writes: writes.save(row, condition=is_free)]
+        if len(name.encode()) <= MAX_KEY_BYTES:
+            is_absent: Condition = objects.key.does_not_exist()
+            steps.append(lambda writes: writes.condition_check(objects, self._shard(name), name, condition=is_absent))
+        return steps
+
+    def _leave_name(self, key: str) -> Sequence[Callable[[Writes], None]]:
+        """Returns what the transaction that removes a record does besides."""
+        return (lambda writes: writes.delete(self._spelling_row(key)),) if is_spelled_otherwise(key) else ()
+
     def _has_names(self, names: str | None) -> Condition:
         projects = self._tables.projects
         condition: Condition = projects.names.does_not_exist() if names is None else projects.names == names
@@ -852,12 +917,15 @@ class Ledger:
         if (most := max(map(len, additions.values()))) > _NUMBERS_PER_UPDATE:
             raise TransactionInvalid(f"{most} numbers are too many for one update")
         inline = [entry.key for entry in entries if entry.state is State.INLINE]
+        spelled = [entry.key for entry in entries if is_spelled_otherwise(entry.key)]
 
         def fill(transaction: Writes) -> None:
             for entry in entries:
                 transaction.delete_as_written(self._removal(places[entry.key][1], entry))
             for key in inline:
                 transaction.delete(self._tables.inline(INLINE_PREFIX + places[key][1], key))
+            for key in spelled:
+                transaction.delete(self._spelling_row(key))
             for (stem, shard), numbers in additions.items():
                 transaction.update_as_written(self._counting(stem, shard, numbers, None))
 
@@ -866,7 +934,7 @@ class Ledger:
 
         what = f"remove {len(entries)} records, the first of them {entries[0].key!r}"
         failed = commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep)
-        for position, (stem, _) in enumerate(additions, len(entries) + len(inline)):
+        for position, (stem, _) in enumerate(additions, len(entries) + len(inline) + len(spelled)):
             if position in failed:
                 raise self._closed(stem, 0, gated=False)
         return not failed
@@ -981,11 +1049,11 @@ class _Partial:
 
 
 def _transactions(entries: Iterable[LedgerEntry | Record], places: Mapping[str, _Place]) -> Iterator[list[LedgerEntry | Record]]:
-    """Cuts what is to be removed, sorted by place, so that each part fits into a transaction with its inline bytes and its count rows."""
+    """Cuts what is to be removed, sorted by place, so that each part fits into a transaction with all that goes with it."""
     part: list[LedgerEntry | Record] = []
     actions, last = 0, None
     for entry in entries:
-        rows, place = 1 + (entry.state is State.INLINE), places[entry.key]
+        rows, place = 1 + (entry.state is State.INLINE) + is_spelled_otherwise(entry.key), places[entry.key]
         if actions + rows + (place != last) > _ACTIONS:
             yield part
             part, actions, last = [], 0, None

@@ -3,6 +3,7 @@
 ```
 objects     shard, key                     one row per record; `shard` is a stable hash of the key
             "inline#<shard>", key          the bytes of an INLINE record; no scan and no index meets them
+            "spelling#<hash>", <hash>      under which spelling a name is recorded, if not under the canonical one; neither meets these
 projects    project, "project"             state and epoch, the project's own row
             project, "counts#<shard>"      the numbers of `counting`, with copies of state and epoch
 operations  operation_id, "!"              the operation itself: deletion, reconciliation, quarantine entry
@@ -16,6 +17,7 @@ PynamoDB would make one for every model and another for transactions.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import types
 from binascii import a2b_base64, b2a_base64
@@ -34,6 +36,7 @@ from pynamodb.constants import BINARY, NUMBER
 from pynamodb.models import Model
 
 from stocktake.errors import InvalidRequest, TooLarge
+from stocktake.layouts import canonical
 from stocktake.model import LedgerEntry, Project, ProjectState, Quota, Record, State
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ MAX_INLINE_BYTES = 350_000
 """Bytes of an INLINE record, which have an item of 400 KB to themselves and their key."""
 
 INLINE_PREFIX = "inline#"
+SPELLING_PREFIX = "spelling#"
 PROJECT_PART = "project"
 COUNTS_PREFIX = "counts#"
 
@@ -123,6 +127,14 @@ class InlineRow(Model):
     content = Bytes()
 
 
+class SpellingRow(Model):
+    """Says under which spelling a name is recorded whose record is not under the canonical one. `key` is the hash of that."""
+
+    shard = UnicodeAttribute(hash_key=True)
+    key = UnicodeAttribute(range_key=True)
+    spelled = UnicodeAttribute()
+
+
 class ProjectRow(Model):
     """A project's own row or, under `counts#<shard>`, one of its count rows.
 
@@ -166,6 +178,7 @@ class Tables:
 
     objects: type[ObjectRow]
     inline: type[InlineRow]
+    spellings: type[SpellingRow]
     projects: type[ProjectRow]
     operations: type[OperationRow]
     connection: Connection
@@ -204,6 +217,7 @@ def tables(
     return Tables(
         objects=_bound(ObjectRow, objects, connection),
         inline=_bound(InlineRow, objects, connection),
+        spellings=_bound(SpellingRow, objects, connection),
         projects=_bound(ProjectRow, projects, connection),
         operations=_bound(OperationRow, operations, connection),
         connection=connection,
@@ -369,6 +383,12 @@ def record_of(row: ObjectRow) -> Record:
         height=row.height,
         counted_as=row.counted_as,
     )
+
+
+def spelling_row(row: type[SpellingRow], key: str) -> SpellingRow:
+    """Makes the row of the name of a key that is not in its canonical spelling."""
+    name = hashlib.sha256(canonical(key).encode()).hexdigest()  # the name itself may be longer than a sort key
+    return row(SPELLING_PREFIX + name[:2], name, spelled=key)
 
 
 def object_row(row: type[ObjectRow], record: Record, *, shard: str, project: str, write_id: str) -> ObjectRow:

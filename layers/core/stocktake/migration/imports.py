@@ -216,6 +216,7 @@ class Importer:
         record = intended.record
         found = self._ledger.record(record.key)
         if found is None:
+            self._check_name(record.key)
             raise RecordChanged(f"the record of {record.key!r} was removed at this moment: start the migration again")
         if found.object_id != record.object_id or differs(found, intended):  # of what came at this moment the line's details are not kept
             raise Conflict(f"{record.key!r} is recorded already, of another object: give the line another id")
@@ -269,6 +270,7 @@ class Importer:
         owner = self._layouts.owner(parsed, self._ledger.has_project)
         if owner not in (None, stem) or (parsed.candidates and stem not in parsed.candidates):
             raise Conflict(f"the key {key[:120]!r} is of another project than {project.project_id!r}: correct the line")
+        self._check_name(key)
         stored = self._store.head(key)
         if stored is None:
             raise ObjectMissing(f"the bucket has nothing under {key[:120]!r}: no record is made of what is not there")
@@ -300,6 +302,10 @@ class Importer:
             # of our own export an absent name was absent
             file_name=details.file_name or (None if entry.object_id else found.file_name),
         )
+
+    def _check_name(self, key: str) -> None:
+        if (other := self._ledger.spelled_otherwise(key)) is not None:
+            raise Conflict(f"{key[:120]!r} is recorded in another Unicode spelling, as {other.key[:120]!r}: a name has one record")
 
     def _sha256_of(self, entry: Entry, stored: StoredObject) -> str | None:
         known = stored.sha256

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stocktake.errors import ProjectNotFound
 from stocktake.layouts import ParsedKey, Registry, project_stem
-from stocktake.ledger import Ledger
-from stocktake.model import LedgerEntry, Record
+from stocktake.ledger import Ledger, Operations
+from stocktake.model import LedgerEntry, ProjectState, Record, State
+from stocktake.object_deletion import is_deleted
 
 NOBODY = "(none)"
 """Counts objects that belong to no project the ledger knows."""
@@ -39,3 +40,18 @@ class Owners:
             except ProjectNotFound:
                 self._states[stem] = "none"
         return self._states[stem]
+
+
+def is_leaving(ledger: Ledger, operations: Operations, record: Record) -> bool:
+    """Says whether a record without its object is on its way out: a deletion removes the bytes first and the record after them.
+
+    A record that never had an object is not. A project whose row is gone was not deleted: that leaves a row. Its records are missed as any
+    other's.
+    """
+    if record.state not in (State.STORED, State.MISSING):
+        return False
+    try:
+        is_closed = ledger.project(record.project_id).state is not ProjectState.ACTIVE  # as it is now: a deletion may have begun meanwhile
+    except ProjectNotFound:
+        is_closed = False
+    return is_closed or is_deleted(operations, record.object_id)

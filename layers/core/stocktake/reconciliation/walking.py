@@ -7,6 +7,7 @@ younger than the grace window is left for the next run.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ from stocktake.comparison import merge_join
 from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
 from stocktake.findings import Finding, classify, sightings
 from stocktake.inventory import Inventories
-from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, other_spellings, project_stem
+from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import FindingClass, LedgerEntry, ListedObject, ProjectState, Record, State, StoredObject
-from stocktake.object_deletion import is_deleted
+from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
 from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
-from stocktake.reconciliation.owners import NOBODY, Owners
+from stocktake.reconciliation.owners import NOBODY, Owners, is_leaving
 from stocktake.reconciliation.totals import BUCKET, PROJECTS_OF_RANGE, PROJECTS_PER_PART, STORED, Totals
+from stocktake.spellings import Spellings
 from stocktake.storage import Store
 from stocktake.storage.ordering import stream
 
@@ -32,10 +33,9 @@ CHECK_EVERY = 1000
 """Keys between two looks at the clock."""
 SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
-_CLAIMED = (State.STORED, State.MISSING)
-"""States of a record whose object was in the bucket: without it, the record may be on its way out."""
 UNEXPLAINED = "unknown"
 """Stands for the layout of a key that none explains."""
+_SHORTENED = re.compile(r"#[0-9a-f]{64}\Z")
 
 
 PROGRESS = "progress"
@@ -81,6 +81,7 @@ class Walker:
         self._meter = meter
         self._now = now
         self._acknowledgements = Acknowledgements(operations, now=now)
+        self._spellings = Spellings(store, ledger)
 
     def walk(self, run_id: str, number: int, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Compares one range from its saved cursor on, until its end or until time is short.
@@ -193,7 +194,9 @@ class Walker:
         record, stored = self._ledger.record(key), self._store.head(key)
         layout, project = parsed.layout if parsed else UNEXPLAINED, owners.of(parsed, record)
         is_newer = stored is not None and of.seen_at is not None and stored.last_modified > of.seen_at
-        if found is None and stored is not None and not is_newer and not any(map(self._lists, other_spellings(key))):
+        if found is None and record is not None:
+            self._ledger.note_spelling(record)  # before the run ends, and so before anything is done about what it found
+        if found is None and stored is not None and not is_newer and not self._spellings.is_listed(key):
             # the listing dropped it: the store's fault, never a finding
             totals.add("unlisted", project, layout, stored.size)
             totals.add(BUCKET, project, layout, stored.size)
@@ -201,10 +204,10 @@ class Walker:
         if verdict is None or self._is_young(of, stored, record):
             totals.add("settled", project, layout, stored.size if stored else 0)
             return
-        if stored is None and record is not None and record.state in _CLAIMED and self._is_leaving(record):
+        if stored is None and record is not None and is_leaving(self._ledger, self._operations, record):
             totals.add("leaving", project, layout, record.size)
             return
-        spelled = self._spelled_otherwise(key, stored, record)
+        spelled = self._spellings.kind(key, stored, record)
         if spelled is not None:
             verdict = FindingClass.DUPLICATE_SPELLING, spelled
         finding = Finding(key, *verdict, stored, record, parsed.layout if parsed else None, None if project == NOBODY else project)
@@ -217,30 +220,6 @@ class Walker:
         totals.add("acknowledged" if is_known else finding.finding_class.value, project, layout, finding.size)
         status = ACKNOWLEDGED if is_known else "FOUND"
         self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status=status)
-
-    def _spelled_otherwise(self, key: str, stored: StoredObject | None, record: Record | None) -> str | None:
-        """Says in which way the other side of a key lies under another Unicode spelling of it, or None where it does not.
-
-        R2 takes both spellings for one object and lists the one that was last put; any other store takes them for two.
-        """
-        others = other_spellings(key)
-        if record is None and any(map(self._lists, others)):
-            return "two_objects"
-        if record is None and any(self._ledger.record(other) is not None for other in others):
-            return "recorded_otherwise"
-        is_lost = record is not None and record.state is State.STORED and stored is None
-        if is_lost and any(self._store.head(other) is not None and self._ledger.record(other) is None for other in others):
-            return "stored_otherwise"
-        return None
-
-    def _is_leaving(self, record: Record) -> bool:
-        """Says whether a record without its object is on its way out: a deletion removes the bytes first and the record after them."""
-        project = self._ledger.project(record.project_id)  # as it is now: a deletion may have begun since the range did
-        return project.state is not ProjectState.ACTIVE or is_deleted(self._operations, record.object_id)
-
-    def _lists(self, key: str) -> bool:
-        """Says whether the store lists an object under exactly this spelling; HEAD would not tell, where both are one object."""
-        return any(row.key == key for row in next(iter(self._store.list(key)), ()))
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = (self._now() if of.seen_at is None else of.seen_at) - of.grace_ms
@@ -303,8 +282,11 @@ def projects_of_range_part(row: Operation, number: int) -> str:
 
 
 def finding_part(finding_class: FindingClass, key: str) -> str:
-    """Names a finding's row: by its key, so that finding it again overwrites it; a sort key holds at most 1024 bytes."""
+    """Names a finding's row: by its key, so that finding it again overwrites it; a sort key holds at most 1024 bytes.
+
+    A key that looks as the name of a longer one does is named as that is, so that no two keys have one name.
+    """
     name = f"finding#{finding_class}#{key}"
-    if len(name.encode()) > 1024:
+    if len(name.encode()) > 1024 or _SHORTENED.search(key):
         name = f"finding#{finding_class}#{key[:200]}#{hashlib.sha256(key.encode()).hexdigest()}"
     return name

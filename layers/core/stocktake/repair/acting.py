@@ -39,7 +39,6 @@ from stocktake.errors import (
 )
 from stocktake.explanations import explained
 from stocktake.findings import classify, seen_record, unchanged
-from stocktake.layouts import other_spellings
 from stocktake.ledger import Operation, Operations
 from stocktake.model import FindingClass, Record, State, StoredObject
 from stocktake.quarantine import Quarantine
@@ -248,7 +247,7 @@ class Actor:
             if not is_hold(record):
                 self._holds.take(stored, run_id)
             try:
-                if any(self._ledger.record(other) is not None for other in other_spellings(key)):
+                if self._ledger.spelled_otherwise(key) is not None:
                     raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
                 self._store.delete(key, if_etag=finding.document["object"]["etag"])
             except OF_THE_STORE:
