@@ -32,6 +32,13 @@ def test_analytics_ends_with_1_where_the_story_differs_or_was_never_compared(cli
     assert shown.document["status"] == "different"
 
 
+@pytest.mark.parametrize(("bucket", "code"), [(19, 0), (11, 0), (20, 1)], ids=["acknowledged", "on the other side", "more than that"])
+def test_analytics_ends_with_0_where_no_more_differs_than_is_acknowledged(cli: Cli, bucket: int, code: int) -> None:
+    seen = counts(bucket=bucket) | {"acknowledged": {"objects": 4, "bytes": 1}}
+    shown = cli("analytics", answers={"GET /analytics": seen, "GET /reconciliations": {"reconciliations": []}})
+    assert (shown.exit, "acknowledged findings" in shown.out) == (code, True)
+
+
 def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> None:
     runs = [run("new", orphan=5), run("broken", "FAILED"), run("old", orphan=1)]
     shown = cli("analytics", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": runs}})
