@@ -284,6 +284,8 @@ WRONG = [
     ("--do", "missing=mark_missing"),
     ("--direct", "--apply"),
     ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
+    ("--accept-loss", "--run", "run-1"),
+    ("--accept-loss", "--direct"),
 ]
 
 
@@ -328,6 +330,16 @@ def test_quarantine_lists_what_it_is_asked_for(cli: Cli) -> None:
     shown = cli("quarantine", "--run", "run-1", "--status", "HELD", "--json", answers={"GET /quarantine": pages})
     assert [of["entry_id"] for of in shown.result["entries"]] == ["e1", "e2", "e3"]
     assert cli.wire.sent[-1].query == {"run": "run-1", "status": "HELD", "limit": "100", "cursor": "c"}
+
+
+@pytest.mark.parametrize("status", ["STOPPED", "FAILED"])
+def test_restore_waits_no_longer_than_the_restoration_goes_on_and_says_why_it_ended(cli: Cli, status: str) -> None:
+    ended = {**run(), "restoration": {"status": status, "restored": 1, "failed": 0, "why": "it was stopped by request"}}
+    answers = {"POST /reconciliations/run-1/restore": {}, "GET /reconciliations/run-1": [run(), ended]}
+    shown = cli("restore", "--run", "run-1", answers=answers)
+    assert (shown.exit, len(cli.slept)) == (1, 1)
+    assert f"{status}: 1 restored, 0 not (it was stopped by request)" in shown.out
+    assert "stocktake quarantine --run run-1 --status HELD" in shown.err
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
