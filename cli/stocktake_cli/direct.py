@@ -8,6 +8,7 @@ from typing import Any
 
 from stocktake.answers import timed
 from stocktake.comparison import merge_join
+from stocktake.errors import ListingOutOfOrder
 from stocktake.explanations import explained
 from stocktake.findings import Finding, classify
 from stocktake.layouts import SYSTEM_PREFIX
@@ -20,19 +21,42 @@ from stocktake_cli import words
 from stocktake_cli.edge import Outcome, Session
 from stocktake_cli.exits import Exit
 
+SHOWN = 1000
+"""Findings that people are shown, so that memory does not grow with what differs; `--json` has all of them."""
+
 
 def compare_here(session: Session) -> Outcome:
-    """Walks bucket and ledger from end to end and reports; `reconcile --direct`."""
-    services, counts = session.deployment.services, Tallies()
-    found = []
-    with session.out.progress("comparing") as bar:
-        for finding in differences(services, int(session.now() * 1000), counts):
-            found.append(timed(explained(finding.document())))
-            bar.update(f"comparing: {words.count(len(found), 'difference')}")
+    """Walks bucket and ledger from end to end and reports; `reconcile --direct`.
+
+    Raises:
+        RunIncomplete, WrongRegion: the bucket is not the one this ledger describes, so that nothing can be said of what it lacks.
+    """
+    services = session.deployment.services
+    seen = services.identity.compare()
+    # as in a run, a store's clock that is off lengthens the grace window by as much
+    since = int(session.now() * 1000) - services.settings.grace_seconds * 1000 - abs((seen.skew_ms if seen else None) or 0)
+    try:
+        counts, found, differing = _walked(session, since)
+    except ListingOutOfOrder:  # the store has taken note of it, and is sorted from now on
+        session.out.note("the store does not list in order: it is listed again, and sorted on this machine's disk")
+        counts, found, differing = _walked(session, since)
     rows = [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in counts.document().items()]
     session.out.table(["", "#objects", "#bytes"], rows)
     session.out.table(["class", "key", "recommended"], [(of["class"], of["key"], of["recommended"]) for of in found])
-    return Outcome({"counts": counts.document(), "findings": found, "kept": False}, Exit.DIFFERENT if found else Exit.FINE)
+    if differing > len(found):
+        session.out.note(f"the first {len(found):,} of {words.count(differing, 'difference')}; --json has all")
+    return Outcome({"counts": counts.document(), "findings": found, "kept": False}, Exit.DIFFERENT if differing else Exit.FINE)
+
+
+def _walked(session: Session, since: int) -> tuple[Tallies, list[dict[str, Any]], int]:
+    """Returns what was counted, the findings (all of them for `--json` alone), and how many there are."""
+    counts, found, differing = Tallies(), list[dict[str, Any]](), 0
+    with session.out.progress("comparing") as bar:
+        for differing, finding in enumerate(differences(session.deployment.services, since, counts), 1):  # the last is told
+            if session.out.as_json or differing <= SHOWN:
+                found.append(timed(explained(finding.document())))
+            bar.update(f"comparing: {words.count(differing, 'difference')}")
+    return counts, found, differing
 
 
 class Tallies:
@@ -52,14 +76,14 @@ class Tallies:
         return {name: {"objects": objects, "bytes": self._bytes[name]} for name, objects in self._objects.items()}
 
 
-def differences(services: Services, now: int, counts: Tallies) -> Iterator[Finding]:
+def differences(services: Services, since: int, counts: Tallies) -> Iterator[Finding]:
     """Yields what differs, by the rules of the layer; reads both sides once, in constant memory, and writes nothing.
 
     As in a run nothing is a finding on the word of a listing alone: what does not match is asked for again on both sides, and what is
-    younger than the grace window is left out. What a run knows of earlier runs (sightings, what was acknowledged) is not looked at.
+    changed after `since` is left out. What a run knows of earlier runs (sightings, what was acknowledged) is not looked at.
     """
     store, ledger, layouts = services.store, services.ledger, services.layouts
-    owners, since = Owners(ledger, layouts), now - services.settings.grace_seconds * 1000
+    owners = Owners(ledger, layouts)
     for found, entry in merge_join(stream(store), ledger.entries()):
         key = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
         if key.startswith(SYSTEM_PREFIX):

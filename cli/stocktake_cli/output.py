@@ -1,4 +1,8 @@
-"""What a command shows: JSON on standard output for programs, or tables for people; progress on standard error, only on a terminal."""
+"""What a command shows: JSON on standard output for programs, or tables for people; progress on standard error, only on a terminal.
+
+A key is whatever somebody once named a file, and a terminal does what control characters tell it. So nothing is shown to people as it
+came: all that is shown goes through `_shown`.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from stocktake_cli import words
 from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Failure, Refused
 
@@ -44,8 +49,8 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         # what reads a pipe has no width, and a key must not be cut for it
-        self._out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._out = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
+        self._err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     @property
     def is_interactive(self) -> bool:
@@ -55,17 +60,17 @@ class Output:
     def say(self, text: str = "", style: str = "") -> None:
         """Shows a line to people."""
         if not self.as_json:
-            self._out.print(escape(text), style=style or None)
+            self._out.print(_shown(text), style=style or None)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
         """Shows a table to people; a column whose name begins with `#` is of numbers, and stands to the right."""
         if self.as_json:
             return
-        table = Table(title=escape(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+        table = Table(title=_shown(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
+            table.add_row(*(_shown(cell) for cell in row))
         self._out.print(table, soft_wrap=False)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
@@ -73,13 +78,13 @@ class Output:
         if not self.as_json:
             table = Table.grid("", "", padding=(0, 2, 0, 0))
             for name, value in facts.items():
-                table.add_row(escape(name), escape(str(value)))
+                table.add_row(_shown(name), _shown(value))
             self._out.print(table, soft_wrap=False)
 
     def note(self, text: str) -> None:
         """Says something beside the result, on standard error."""
         if not self.as_json:
-            self._err.print(escape(text), style="dim")
+            self._err.print(_shown(text), style="dim")
 
     def document(self, command: str, code: Exit, result: Mapping[str, Any] | None, failure: Failure | None = None) -> None:
         """Writes the one document of `--json`, whatever came of the command."""
@@ -92,17 +97,17 @@ class Output:
                 "result": None if result is None else dict(result),
                 "problem": None if failure is None else failure.document(),
             }
-            click.echo(json.dumps(shown, indent=1, ensure_ascii=not _takes_unicode()))
+            click.echo(_escaped(json.dumps(shown, indent=1, ensure_ascii=not _takes_unicode())))
 
     def failure(self, failure: Failure) -> None:
         """Says what went wrong, what to do, and what finds it in the logs."""
         if self.as_json:
             return
-        self._err.print(f"[bold red]{escape(failure.type)}[/]: {escape(str(failure))}")
+        self._err.print(f"[bold red]{_shown(failure.type)}[/]: {_shown(failure)}")
         if failure.advice:
-            self._err.print(f"  [bold]to do[/]: {escape(failure.advice)}")
+            self._err.print(f"  [bold]to do[/]: {_shown(failure.advice)}")
         if failure.request_id:
-            self._err.print(f"  [dim]in the logs[/]: {escape(failure.request_id)}")
+            self._err.print(f"  [dim]in the logs[/]: {_shown(failure.request_id)}")
 
     def confirm(self, what: str, word: str) -> None:
         """Asks for a word to be typed, after saying in numbers what will happen.
@@ -110,8 +115,8 @@ class Output:
         Raises:
             Refused: another word was typed.
         """
-        self._err.print(escape(what), style="bold")
-        typed = click.prompt(f"Type {word} to do it", default="", show_default=False, err=True)
+        self._err.print(_shown(what), style="bold")
+        typed = click.prompt(f"Type {words.plain(word)} to do it", default="", show_default=False, err=True)
         if typed.strip() != word:
             raise Refused("not confirmed, so nothing was done", f"it takes the word {word}, or --yes")
 
@@ -127,7 +132,7 @@ class Output:
             columns.append(TimeElapsedColumn())
         quiet = self.as_json or not sys.stderr.isatty()
         with Progress(*columns, console=self._err, transient=True, disable=quiet) as progress:
-            yield Bar(progress, progress.add_task(what, total=total))
+            yield Bar(progress, progress.add_task(_shown(what), total=total))
 
 
 class Bar:
@@ -143,13 +148,26 @@ class Bar:
 
     def update(self, what: str, *, done: float | None = None, total: float | None = None) -> None:
         """Says something else beside it, and where it stands."""
-        self._progress.update(self._task, description=what, completed=done, total=total)
+        self._progress.update(self._task, description=_shown(what), completed=done, total=total)
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Any) -> str:
         speed = task.finished_speed or task.speed
         return "" if speed is None else f"{speed:,.1f}/s"
+
+
+def _shown(what: object) -> str:
+    return escape(words.plain(str(what)))
+
+
+def _escaped(document: str) -> str:
+    """Escapes what JSON need not escape and a terminal obeys: of what is not seen, the line ends between members alone stay."""
+    return "\n".join(line if line.isprintable() else "".join(map(_escape, line)) for line in document.split("\n"))
+
+
+def _escape(character: str) -> str:
+    return character if words.is_seen(character) else json.dumps(character)[1:-1]
 
 
 def _takes_unicode() -> bool:

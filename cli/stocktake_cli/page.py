@@ -66,6 +66,9 @@ standard error alone.
 |---|---|---|
 """
 _MIDDLE = """
+What people are shown has control and format characters, in keys and wherever else, written out: `a⟨U+001B⟩b`, as on the dashboard.
+`--json` has every text whole, escaped as JSON escapes.
+
 What removes or moves something says first, in numbers, what it would do. It does it with `--yes`, or at a terminal when the word that is
 asked for is typed: the project's id for a project, the run's for a repair. Where nobody can be asked and `--yes` is not given, it is a dry
 run.

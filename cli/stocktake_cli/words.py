@@ -1,7 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,18 @@ def seconds(amount: float) -> str:
             rest = whole % above // below
             return f"{whole // above} {unit}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def is_seen(character: str) -> bool:
+    """Says whether a character stands for itself alone: no terminal obeys it, and it does not change how the rest is read."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def plain(text: str) -> str:
+    """Writes out what cannot be seen, or is obeyed by a terminal, as the dashboard does: `a⟨U+001B⟩b`."""
+    if text.isprintable():
+        return text
+    return "".join(character if is_seen(character) else f"⟨U+{ord(character):04X}⟩" for character in text)
 
 
 def sparkline(values: Sequence[float]) -> str:

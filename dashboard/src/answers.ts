@@ -17,6 +17,7 @@ export interface Analytics {
   counts: Counts;
   bucket: (Tally & { run_id: string; counted_at: string; age_seconds?: number }) | null;
   drift: Tally | null;
+  acknowledged?: Tally | null;
   findings: Record<string, Tally> | null;
   projects: { project_id: string; state: string; counts: Counts }[];
   projects_in_all: number;
@@ -41,6 +42,7 @@ export interface Point {
 export interface Trend {
   days: (Point & { day: string; at?: string })[];
   runs?: (Point & { run_id: string; finished_at: string })[];
+  more_runs?: boolean;
 }
 
 export interface Repair {

@@ -25,6 +25,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   const because: string[] = [];
   const found = Object.entries(analytics.findings ?? {}).filter(([, tally]) => tally.objects > 0);
   const differ = found.reduce((sum, [, tally]) => sum + tally.objects, 0);
+  const quiet = analytics.acknowledged?.objects ?? 0;
   // a repair of the very run whose count is shown: its findings are not what is so any more
   const repaired = run?.repair && run.run_id === analytics.bucket?.run_id ? Object.values(run.repair.done).reduce((sum, count) => sum + count, 0) : 0;
   const failing = (diagnostics?.checks ?? []).filter((check) => check.status === "failed");
@@ -69,19 +70,20 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
       because.unshift(`Since that count a repair did ${many(repaired, "thing")}. Start a reconcile to see what is left.`);
       return { tone: worse("warn"), says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
     }
-    because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}.`);
+    because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}${quiet ? `, beside ${number(quiet)} acknowledged` : ""}.`);
     return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "thing")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
   }
   if (age > OLD_SECONDS) {
     because.unshift("The bucket was last counted over a week ago: start a reconcile to know that it is still so.");
     return { tone: worse("warn"), says: `${stored}, and nothing was wrong when the bucket was last counted.`, because, press: trouble ?? "reconcile" };
   }
-  because.unshift("The last complete reconcile found no difference between bucket and ledger.");
+  because.unshift(quiet ? `The last complete reconcile found ${many(quiet, "difference")} between bucket and ledger, and ${quiet === 1 ? "it is" : "each is"} acknowledged.` : "The last complete reconcile found no difference between bucket and ledger.");
   if (gone > 0) {
     return { tone: "bad", says: `${stored}, and ${many(gone, "more object")} ${gone === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
   }
   if (known.loading) return { tone: worse(""), says: `${stored}; whether all is well is being looked at.`, because, press: trouble };
-  return { tone: worse("good"), says: `${stored}, and bucket and ledger tell the same story.`, because, press: trouble };
+  const story = quiet ? "differ only in what is acknowledged" : "tell the same story";
+  return { tone: worse("good"), says: `${stored}, and bucket and ledger ${story}.`, because, press: trouble };
 }
 
 /** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */

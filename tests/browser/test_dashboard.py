@@ -116,6 +116,12 @@ def half_gone() -> House:
     return house
 
 
+def acknowledged() -> House:
+    house = nothing_wrong()
+    house.analytics |= {"acknowledged": {"objects": 4, "bytes": 400}, "drift": {"objects": 4, "bytes": 400}}
+    return house
+
+
 def missed() -> House:
     house = nothing_wrong()
     house.analytics["counts"]["MISSING"] = {"objects": 9, "bytes": 900}
@@ -128,10 +134,11 @@ def missed() -> House:
         (half_gone(), "1,284 objects are stored by the ledger, but the newest run ended incomplete.", "Look at the run"),
         (empty(NOW), "0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
+        (acknowledged(), "1,284 objects are stored, and bucket and ledger differ only in what is acknowledged.", None),
         (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
         (letters_wait(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the checks"),
     ],
-    ids=["newest incomplete", "empty", "nothing wrong", "known to be missing", "dead letters"],
+    ids=["newest incomplete", "empty", "nothing wrong", "acknowledged", "known to be missing", "dead letters"],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
     page = visiting(house).page

@@ -64,7 +64,9 @@ def test_a_deployment_is_looked_at_whole(scene: Scene, monkeypatch: pytest.Monke
     status, answer = scene.api(diagnostics.handler, "diagnostics/look")
     found = checks(answer)
     assert (status, answer["status"]) == (200, "warning")
-    assert {name: of["status"] for name, of in found.items() if of["status"] not in ("ok", "skipped")} == {"dead-letters": "warning"}
+    warned = {name for name, of in found.items() if of["status"] not in ("ok", "skipped")}
+    assert {name: found[name]["status"] for name in warned} == {"dead-letters": "warning", "waits": "warning"}
+    assert found["waits"]["detail"] == {"early": ["EARLY_GRACE_SECONDS"]}
     assert found["dead-letters"]["detail"]["queues"] == {"deletion": 1, "migration": 0}
     assert found["credentials"]["detail"]["account"] == "123456789012"
     assert found["region"]["detail"]["configured"] == REGION

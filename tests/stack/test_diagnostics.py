@@ -41,8 +41,8 @@ def test_a_stack_as_it_is_deployed_is_well_and_says_what_it_is_not_allowed(stack
     project = opened(stack)
     record = uploaded(stack, project, an_image(7))
     found = checks(stack)
-    # other tests of this stack may have left dead letters
-    assert [check for check in found.values() if check["status"] in ("failed", "warning") and check["name"] != "dead-letters"] == []
+    # other tests of this stack may have left dead letters, and its waits are those of a trial
+    assert {name for name, check in found.items() if check["status"] in ("failed", "warning")} - {"dead-letters"} == {"waits"}
     assert (found["credentials"]["detail"]["account"], len(found["dead-letters"]["detail"]["queues"])) == ("000000000000", 7)
     assert set(steps(stack).values()) == {"ok"}
     assert not stack.bucket_client().list_objects_v2(Bucket=stack.bucket, Prefix=".stocktake/probe/self-test/").get("Contents")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -961,6 +961,27 @@ class TestParameters:
         deploys = {name: row["deploy"]["parameters"].get("parameter_overrides", []) for name, row in config.items() if name != "version"}
         assert [name for name, pairs in deploys.items() if "EarlySweepSeconds" in str(pairs)] == ["local"]
 
+    @pytest.mark.parametrize(
+        ("given", "is_taken"),
+        [
+            ({}, True),
+            ({"EarlyGraceSeconds": "1"}, False),
+            ({"EarlySweepSeconds": "1"}, False),
+            ({"EarlyGraceSeconds": "86400", "EarlySweepSeconds": "1", "TrialStack": "nothing-in-it-is-to-be-kept"}, True),
+        ],
+        ids=["as it is", "grace", "sweep", "a trial"],
+    )
+    def test_no_wait_is_cut_short_but_where_nothing_is_to_be_kept(self, given: dict[str, str], is_taken: bool) -> None:
+        rule = TEMPLATE["Rules"]["EarlyIsForTrials"]
+        parameters = {name: str(row["Default"]) for name, row in PARAMETERS.items() if "Default" in row} | given
+        applies = is_true(rule["RuleCondition"], parameters)
+        assert (not applies or all(is_true(row["Assert"], parameters) for row in rule["Assertions"])) == is_taken
+
+    def test_only_the_local_stack_is_a_trial(self) -> None:
+        assert PARAMETERS["TrialStack"]["Default"] == ""
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        assert [name for name, row in config.items() if "TrialStack" in str(row)] == ["local"]
+
     def test_every_parameter_is_shown_in_one_group(self) -> None:
         groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
         shown = [name for group in groups for name in group["Parameters"]]
@@ -992,6 +1013,20 @@ class TestParameters:
                 assert parameter["MinValue"] <= int(value) <= parameter["MaxValue"], name
             else:
                 assert re.search(parameter["AllowedPattern"], value), name
+
+
+def is_true(node: Any, parameters: Mapping[str, str]) -> Any:
+    """Works out a condition of CloudFormation's rules."""
+    match node:
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Equals": [one, other]}:
+            return is_true(one, parameters) == is_true(other, parameters)
+        case {"Fn::Not": [of]}:
+            return not is_true(of, parameters)
+        case {"Fn::Or": several}:
+            return any(is_true(of, parameters) for of in several)
+    return node
 
 
 def is_ref(node: Any) -> bool:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from stocktake.errors import ProjectNotFound
 from stocktake.explanations import counts_explained
 from stocktake.model import State, Tally
+from tests.inventories import a_row
 from tests.unit.ledger.builders import Deployment, a_record
+from tests.unit.test_inventory import an_inventory, compared
 from tests.unit.test_reconciliation import ORPHAN, aged
 from tests.unit.world import DAY, World
 
@@ -103,26 +105,62 @@ def test_every_number_of_the_explanation_is_accounted_for(world: World) -> None:
     overall = world.analytics.overall()
     assert overall["explanation"].endswith(
         "The bucket held 6 objects when it was last counted, 3 days ago: the 5 of records stored then, plus 1 without a record, plus 1 "
-        "under keys that no layout explains and less 1 whose object is missing. Since then the records stored have become 1 more."
+        "under keys that no layout explains, less 1 whose object is missing. Since then the records stored have become 1 more."
     )
+
+
+def test_what_is_acknowledged_is_named_and_explains_the_drift(world: World) -> None:
+    for number in range(3):
+        world.upload(color=number)
+    there = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(4)]
+    world.plant(*there)
+    world.repair(aged(world).reconcile(), {"orphan": "acknowledge"})
+    run_id = aged(world).reconcile()
+    overall, project = world.analytics.overall(), world.analytics.project("p1")
+    assert (overall["acknowledged"], project["acknowledged"]) == ({"objects": 4, "bytes": 32}, {"objects": 4, "bytes": 32})
+    assert [tally["objects"] for tally in overall["findings"].values()] == [0] * 6
+    said = (
+        "the 3 of records stored then, plus 4 for findings that are acknowledged. Of what was found then, 4 are acknowledged, and counted "
+        "apart."
+    )
+    assert overall["explanation"].endswith(said)
+    assert project["explanation"].endswith(said)
+    world.plant("projects/p1/scenes/s/media/just-now.png")
+    world.reconcile()
+    assert (
+        "plus 5 for findings that are acknowledged, uploads under way then or other findings." in world.analytics.overall()["explanation"]
+    )
+    assert world.analytics.keep_day()["acknowledged"]["objects"] == 4
+    kept = world.analytics.keep_run(run_id)
+    assert kept is not None
+    assert kept["acknowledged"]["objects"] == 4
+
+
+def test_of_what_is_acknowledged_on_both_sides_no_object_is_said_to_be_of_a_record(world: World) -> None:
+    lost = world.upload()
+    world.plant(ORPHAN)
+    world.store.remove(lost.key)
+    world.repair(aged(world).reconcile(), {"orphan": "acknowledge", "missing": "acknowledge"})
+    aged(world).reconcile()
+    assert "as many as records were stored then. Of what was found then, 2 are acknowledged" in world.analytics.overall()["explanation"]
 
 
 @given(
     st.lists(st.integers(0, 30), min_size=6, max_size=6),
-    st.tuples(*[st.integers(0, 9)] * 3),
+    st.tuples(*[st.integers(0, 9)] * 4),
     st.integers(0, 50),
     st.integers(0, 50),
 )
-def test_the_explanation_adds_up_whatever_was_found(states: list[int], found: tuple[int, int, int], held: int, then: int) -> None:
+def test_the_explanation_adds_up_whatever_was_found(states: list[int], found: tuple[int, int, int, int], held: int, then: int) -> None:
     counts = dict(zip(State, (Tally(number, number) for number in states), strict=True))
-    by_class = {name: {"objects": number} for name, number in zip(("orphan", "unknown", "missing"), found, strict=True)}
+    by_class = {name: {"objects": number} for name, number in zip(("orphan", "unknown", "missing", "acknowledged"), found, strict=True)}
     said = counts_explained(counts, {"bucket": {"objects": held, "age_seconds": 5}, "stored_then": then}, by_class, 0)
     of_records, of_bucket = said.split("The bucket held ")
     records, *parts = _numbers(of_records)
     assert records == sum(parts) == sum(states)
-    of_bucket = of_bucket.partition(" Since then")[0]
+    of_bucket = of_bucket.partition(" Since then")[0].partition(" Of what was found")[0]
     objects, _, *terms = _numbers(of_bucket)
-    signs = [-1 if "less" in term else 1 for term in of_bucket.replace(" and ", ", ").split(", ")[2:]] if terms else []
+    signs = [-1 if "less" in term else 1 for term in of_bucket.split(", ")[2:] if any(map(str.isdigit, term))] if terms else []
     assert objects == held == (terms[0] + sum(s * n for s, n in zip(signs, terms[1:], strict=True)) if terms else then)
 
 
@@ -168,7 +206,28 @@ def test_days_and_complete_runs_are_kept_as_they_were(world: World) -> None:
     assert [day["day"] for day in world.analytics.history(1)["days"]] == [history["days"][1]["day"]]
     assert [run["run_id"] for run in world.analytics.history(1)["runs"]] == [second]
     world.clock.advance(40 * DAY)
-    assert world.analytics.history(30) == {"days": [], "runs": []}
+    assert world.analytics.history(30) == {"days": [], "runs": [], "more_runs": False}
+
+
+def test_an_inventorys_run_is_no_history_since_its_bucket_is_of_another_day_than_its_ledger(world: World) -> None:
+    world.upload()
+    rows = [a_row(row) for page in world.store.list() for row in page]
+    inventory = an_inventory(world, rows, files=1).deliver()
+    aged(world).upload(color=1)
+    run_id = compared(aged(world), inventory)
+    assert world.runs.run(run_id).status == "COMPLETE"
+    assert world.analytics.keep_run(run_id) is None
+    assert world.analytics.history(30)["runs"] == []
+
+
+def test_runs_that_the_history_leaves_out_are_said_to_be_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.analytics.MAX_RUNS", 2)
+    for _ in range(3):
+        world.analytics.keep_run(world.reconcile())
+        world.clock.advance(DAY)
+    newest = world.analytics.history(30)
+    assert (len(newest["runs"]), newest["more_runs"]) == (2, True)
+    assert [(len(told["runs"]), told["more_runs"]) for told in map(world.analytics.history, (1, 2))] == [(0, False), (1, False)]
 
 
 def test_a_day_before_the_first_run_has_no_bucket(world: World) -> None:

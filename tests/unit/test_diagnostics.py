@@ -59,6 +59,7 @@ class Case:
     open_fails: Exception | None = None
     shards: int = 16
     is_storing: bool = True
+    early: tuple[str, ...] = ()
     ask: Callable[[str], FirstBytes] | None = None
     seconds: float = 5.0
     hangs: threading.Event | None = None
@@ -99,7 +100,7 @@ class Case:
             self._settings, lambda: self.who, self._table, self._letters, tuple(self.letters), lambda: (SECRET, self.who.access_key_id)
         )
         store = StoreLooks(self._open, surroundings, self.world.ledger, self.ask or self._asked, self.public_base_url)
-        others = OtherLooks(surroundings, self.world.ledger, self.conformance, self.is_storing, self.shards)
+        others = OtherLooks(surroundings, self.world.ledger, self.conformance, self.is_storing, self.shards, self.early)
         return Diagnostics(store, others, surroundings, self.world.clock, self.seconds, self.seconds).look()
 
     def checks(self) -> dict[str, dict[str, Any]]:
@@ -293,6 +294,13 @@ FAULTS: dict[str, tuple[Break, str, str, str]] = {
         "capacity",
     ),
     "other shards": (lambda case: setattr(case, "shards", 8), "ledger", "failed", "Set LEDGER_SHARDS to 16"),
+    "a grace window that is cut short": (
+        lambda case: setattr(case, "early", ("EARLY_GRACE_SECONDS",)),
+        "waits",
+        "warning",
+        "EARLY_GRACE_SECONDS, so that a run may report",
+    ),
+    "a sweep that comes early": (lambda case: setattr(case, "early", ("EARLY_SWEEP_SECONDS",)), "waits", "warning", "after the receipt"),
     "dead letters": (lambda case: case.letters.update(deletion=3), "dead-letters", "warning", "3 in deletion"),
     "a queue that cannot be counted": (lambda case: case.letters.update(deletion=-1), "dead-letters", "failed", "AccessDenied"),
 }
@@ -312,7 +320,9 @@ def test_a_fault_is_one_check_that_says_so_and_hurts_no_other(case: Case, fault:
     assert answer["status"] == status
 
 
-@pytest.mark.parametrize("fault", [fault for fault, (_, name, _, _) in FAULTS.items() if name in ("environment", "dead-letters", "ledger")])
+@pytest.mark.parametrize(
+    "fault", [fault for fault, (_, name, _, _) in FAULTS.items() if name in ("environment", "waits", "dead-letters", "ledger")]
+)
 def test_what_is_no_fault_of_the_bucket_leaves_all_of_it_looked_at(case: Case, fault: str) -> None:
     FAULTS[fault][0](case)
     looked_at = {name for name, check in case.checks().items() if check["status"] != "skipped"}
@@ -337,6 +347,12 @@ def test_what_need_not_or_cannot_be_told_is_skipped_and_says_why(case: Case, bre
     check = case.checks()[name]
     assert (check["status"], word in check["says"]) == ("skipped", True)
     assert case.look()["status"] == "ok"
+
+
+def test_a_wait_that_cannot_be_read_is_not_said_to_be_long_enough(case: Case) -> None:
+    case.environment["EARLY_SWEEP_SECONDS"] = "soon"
+    check = case.checks()["waits"]
+    assert (check["status"], "environment" in check["says"]) == ("skipped", True)
 
 
 def test_a_url_that_leads_inside_is_never_asked(case: Case) -> None:

@@ -271,13 +271,15 @@ def test_findings_are_exported_as_lines_that_say_what_the_api_says(world: World,
 def test_no_cell_of_a_csv_is_taken_for_a_formula_and_every_key_can_be_had_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.migration.exports.FILE_BYTES", 1000)
     odd = {"=1+1", "+1", "-1", "@x", "'=1", "\uff1d1", "a\r\nb", '"q",;x', "caf\u00e9 %41", "\t=1", "x\u2028y"}
+    trimmed = {f"{unseen}=1" for unseen in (" ", "\u00a0", "\u3000", "\u200b", "\ufeff", " \u200b\ufeff ")}
+    odd |= trimmed
     world.plant(*odd)
     body = exported(world, aged(world).reconcile(), "csv").decode()
     rows = list(csv.DictReader(io.StringIO(body, newline="")))
     assert {unquote(row["key_encoded"]) for row in rows} == odd
     for cell in (cell for row in rows for cell in row.values()):
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d")), cell
-    assert {row["key"] for row in rows} >= {"'=1+1", "''=1", "a%0D%0Ab", "%09=1"}
+    assert {row["key"] for row in rows} >= {"'=1+1", "''=1", "a%0D%0Ab", "%09=1", *(f"'{key}" for key in trimmed)}
     assert body.count("\n") == len(odd) + 1
 
 

@@ -254,6 +254,7 @@ def analytics(
         "counts": counts,
         "bucket": bucket,
         "drift": None if bucket is None else {"objects": in_bucket - stored, "bytes": (in_bucket - stored) * 420_000},
+        "acknowledged": None if bucket is None else NOTHING,
         "findings": None if bucket is None else found,
         "projects": lines,
         "projects_in_all": len(lines),
@@ -284,6 +285,7 @@ def a_day(at: datetime, stored: int, *, records: int, in_bucket: int) -> dict[st
         "counts": counts,
         "bucket": counted,
         "drift": {"objects": in_bucket - stored, "bytes": 0},
+        "acknowledged": NOTHING,
         **{
             name: tally(number)
             for number, name in enumerate(("unknown", "mismatch", "missing", "unstored", "orphan", "duplicate_spelling"))
@@ -411,7 +413,7 @@ def lived_in(now: datetime | None = None, *, images_at: str = "") -> House:
         house.runs.append(a_run(at, f"01KAHRECNC{number + 9:016d}", counts, objects=stored - 90 * number))
     house.findings = [finding for name, count in found.items() for finding in some_findings(now, name, count)]
     days = [now - timedelta(days=back) for back in range(60, 0, -1)]
-    house.history = {"days": [], "runs": []}
+    house.history = {"days": [], "runs": [], "more_runs": False}
     for number, day in enumerate(days):
         grown = int(stored * (0.52 + 0.48 * (number / 59) ** 1.25)) + dice.randrange(40)
         records, in_bucket = grown + 20 + dice.randrange(30), grown + dice.randrange(-6, 18)
@@ -468,7 +470,7 @@ def huge(now: datetime) -> House:
         finding for name, count in found.items() for finding in some_findings(now, name, count)
     ]
     days = [now - timedelta(days=back) for back in range(90, 0, -1)]
-    house.history = {"days": [a_day(day, 10**6, records=10**6, in_bucket=10**6) for day in days], "runs": []}
+    house.history = {"days": [a_day(day, 10**6, records=10**6, in_bucket=10**6) for day in days], "runs": [], "more_runs": False}
     house.deletions = [a_deletion(now, f"old-{number}", "DELETED", deletion_id=f"01KAHDELETE{number:015d}") for number in range(50)]
     return house
 

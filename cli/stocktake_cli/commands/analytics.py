@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from stocktake_cli import words
+from stocktake_cli.checks import drifts
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.commands.reconciliation import CLASSES
 from stocktake_cli.edge import Outcome, Session, command
@@ -22,8 +23,8 @@ _RUNS = 30
 def analytics(session: Session, project_id: str | None) -> Outcome:
     """Counts of ledger and bucket side by side, the drift between them, and its history.
 
-    Of everything, or of PROJECT_ID. Ends with 1 where the two differ, where the last complete run found something, or where the bucket was
-    never counted.
+    Of everything, or of PROJECT_ID. Ends with 1 where the two differ by more than is acknowledged, where the last complete run found
+    something else, or where the bucket was never counted.
     """
     api = session.api
     if project_id:
@@ -34,8 +35,7 @@ def analytics(session: Session, project_id: str | None) -> Outcome:
         runs = api.get("/reconciliations", {"limit": _RUNS})["reconciliations"]
     history = [_point(run) for run in reversed(runs) if run["status"] == "COMPLETE" and "counts" in run]
     _draw(session, counts, history)
-    drift = counts["drift"]
-    differs = drift is None or bool(drift["objects"] or drift["bytes"]) or _found(counts) > 0
+    differs = counts["drift"] is None or drifts(counts) or _found(counts) > 0
     return Outcome({**counts, "history": history}, Exit.DIFFERENT if differs else Exit.FINE)
 
 
@@ -48,6 +48,8 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
         ("objects in the bucket", _cells(bucket), counted),
         ("drift", _cells(counts["drift"], signed=True), "bucket less ledger, when it was counted"),
     ]
+    if counts.get("acknowledged"):  # absent where the deployment is of an older version
+        rows.append(("acknowledged findings", _cells(counts["acknowledged"]), "in no class's count"))
     out.table(["", "#objects", "#bytes", ""], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
     out.say()
     out.table(["records by state", "#objects", "#bytes"], [(state.lower(), *_cells(tally)) for state, tally in counts["counts"].items()])

@@ -73,14 +73,15 @@ def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
     done = wait_for(
         session,
         look,
-        ended=("DONE", "FAILED"),
+        ended=("DONE", "FAILED", "STOPPED"),
         show=lambda seen: (f"restoring: {seen.get('restored', 0):,} restored", None, None),
         seconds=timeout,
     )
     failed = done.get("failed", 0)
-    session.out.say(f"{done['status']}: {done.get('restored', 0):,} restored, {failed:,} not")
-    if failed:
-        session.out.note(f"stocktake quarantine --run {run_id} --status HELD shows what was not")
+    why = f" ({done['why']})" if done.get("why") else ""
+    session.out.say(f"{done['status']}: {done.get('restored', 0):,} restored, {failed:,} not{why}")
+    if failed or done["status"] != "DONE":
+        session.out.note(f"stocktake quarantine --run {run_id} --status HELD shows what is not")
     fine = done["status"] == "DONE" and not failed
     return Outcome({"restored": [], "failed": [], "restoration": done}, Exit.FINE if fine else Exit.DIFFERENT)
 

@@ -78,8 +78,9 @@ def reconcile(
     with 0 where nothing differs, or where everything that differs was repaired.
     """
     _check_options(run_id, applies, plan, stop_id, estimate, direct)
-    if inventory and (run_id or direct or stop_id or estimate):
-        raise Misused("--inventory is what a new run reads, and no new run is started here", "leave out the others, or --inventory")
+    of_new = [name for name, given in (("--inventory", inventory), ("--accept-loss", accept_loss)) if given]
+    if of_new and (run_id or direct or stop_id or estimate):
+        raise Misused(f"{of_new[0]} is for a new run, and no new run is started here", f"leave out the others, or {of_new[0]}")
     if direct:
         from stocktake_cli.direct import compare_here
 

@@ -111,7 +111,7 @@ function Tiles({ of }: { of: Analytics }) {
         <Tile
           name="In the bucket"
           value={of.bucket?.objects ?? null}
-          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)}` : ""}` : "not counted yet"}
+          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)}` : ""}${of.acknowledged?.objects ? `; ${number(of.acknowledged.objects)} acknowledged` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
         <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} />
@@ -174,7 +174,7 @@ function DayChart({ of }: { of: Trend }) {
 function Differences() {
   const { runs, history } = useStock();
   return (
-    <Panel title="Differences by run">
+    <Panel title="Differences by run" note={history.data?.more_runs ? `The newest ${many(history.data.runs?.length ?? 0, "run")}` : undefined}>
       <Loaded of={runs} what="the runs">
         {(data) => <RunChart of={data.reconciliations} before={history.data?.runs} />}
       </Loaded>
@@ -270,6 +270,8 @@ function Newest() {
         <Loaded of={newest} what="the latest run">
           {(run) => {
             const found = Object.keys(CLASSES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
+            const quiet = run.counts?.acknowledged?.objects ?? 0;
+            const said = [...found.map((name) => classed(name, run.counts![name]!.objects)), ...(quiet ? [`${number(quiet)} acknowledged`] : [])];
             return (
               <>
                 <dl class="facts">
@@ -280,7 +282,7 @@ function Newest() {
                       <dt>Compared</dt>
                       <dd>{many(run.counts.bucket?.objects ?? 0, "object")}</dd>
                       <dt>Found</dt>
-                      <dd>{found.length ? listed(found.map((name) => classed(name, run.counts![name]!.objects))) : <span class="good">no difference</span>}</dd>
+                      <dd>{said.length ? listed(said) : <span class="good">no difference</span>}</dd>
                     </>
                   )}
                   {run.changes?.since && (

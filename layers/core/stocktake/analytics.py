@@ -30,6 +30,8 @@ HISTORY = "history"
 """The operation whose parts are the days and runs of the past."""
 KEEP_MS = 400 * 86_400_000
 MAX_DAYS = 400
+MAX_RUNS = 1000
+"""Runs of the past in one answer, hourly ones of forty days: an answer of a function ends at 6 MB."""
 _DAY_MS = 86_400_000
 _TROUBLES = ("orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling")
 
@@ -90,16 +92,19 @@ class Analytics:
         """Keeps the figures of this moment as those of this day, over older ones of the day, and returns them."""
         overall, at = self.overall(), self._now()
         day = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d}"
-        figures = {name: overall[name] for name in ("records", "stored", "counts", "drift")}
+        figures = {name: overall[name] for name in ("records", "stored", "counts", "drift", "acknowledged")}
         bucket = overall["bucket"] and {name: value for name, value in overall["bucket"].items() if name != "age_seconds"}
         document = {"day": day, "at": at, **figures, "bucket": bucket, **(overall["findings"] or dict.fromkeys(_TROUBLES))}
         self._operations.put(HISTORY, f"day#{day}", None, document, created_at=at, status="KEPT", expires_at=at + KEEP_MS)
         return document
 
     def keep_run(self, run_id: str) -> dict[str, Any] | None:
-        """Keeps the figures of a complete run, and returns them; None of a run that is not complete."""
+        """Keeps the figures of a complete run, and returns them; None of a run that is not complete.
+
+        Nor are those of an inventory's run kept: its bucket is of another day than its ledger, so that its drift is none.
+        """
         run = self._operations.get(run_id)
-        if run is None or run.status != "COMPLETE":
+        if run is None or run.status != "COMPLETE" or "inventory" in run.document:
             return None
         counts, at = run.document["counts"], run.document["finished_at"]
         ledger: Mapping[str, Mapping[str, int]] = counts.get("ledger", {})
@@ -113,20 +118,26 @@ class Analytics:
             "counts": states,
             "bucket": {"objects": bucket["objects"], "bytes": bucket["bytes"], "run_id": run_id, "counted_at": at},
             "drift": {name: bucket[name] - stored[name] for name in _NOTHING},
+            "acknowledged": counts.get("acknowledged", _NOTHING),
             **{name: counts.get(name, _NOTHING) for name in _TROUBLES},
         }
         self._operations.put(HISTORY, f"run#{at:015d}#{run_id}", None, document, created_at=at, status="KEPT", expires_at=at + KEEP_MS)
         return document
 
     def history(self, days: int) -> dict[str, Any]:
-        """Returns the figures of the last days, today's last, and of the complete runs in that time, both oldest first."""
+        """Returns the figures of the last days, today's last, and of the complete runs in that time, both oldest first.
+
+        Of the runs the newest MAX_RUNS; `more_runs` says whether that leaves out any of that time.
+        """
         since = self._now() - days * _DAY_MS
         first = f"{datetime.fromtimestamp(since / 1000, UTC):%Y-%m-%d}"
         by_day, _ = self._operations.parts(HISTORY, "day#", MAX_DAYS, forward=False)
-        by_run, _ = self._operations.parts(HISTORY, "run#", MAX_DAYS, forward=False)
+        by_run, further = self._operations.parts(HISTORY, "run#", MAX_RUNS, forward=False)
+        runs = [row.document for row in reversed(by_run) if row.document["finished_at"] > since]
         return {
             "days": [row.document for row in reversed(by_day) if row.document["day"] > first],
-            "runs": [row.document for row in reversed(by_run) if row.document["finished_at"] > since],
+            "runs": runs,
+            "more_runs": further is not None and len(runs) == len(by_run),
         }
 
     def runs(self, limit: int) -> list[Operation]:
@@ -229,6 +240,7 @@ def _sides(totals: _Totals, counted: Mapping[str, Any] | None, by_class: Mapping
         "counts": _counts(totals.states),
         "bucket": counted["bucket"] if counted else None,
         "drift": counted["drift"] if counted else None,
+        "acknowledged": by_class.get("acknowledged", _NOTHING) if counted else None,
         **{f"by_{dimension}": totals.lines(dimension) for dimension in DIMENSIONS},
         "unattributed": totals.unattributed,
         "explanation": counts_explained(totals.states, counted, by_class, totals.unattributed["objects"]),

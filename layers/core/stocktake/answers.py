@@ -94,8 +94,9 @@ def drills(rows: Sequence[Operation], now: int) -> dict[str, Any]:
 
 
 def history(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Answers with the figures of past days and runs."""
-    return timed({**kept, "days": [{**day, "at": time(day["at"])} for day in kept["days"]]})
+    """Answers with the figures of past days and runs; what was not counted yet when they were kept is None."""
+    days = [{"acknowledged": None, **day, "at": time(day["at"])} for day in kept["days"]]
+    return timed({**kept, "days": days, "runs": [{"acknowledged": None, **run} for run in kept["runs"]]})
 
 
 def quarantine_entry(entry: Operation) -> dict[str, Any]:

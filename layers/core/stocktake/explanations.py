@@ -57,18 +57,32 @@ def counts_explained(
 
 def _bucket_explained(stored: int, counted: Mapping[str, Any], by_class: Mapping[str, Any]) -> str:
     objects, then = counted["bucket"]["objects"], counted["stored_then"]
-    more = {name: by_class.get(name, {}).get("objects", 0) for name in ("orphan", "unknown")}
-    missing = by_class.get("missing", {}).get("objects", 0)
+    more = {name: _objects(by_class, name) for name in ("orphan", "unknown")}
+    missing, acknowledged = _objects(by_class, "missing"), _objects(by_class, "acknowledged")
     rest = objects - then - sum(more.values()) + missing
+    # a run does not say of which class those are that it counts apart
+    reasons = ["findings that are acknowledged"] if acknowledged else []
+    others = not acknowledged or any(_objects(by_class, name) for name in _EITHER_WAY)
+    reasons += ["uploads under way then or other findings"] if others else []
     terms = [f"plus {number:,} {_MORE[name]}" for name, number in more.items() if number]
     terms += [f"less {missing:,} whose object is missing"] if missing else []
-    terms += [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} for uploads under way then or other findings"] if rest else []
+    terms += [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} for {', '.join(reasons)}"] if rest else []
     sum_ = f"the {then:,} of {'a record' if then == 1 else 'records'} stored then"
     text = f"The bucket held {_number(objects, 'object')} when it was last counted, {_age(counted['bucket']['age_seconds'])} ago"
-    text += f": {_listed([sum_, *terms])}." if terms else ", one for each record stored then."
+    if terms:
+        text += f": {', '.join([sum_, *terms])}."
+    else:
+        text += ", as many as records were stored then." if acknowledged else ", one for each record stored then."
+    if acknowledged:
+        text += f" Of what was found then, {acknowledged:,} {'is' if acknowledged == 1 else 'are'} acknowledged, and counted apart."
     if stored != then:
         text += f" Since then the records stored have become {abs(stored - then):,} {'more' if stored > then else 'fewer'}."
     return text
+
+
+def _objects(by_class: Mapping[str, Any], name: str) -> int:
+    objects: int = by_class.get(name, {}).get("objects", 0)
+    return objects
 
 
 def _number(number: int, what: str) -> str:
@@ -94,6 +108,8 @@ _STATES: Mapping[State, str] = {
     State.QUARANTINED: "in quarantine",
 }
 _MORE = {"orphan": "without a record", "unknown": "under keys that no layout explains"}
+_EITHER_WAY = ("young", "settled", "leaving", "known", "unstored", "mismatch", "duplicate_spelling")
+"""What a run counts keys under of which one side alone may have had an object, beside those of the sum's own terms."""
 
 
 SENTENCES: dict[tuple[FindingClass, str], Sentences] = {

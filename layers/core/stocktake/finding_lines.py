@@ -1,8 +1,9 @@
 """The findings of a run as lines of a file: JSON Lines, which lose nothing, or CSV, which spreadsheets open.
 
-A key is whatever somebody once named a file, so a cell of CSV can be meant to be run by who opens it. Text that begins with a sign that
-spreadsheets read as a formula, or with the apostrophe that says it is none, gets an apostrophe before it (owasp.org, CSV Injection), and
-control characters are written as in URLs. `key_encoded` is the key to the byte, as S3 Inventory writes it.
+A key is whatever somebody once named a file, so a cell of CSV can be meant to be run by who opens it. Text whose first character that can
+be seen is a sign that spreadsheets read as a formula's, or the apostrophe that says it is none, gets an apostrophe before it (owasp.org,
+CSV Injection), and control characters are written as in URLs. White space and what cannot be seen are looked past, since readers trim
+them. `key_encoded` is the key to the byte, as S3 Inventory writes it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def _cell(value: Any) -> str:
     if not isinstance(value, str):
         return "" if value is None else str(value)
     text = _CONTROL.sub(lambda match: quote(match[0]), value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    first = next((character for character in text if character.isprintable() and not character.isspace()), "")
+    return f"'{text}" if first in _FORMULA else text
 
 
 def _encoded(key: str) -> str:

@@ -79,8 +79,18 @@ class Identity:
             StorageError: the store does not answer, or not as asked.
         """
         self.ensure()
-        seen = self._look()
-        self._check(seen)
+        seen = self.compare()
+        assert seen is not None  # ensured before
+        return seen
+
+    def compare(self) -> Seen | None:
+        """Makes sure of the same and writes nothing; None where the ledger was not used yet, and knows no bucket. Raises as `check`."""
+        region, skew_ms = self.whereabouts()
+        seen = self.read(region, skew_ms)
+        if seen is not None:
+            self._check(seen)
+        elif problem := self.wrong_region(region):
+            raise problem
         return seen
 
     def diagnose(self) -> dict[str, Any]:
@@ -156,11 +166,6 @@ class Identity:
                 "region and name"
             )
         return None
-
-    def _look(self) -> Seen:
-        seen = self.read(*self.whereabouts())
-        assert seen is not None  # ensured before
-        return seen
 
     def _check(self, seen: Seen) -> None:
         for problem in (self.wrong_region(seen.region), self.other_bucket(seen)):

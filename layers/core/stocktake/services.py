@@ -533,7 +533,9 @@ class Services:
 
         settings, surroundings = self.settings, self._surroundings
         store = StoreLooks(self._bucket_alone, surroundings, self.ledger, of_public_url, settings.public_base_url)
-        others = OtherLooks(surroundings, self.ledger, self.conformance, settings.enable_storage, settings.ledger_shards)
+        others = OtherLooks(
+            surroundings, self.ledger, self.conformance, settings.enable_storage, settings.ledger_shards, settings.early_settings
+        )
         return Diagnostics(store, others, surroundings, now_ms)
 
     def _bucket_alone(self) -> Identity:

@@ -99,6 +99,12 @@ class Settings:
         return self.early_grace_seconds or 2 * max(self.presigned_seconds, self.multipart_seconds) + self.grace_margin_seconds
 
     @property
+    def early_settings(self) -> tuple[str, ...]:
+        """The settings by which a wait ends before what it waits for has, which is for trials alone."""
+        early = (("EARLY_GRACE_SECONDS", self.early_grace_seconds), ("EARLY_SWEEP_SECONDS", self.early_sweep_seconds))
+        return tuple(name for name, seconds in early if seconds)
+
+    @property
     def sweep_delay_seconds(self) -> int:
         """From a deletion to its final sweep: the life of a URL given out before, and the longest PUT begun in its last second.
 

@@ -32,6 +32,13 @@ def test_analytics_ends_with_1_where_the_story_differs_or_was_never_compared(cli
     assert shown.document["status"] == "different"
 
 
+@pytest.mark.parametrize(("bucket", "code"), [(19, 0), (11, 0), (20, 1)], ids=["acknowledged", "on the other side", "more than that"])
+def test_analytics_ends_with_0_where_no_more_differs_than_is_acknowledged(cli: Cli, bucket: int, code: int) -> None:
+    seen = counts(bucket=bucket) | {"acknowledged": {"objects": 4, "bytes": 1}}
+    shown = cli("analytics", answers={"GET /analytics": seen, "GET /reconciliations": {"reconciliations": []}})
+    assert (shown.exit, "acknowledged findings" in shown.out) == (code, True)
+
+
 def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> None:
     runs = [run("new", orphan=5), run("broken", "FAILED"), run("old", orphan=1)]
     shown = cli("analytics", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": runs}})
@@ -277,6 +284,8 @@ WRONG = [
     ("--do", "missing=mark_missing"),
     ("--direct", "--apply"),
     ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
+    ("--accept-loss", "--run", "run-1"),
+    ("--accept-loss", "--direct"),
 ]
 
 
@@ -321,6 +330,16 @@ def test_quarantine_lists_what_it_is_asked_for(cli: Cli) -> None:
     shown = cli("quarantine", "--run", "run-1", "--status", "HELD", "--json", answers={"GET /quarantine": pages})
     assert [of["entry_id"] for of in shown.result["entries"]] == ["e1", "e2", "e3"]
     assert cli.wire.sent[-1].query == {"run": "run-1", "status": "HELD", "limit": "100", "cursor": "c"}
+
+
+@pytest.mark.parametrize("status", ["STOPPED", "FAILED"])
+def test_restore_waits_no_longer_than_the_restoration_goes_on_and_says_why_it_ended(cli: Cli, status: str) -> None:
+    ended = {**run(), "restoration": {"status": status, "restored": 1, "failed": 0, "why": "it was stopped by request"}}
+    answers = {"POST /reconciliations/run-1/restore": {}, "GET /reconciliations/run-1": [run(), ended]}
+    shown = cli("restore", "--run", "run-1", answers=answers)
+    assert (shown.exit, len(cli.slept)) == (1, 1)
+    assert f"{status}: 1 restored, 0 not (it was stopped by request)" in shown.out
+    assert "stocktake quarantine --run run-1 --status HELD" in shown.err
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])

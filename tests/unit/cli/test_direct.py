@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stocktake.errors import StorageDenied
+from stocktake.identity import IDENTITY_KEY
 from stocktake.layouts import Registry
+from stocktake.storage.memory import MemoryStore
 from stocktake_cli.deployment import Deployment
 from stocktake_cli.failures import Unreachable
 from tests.unit.cli.conftest import Cli
+from tests.unit.ledger.builders import Deployment as LedgerDeployment
 from tests.unit.test_diagnostics import Case
 from tests.unit.test_one_object import diagnosis
+from tests.unit.test_reconciliation import SCENES, a_world_that_lists_by_directory
 from tests.unit.test_self_test import a_test
-from tests.unit.world import HOUR, World, never
+from tests.unit.world import HOUR, Clock, World, never
 
 
 class Behind(Deployment):
@@ -24,6 +30,7 @@ class Behind(Deployment):
     def __init__(self, world: World) -> None:
         made: Any = SimpleNamespace(
             store=world.store,
+            identity=world.identity,
             ledger=world.ledger,
             operations=world.operations,
             layouts=Registry(),
@@ -74,6 +81,63 @@ def test_reconcile_direct_finds_what_a_run_finds_and_writes_nothing(direct: Cli,
 def test_reconcile_direct_ends_with_0_where_both_tell_the_same(direct: Cli, world: World) -> None:
     world.upload()
     assert direct("reconcile", "--direct").exit == 0
+
+
+def test_reconcile_direct_says_nothing_of_a_bucket_that_is_not_the_ledgers(direct: Cli, world: World) -> None:
+    world.upload()
+    for key in [IDENTITY_KEY, *world.store.keys()]:
+        world.store.remove(key)
+    world.clock.advance(HOUR)
+    direct.now = lambda: world.clock() / 1000
+    shown = direct("reconcile", "--direct", "--json")
+    assert (shown.exit, shown.document["problem"]["type"], shown.document["result"]) == (3, "run-incomplete", None)
+    assert world.store.keys() == [], "nothing is written, the mark neither"
+
+
+def test_reconcile_direct_of_a_ledger_that_was_never_used_marks_no_bucket(cli: Cli, deployment: LedgerDeployment) -> None:
+    clock = Clock()
+    world = World(MemoryStore("data", now=clock), deployment.ledger, deployment.operations, clock)
+    world.plant("nobody/knows.bin")
+    world.clock.advance(HOUR)
+    cli.deployment, cli.now = Behind(world), lambda: clock() / 1000
+    assert cli("reconcile", "--direct").exit == 1
+    assert (world.store.keys(), world.operations.get("settings", "identity")) == (["nobody/knows.bin"], None)
+    world.store.region = "eu-west-1"
+    cli.deployment.services.__dict__["identity"] = replace(world.identity, region="eu-north-1")
+    assert cli("reconcile", "--direct", "--json").document["problem"]["type"] == "wrong-region"
+
+
+def test_a_clock_of_the_store_that_is_off_lengthens_the_grace_window_by_as_much(direct: Cli, world: World) -> None:
+    world.plant("nobody/knows.bin")
+    world.clock.advance(610_000)
+    direct.now = lambda: world.clock() / 1000
+    world.store.skew_ms = -120_000
+    assert direct("reconcile", "--direct").exit == 0
+    world.store.skew_ms = 0
+    assert direct("reconcile", "--direct").exit == 1
+
+
+def test_reconcile_direct_sorts_a_listing_that_is_not_in_order_at_the_first_try(
+    cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, keys = a_world_that_lists_by_directory(world)
+    monkeypatch.setattr(world.store, "list", partial(world.store.list, page_size=1))
+    cli.deployment, cli.now = Behind(world), lambda: world.clock() / 1000
+    shown = cli("reconcile", "--direct", "--json")
+    assert (shown.exit, {of["key"] for of in shown.result["findings"]}) == (1, keys)
+    assert shown.result["counts"]["bucket"]["objects"] == len(SCENES), "what was counted at the first try is not counted again"
+
+
+def test_people_are_shown_so_many_differences_and_told_how_many_there_are(
+    direct: Cli, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake_cli.direct.SHOWN", 1)
+    world.plant(*(f"nobody/knows-{number}.bin" for number in range(3)))
+    world.clock.advance(HOUR)
+    direct.now = lambda: world.clock() / 1000
+    shown = direct("reconcile", "--direct")
+    assert (shown.exit, shown.out.count("knows-"), "the first 1 of 3 differences" in shown.err) == (1, 1, True)
+    assert len(direct("reconcile", "--direct", "--json").result["findings"]) == 3
 
 
 def test_inspect_tells_a_healthy_object_by_key_and_by_id(direct: Cli, world: World) -> None:

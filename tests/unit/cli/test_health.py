@@ -30,6 +30,9 @@ def test_a_doctor_that_finds_nothing_wrong_ends_with_0(cli: Cli) -> None:
     verdicts = {check["name"]: check["verdict"] for check in shown.result["checks"]}
     assert verdicts == {"profile": "ok", "token": "ok", "API": "ok", "last complete run": "ok", "drift": "ok", "findings": "ok"}
     assert shown.exit == 0
+    cli.wire.answers["GET /analytics"] = {**seen, "drift": {"objects": 4, "bytes": 9}, "acknowledged": {"objects": 4, "bytes": 9}}
+    (drift,) = (check for check in cli("doctor", "--json").result["checks"] if check["name"] == "drift")
+    assert (drift["verdict"], "4 findings acknowledged" in drift["found"]) == ("ok", True)
 
 
 @pytest.mark.parametrize(

@@ -23,3 +23,16 @@ def test_a_sparkline_goes_from_the_least_to_the_most() -> None:
     assert words.sparkline([0, 7]) == "▁█"
     assert words.sparkline([3, 3, 3]) == "▁▁▁"
     assert words.sparkline([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Café 日本/a b\u3000.png", "Café 日本/a b\u3000.png"),
+        ("\x1b]0;owned\x07\x9b2J", "⟨U+001B⟩]0;owned⟨U+0007⟩⟨U+009B⟩2J"),
+        ("a\nb\u202egnp.exe\u200b\ufeff\u2028\udc80", "a⟨U+000A⟩b⟨U+202E⟩gnp.exe⟨U+200B⟩⟨U+FEFF⟩⟨U+2028⟩⟨U+DC80⟩"),
+    ],
+    ids=["as it is", "what a terminal obeys", "what nobody sees"],
+)
+def test_what_a_terminal_obeys_or_nobody_sees_is_written_out(text: str, said: str) -> None:
+    assert words.plain(text) == said

@@ -43,6 +43,7 @@ class Diagnostics:
         others = _begin(
             self.first_seconds,
             (("environment",), self.others.environment),
+            (("waits",), self.others.waits),
             *(((f"table-{role}",), partial(self.others.table, role)) for role in TABLES),
             (("ledger",), self.others.in_use),
             (("conformance",), self.others.profile),

@@ -1,4 +1,4 @@
-"""Looks at what is not the bucket: settings, tables, ledger, dead letters, and what the store was seen to do."""
+"""Looks at what is not the bucket: settings, waits, tables, ledger, dead letters, and what the store was seen to do."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class OtherLooks:
     conformance: Conformance
     is_storing: bool
     shards: int
+    early: Sequence[str]
 
     def environment(self) -> Sequence[Check]:
         """Says of every setting whether it is set and can be read; never what it is."""
@@ -37,6 +38,17 @@ class OtherLooks:
             said = "Storage is switched off (ENABLE_STORAGE): what is uploaded stays in the ledger, and is not counted as stored"
             return [Check("environment", "warning", said, "Set EnableStorage to true, then migrate what is inline", detail)]
         return [Check("environment", "ok", f"All {len(seen.standing)} settings can be read", None, detail)]
+
+    def waits(self) -> Sequence[Check]:
+        """Says whether a wait ends before what it waits for has, as it may on a trial stack."""
+        if self.surroundings.settings().about(*_EARLY):
+            return skipped(("waits",), "environment")
+        if self.early:
+            said = f"Waits are cut short: {'; '.join(f'{name}, so that {_EARLY[name]}' for name in self.early)}"
+            todo = "Set EarlyGraceSeconds and EarlySweepSeconds to 0, unless nothing in this stack is to be kept"
+            return [Check("waits", "warning", said, todo, {"early": list(self.early)})]
+        said = "Nothing is judged, and no receipt written, before the URLs given out have ended"
+        return [Check("waits", "ok", said, None, {"early": []})]
 
     def table(self, role: str) -> Sequence[Check]:
         """Holds a table against what the code reads and writes by."""
@@ -115,6 +127,10 @@ def _described(found: TableShape) -> dict[str, object]:
     }
 
 
+_EARLY = {
+    "EARLY_GRACE_SECONDS": "a run may report an upload on its way, and a repair act on it",
+    "EARLY_SWEEP_SECONDS": "a URL given out before may bring an object after the receipt",
+}
 _NEUTRAL = ("versioning", "md5_needed")
 """Lines of a profile that a store is no worse without."""
 _REDEPLOY = "Deploy the stack anew: its template makes the table as it should be"

@@ -79,6 +79,9 @@ class _Sides(AnswerBody):
     counts: StateCounts
     bucket: BucketCount | None = Field(description="null until a reconciliation has completed.")
     drift: Drift | None = Field(description="null until a reconciliation has completed.")
+    acknowledged: Tally | None = Field(
+        description="Findings of that count that are acknowledged, of any class and in no class's count; the drift may be theirs."
+    )
     by_layout: list[NamedTally] = Field(description="What is stored by layout of the key, most first, 100 at most.")
     by_type: list[NamedTally] = Field(description="By content type.")
     by_provider: list[NamedTally] = Field(description="By the field provider of the metadata.")
@@ -132,6 +135,7 @@ class _Kept(AnswerBody):
     counts: StateCounts
     bucket: CountedThen | None
     drift: Drift | None
+    acknowledged: Tally | None = Field(description="null too where the figures were kept before it was told.")
     orphan: Tally | None
     missing: Tally | None
     mismatch: Tally | None
@@ -158,7 +162,8 @@ class History(AnswerBody):
     """Past figures, oldest first."""
 
     days: list[DayFigures]
-    runs: list[RunFigures] = Field(description="The newest 400 at most.")
+    runs: list[RunFigures] = Field(description="The newest 1,000 at most; none of those that read an inventory.")
+    more_runs: bool = Field(description="Whether more than these were complete in that time.", examples=[False])
 
 
 class RecountShards(AnswerBody):

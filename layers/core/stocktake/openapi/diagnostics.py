@@ -21,8 +21,8 @@ class Check(AnswerBody):
     name: str = Field(
         description=(
             "environment, credentials, bucket, region, clock, permission-list, permission-head, permission-get, permission-put, "
-            "permission-delete, identity, cors, public-url, table-objects, table-projects, table-operations, ledger, conformance or "
-            "dead-letters. Each is there once, in this order or another."
+            "permission-delete, identity, cors, public-url, table-objects, table-projects, table-operations, ledger, conformance, "
+            "dead-letters or waits. Each is there once, in this order or another."
         ),
         examples=["region"],
     )
