@@ -179,7 +179,10 @@ def test_a_purge_short_of_time_leaves_the_rest_for_the_next(world: World) -> Non
 
 
 def test_a_purge_goes_on_past_what_cannot_be_removed_and_says_so_at_its_end(world: World) -> None:
-    entries = [aside(world, f"projects/p1/scenes/s{number}/media/a.png") for number in range(3)]
+    entries = []
+    for number in range(3):
+        world.clock.advance(1)  # the oldest comes first
+        entries.append(aside(world, f"projects/p1/scenes/s{number}/media/a.png"))
     held_fast = entries[0].document["quarantine_key"]
     world.store.fail("delete", key=held_fast, times=2, error=StorageDenied("object lock"))
     expired(world)
@@ -451,6 +454,29 @@ def test_an_original_in_its_place_is_known_though_its_copy_has_another_etag(worl
     content = world.store.get(ORPHAN)
     assert content is not None
     assert (content.body, world.counts()) == (b"precious", {"STORED": (1, 8)})
+
+
+@pytest.mark.parametrize(
+    ("lies_there", "is_back"),
+    [(b"precious", True), (b"PRECIOUS", True), (b"strangex", False), (None, False)],
+    ids=["the original", "its copy", "a stranger of the same size", "nothing"],
+)
+def test_a_restore_that_finds_no_copy_any_more_believes_only_what_was_set_aside(
+    world: World, lies_there: bytes | None, *, is_back: bool
+) -> None:
+    entry = aside(world)
+    # as a copy of what was uploaded in parts: it has another ETag
+    told = {**entry.document, "copy_etag": hashlib.md5(b"PRECIOUS", usedforsecurity=False).hexdigest()}
+    world.operations.update(entry, document=told, status="RESTORING")
+    world.store.remove(entry.document["quarantine_key"])
+    if lies_there is not None:
+        world.plant(ORPHAN, body=lies_there)
+    if is_back:
+        assert world.quarantine.restore(entry.operation_id).status == "RESTORED"
+    else:
+        with pytest.raises(Conflict, match="is gone from the bucket"):
+            world.quarantine.restore(entry.operation_id)
+    assert world.counts() == {"STORED" if is_back else "QUARANTINED": (1, 8)}
 
 
 @pytest.mark.parametrize("what", ["purge", "restore"])

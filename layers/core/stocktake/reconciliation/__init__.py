@@ -1,7 +1,8 @@
 """The reconciliation flow.
 
-`runs` opens, cuts and ends a run, `walking` compares one range of it, `totals` counts, `owners` says whose a key is. `selection` reads
-findings as they are asked for, `changes` compares those of a run with those of the run before.
+`runs` opens, cuts and ends a run, `walking` compares one range of it, `totals` counts, `doubts` says what of that is not to be believed,
+`owners` says whose a key is. `selection` reads findings as they are asked for, `changes` compares those of a run with those of the one
+before.
 """
 
 from __future__ import annotations
