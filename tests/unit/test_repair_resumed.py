@@ -321,7 +321,7 @@ def set_aside_and_killed(world: World, finding: Operation) -> Operation:
             raise Crash
         return real(row, **changes)
 
-    world.operations.update = killed  # type: ignore[method-assign]
+    world.operations.update = killed  # type: ignore[method-assign,assignment]
     with pytest.raises(Crash):
         world.actor.act(finding, "r", "quarantine")
     world.operations.update = real  # type: ignore[method-assign]
