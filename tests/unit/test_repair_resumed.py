@@ -388,3 +388,14 @@ def test_a_deletion_whose_hold_the_deletion_of_the_project_takes_at_any_moment_i
         assert (ended.status, world.ledger.record(key), world.store.head(key)) == ("DELETE", None, None), call
         if not happened:
             return
+
+
+def test_a_move_that_is_half_done_is_planned_to_be_ended_though_another_clock_says_that_it_is_too_early(world: World) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "quarantine"})
+    world.clock.advance(-world.grace_ms)
+    counts = {
+        action: world.repairs().plan(run_id, {"orphan": action}, out_of_time=never)["actions"][0]["count"]
+        for action in ("quarantine", "delete")
+    }
+    assert counts == {"quarantine": 1, "delete": 0}
