@@ -129,6 +129,45 @@ def test_the_same_bytes_put_again_after_an_action_broke_off_are_not_touched(worl
     assert (world.bucket_keys(), world.ledger.record(KEY)) == ({KEY}, None)
 
 
+def begun_and_broken_off(world: World, action: str) -> Operation:
+    """Lets an action meet an outage once it has said that it begins, before it has done anything, and returns its finding."""
+    finding = found(world, KEY)
+    world.store.on_call = _unavailable_from(2, "head", KEY)
+    with pytest.raises(StorageUnavailable):
+        world.actor.act(finding, "r", action)
+    world.store.on_call = None
+    return again(world, finding)
+
+
+def test_an_adoption_that_broke_off_adopts_nothing_that_was_put_since(world: World) -> None:
+    world.plant(KEY)
+    begun = begun_and_broken_off(world, "adopt")
+    world.clock.advance(HOUR)
+    world.plant(KEY)
+    assert world.actor.act(begun, "r", "adopt").document["reason"] == "changed"
+    assert world.ledger.record(KEY) is None
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_came_back_after_its_marking_broke_off_is_not_said_to_be_marked(world: World, is_told: bool) -> None:
+    world.record(KEY, State.STORED)
+    begun = begun_and_broken_off(world, "mark_missing")
+    world.plant(KEY)
+    if is_told:
+        world.aligner().align(KEY)
+    ended = world.actor.act(begun, "r", "mark_missing")
+    assert (ended.status, ended.document["reason"]) == ("SKIPPED", "in_line" if is_told else "changed")
+
+
+def test_a_refresh_that_broke_off_makes_no_record_where_it_was_forgotten_since(world: World) -> None:
+    record = world.record(KEY, State.STORED)
+    world.plant(KEY)
+    begun = begun_and_broken_off(world, "refresh")
+    world.ledger.move(record, None, gated=False)
+    assert world.actor.act(begun, "r", "refresh").document["reason"] == "changed"
+    assert world.ledger.record(KEY) is None
+
+
 def test_the_same_bytes_put_again_after_the_deletion_are_not_deleted_by_its_second_delivery(world: World) -> None:
     world.plant(KEY)
     begun = killed_after(world, found(world, KEY), "delete", "delete")
@@ -227,18 +266,22 @@ def test_an_orphan_of_nobody_whose_project_is_opened_by_then_is_left_alone(world
     assert world.bucket_keys() == {key}
 
 
-def test_a_record_is_kept_when_nobody_can_tell_whether_its_object_came_back_while_it_was_forgotten(world: World) -> None:
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_record_is_kept_when_nobody_can_tell_whether_its_object_came_back_while_it_was_forgotten(world: World, is_back: bool) -> None:
     record = world.record(KEY, State.STORED, metadata={"prompt": "a sunset"})
     finding = found(world, KEY)
     world.store.on_call = _unavailable_from(2, "head", KEY)
     with pytest.raises(StorageUnavailable):
         world.actor.act(finding, "r", "forget")
     world.store.on_call = None
-    world.plant(KEY)
-    assert world.actor.act(again(world, finding), "r", "forget").document["reason"] == "changed"
     kept = world.ledger.record(KEY)
     assert kept is not None
     assert (kept.object_id, kept.metadata, kept.state) == (record.object_id, {"prompt": "a sunset"}, State.STORED)
+    if is_back:
+        world.plant(KEY)
+    else:
+        world.ledger.move(kept, None, gated=False)  # by somebody else
+    assert world.actor.act(again(world, finding), "r", "forget").document["reason"] == "changed"
 
 
 def test_what_was_forgotten_before_a_kill_is_said_to_be_though_its_object_came_back_since(world: World) -> None:
@@ -258,3 +301,101 @@ def test_what_was_forgotten_before_a_kill_is_said_to_be_though_its_object_came_b
     world.plant(KEY)
     assert world.actor.act(again(world, finding), "r", "forget").status == "FORGET"
     assert world.bucket_keys() == {KEY}
+
+
+def test_what_is_skipped_under_another_plan_is_said_of_what_that_one_wanted(world: World) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "delete"})
+    world.plant(KEY, body=b"another")
+    assert world.repair(run_id, {"orphan": "quarantine"})["reasons"] == {"changed": 1}
+    [line], _ = world.repairs().actions(run_id, None, 9, None)
+    assert (line["action"], line["result"], world.ledger.record(KEY)) == ("quarantine", "skipped", None)
+
+
+def set_aside_and_killed(world: World, finding: Operation) -> Operation:
+    """Lets a quarantine be killed once its entry says HELD, before the finding says so, and returns the finding."""
+    real = world.operations.update
+
+    def killed(row: Operation, **changes: Any) -> Operation:
+        if changes.get("status") == "QUARANTINE":
+            raise Crash
+        return real(row, **changes)
+
+    world.operations.update = killed  # type: ignore[method-assign,assignment]
+    with pytest.raises(Crash):
+        world.actor.act(finding, "r", "quarantine")
+    world.operations.update = real  # type: ignore[method-assign]
+    return again(world, finding)
+
+
+@pytest.mark.parametrize("action", ["quarantine", "adopt"])
+def test_what_was_set_aside_before_a_kill_is_said_to_be_though_another_object_came_since(world: World, action: str) -> None:
+    world.plant(KEY)
+    begun = set_aside_and_killed(world, found(world, KEY))
+    world.plant(KEY, body=b"another")
+    assert world.actor.act(begun, "r", action).status == "QUARANTINE"
+    assert world.quarantine.recent(1)[0][0].status == "HELD"
+
+
+def test_what_was_restored_since_stays_so_when_its_move_is_dropped(world: World) -> None:
+    world.plant(KEY)
+    begun = set_aside_and_killed(world, found(world, KEY))
+    [entry] = world.quarantine.recent(1)[0]
+    world.quarantine.restore(entry.operation_id)
+    assert world.actor.act(begun, "r", "delete").document["reason"] == "changed"
+    assert world.quarantine.entry(entry.operation_id).status == "RESTORED"
+    assert world.tells_one_story()
+
+
+def test_what_an_event_did_first_is_not_said_to_have_been_done(world: World) -> None:
+    world.record(KEY, State.STORED)
+    world.plant(KEY)
+    finding = found(world, KEY)
+    heads = itertools.count(1)
+
+    def event(operation: str, _: str | None) -> None:
+        if operation == "head" and next(heads) == 2:
+            world.store.on_call = None
+            world.aligner().align(KEY)
+
+    world.store.on_call = event
+    assert world.actor.act(finding, "r", "refresh").document["reason"] == "in_line"
+
+
+def test_a_late_object_of_a_deleted_project_is_deleted_though_nothing_can_hold_its_key(world: World) -> None:
+    world.upload()
+    world.delete_project()
+    world.plant(KEY)
+    run_id = world.seen_twice()
+    assert world.found(run_id) == {("orphan", "deleted", KEY)}
+    assert world.repair(run_id, {"orphan": "delete"})["done"] == {"DELETE": 1}
+    assert world.bucket_keys() == set()
+
+
+def test_a_deletion_whose_hold_the_deletion_of_the_project_takes_at_any_moment_is_ended(world: World, deployment: Deployment) -> None:
+    for call in itertools.count():
+        key = f"projects/p1/scenes/s{call}/media/a.png"
+        world.plant(key)
+        finding = found(world, key)
+
+        def take(key: str = key) -> None:
+            record = world.ledger.record(key)
+            if record is not None:
+                world.ledger.move(record, None, gated=False)
+
+        with meanwhile(world, deployment, call, take) as happened:
+            ended = world.actor.act(finding, "r", "delete")
+        assert (ended.status, world.ledger.record(key), world.store.head(key)) == ("DELETE", None, None), call
+        if not happened:
+            return
+
+
+def test_a_move_that_is_half_done_is_planned_to_be_ended_though_another_clock_says_that_it_is_too_early(world: World) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "quarantine"})
+    world.clock.advance(-world.grace_ms)
+    counts = {
+        action: world.repairs().plan(run_id, {"orphan": action}, out_of_time=never)["actions"][0]["count"]
+        for action in ("quarantine", "delete")
+    }
+    assert counts == {"quarantine": 1, "delete": 0}

@@ -1,7 +1,8 @@
 """The repair step of reconciliation.
 
-`policies` says what may be done about what, `breaker` how much at once, `plans` works it out beforehand, `acting` does one finding, `steps`
-takes the requests and the steps of the state machine. `restoring` takes a run's quarantine back, and `expiry` ends it.
+`policies` says what may be done about what, `breaker` how much at once, `plans` works it out beforehand, `acting` does one finding and
+`holding` keeps others from its key meanwhile, `steps` takes the requests and the steps of the state machine. `restoring` takes a run's
+quarantine back, and `expiry` ends it.
 """
 
 from __future__ import annotations
