@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stocktake import answers
 from stocktake.errors import ProjectNotFound
 from stocktake.explanations import counts_explained
 from stocktake.model import State, Tally
@@ -228,6 +229,12 @@ def test_runs_that_the_history_leaves_out_are_said_to_be_there(world: World, mon
     newest = world.analytics.history(30)
     assert (len(newest["runs"]), newest["more_runs"]) == (2, True)
     assert [(len(told["runs"]), told["more_runs"]) for told in map(world.analytics.history, (1, 2))] == [(0, False), (1, False)]
+
+
+def test_figures_kept_before_it_was_told_what_is_acknowledged_say_that_nobody_knows() -> None:
+    day, run, tally = {"day": "2026-11-26", "at": 0}, {"run_id": "r1", "finished_at": 0}, {"objects": 1, "bytes": 2}
+    told = answers.history({"days": [day, {**day, "acknowledged": tally}], "runs": [run], "more_runs": False})
+    assert [kept["acknowledged"] for kept in (*told["days"], *told["runs"])] == [None, tally, None]
 
 
 def test_a_day_before_the_first_run_has_no_bucket(world: World) -> None:

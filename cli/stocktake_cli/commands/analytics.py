@@ -33,7 +33,8 @@ def analytics(session: Session, project_id: str | None) -> Outcome:
     else:
         counts = api.get("/analytics")
         runs = api.get("/reconciliations", {"limit": _RUNS})["reconciliations"]
-    history = [_point(run) for run in reversed(runs) if run["status"] == "COMPLETE" and "counts" in run]
+    # an inventory's bucket is of another day than the run
+    history = [_point(run) for run in reversed(runs) if run["status"] == "COMPLETE" and "counts" in run and not run.get("inventory")]
     _draw(session, counts, history)
     differs = counts["drift"] is None or drifts(counts) or _found(counts) > 0
     return Outcome({**counts, "history": history}, Exit.DIFFERENT if differs else Exit.FINE)

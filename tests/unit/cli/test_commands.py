@@ -40,7 +40,8 @@ def test_analytics_ends_with_0_where_no_more_differs_than_is_acknowledged(cli: C
 
 
 def test_analytics_draws_the_history_of_complete_runs_oldest_first(cli: Cli) -> None:
-    runs = [run("new", orphan=5), run("broken", "FAILED"), run("old", orphan=1)]
+    of_an_inventory = {**run("of another day", orphan=3), "inventory": {"location": "s3://b/i/manifest.json"}}
+    runs = [run("new", orphan=5), of_an_inventory, run("broken", "FAILED"), run("old", orphan=1)]
     shown = cli("analytics", answers={"GET /analytics": counts(), "GET /reconciliations": {"reconciliations": runs}})
     assert "▁█  1 → 5 in 2 runs" in shown.out
 
