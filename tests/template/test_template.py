@@ -1181,6 +1181,11 @@ class TestStateMachine:
         operations = [s for s in statements(of("ReconciliationStepRole")) if "OperationsTable" in json.dumps(s)]
         assert any("dynamodb:ConditionCheckItem" in s["Action"] for s in operations)
 
+    @pytest.mark.parametrize("flow", ["Upload", "ObjectEvents", "ReconciliationApi", "ReconciliationStep", "MigrationStep"])
+    def test_who_makes_records_may_check_that_a_name_has_none(self, flow: str) -> None:
+        objects = [s for s in statements(of(f"{flow}Role")) if "ObjectsTable" in json.dumps(s)]
+        assert any({"dynamodb:PutItem", "dynamodb:ConditionCheckItem"} <= set(s["Action"]) for s in objects)
+
     def test_its_role_knows_the_label_of_the_map(self) -> None:
         label = STATE_MACHINE["States"]["Walk ranges"]["Label"]
         assert f"-reconciliation/{label}:*" in json.dumps(of("ReconciliationStateMachineRole"))

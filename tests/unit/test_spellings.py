@@ -144,6 +144,17 @@ def test_an_orphan_that_was_recorded_in_another_spelling_meanwhile_stays(
     assert world.store.head(found) is not None
 
 
+def test_an_orphan_of_nobody_that_was_imported_in_another_spelling_meanwhile_stays(deployment: Deployment) -> None:
+    world = folding(deployment)
+    found, recorded = (f"images/{session}/persona/1795239000000-a.png" for session in ("\u00e9", "e\u0301"))
+    world.plant(found, body=b"live")
+    run_id, repairs = world.seen_twice(), world.repairs()
+    repairs.request(run_id, {"orphan.none": "quarantine"}, first_run=True, out_of_time=never)
+    world.record(recorded, State.STORED, size=4)
+    assert world.ended(repairs, run_id)["reasons"] == {"changed": 1}
+    assert world.store.head(found) is not None
+
+
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_two_events_of_one_object_at_one_moment_make_one_record(deployment: Deployment, first: str, second: str) -> None:
     world = folding(deployment)
@@ -201,4 +212,5 @@ def test_a_file_that_brings_a_name_in_another_spelling_is_told_so(deployment: De
     world.plant(MIXED)
     for lines in ([a_line(key=MIXED), a_line(key=KELVIN)], [a_line(key=DECOMPOSED)]):
         assert problems(world, imported(world, *lines)) == ["conflict"]
+    assert problems(world, imported(world, a_line(key=DECOMPOSED), dry_run=True)) == ["conflict"]
     assert [nfc(entry.key) for entry in world.ledger.entries()] == [COMPOSED]

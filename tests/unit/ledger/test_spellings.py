@@ -73,7 +73,9 @@ def test_records_in_many_spellings_are_removed_together(deployment: Deployment) 
         a_record(f"{FOLDER}{number}{MIXED}", version=1) for number in range(55)
     ]  # with their spellings more than a transaction takes
     put_records(deployment.tables, records)
+    deployment.faults.calls.clear()
     assert deployment.ledger.remove_many(records).removed.objects == 55
+    assert deployment.faults.done("TransactWriteItems") == 2
     assert rows_of(deployment) == 0
 
 
