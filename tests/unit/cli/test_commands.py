@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,74 @@ def test_undo_ends_with_0_only_where_everything_came_back(cli: Cli, left: int, c
     undone = {**deletion("UNDONE"), "undone": {**tally(3), "not_restored_objects": left, "not_restored": []}}
     answers = {"POST /deletions/del-1/undo": {}, "GET /deletions/del-1": [deletion("HELD"), deletion("RESTORING"), undone]}
     assert cli("undo", "del-1", answers=answers).exit == code
+
+
+def test_deletions_says_of_each_how_it_stands_and_what_is_next(cli: Cli) -> None:
+    late = "2026-11-21T12:00:00.000Z"
+    lines = [
+        {**deletion("DELETED"), "deletion_id": "del-3"},
+        {**deletion("HELD"), "deletion_id": "del-2", "erases_at": late},
+        {**deletion("REMOVING"), "sweep_at": late},
+    ]
+    cli.now = lambda: datetime.fromisoformat(late).timestamp() + 900
+    shown = cli("deletions", "--limit", "3", answers={"GET /deletions": {"deletions": lines}})
+    assert (shown.exit, cli.wire.sent[0].query) == (0, {"limit": "3"})
+    assert [line.split()[:3] for line in shown.out.splitlines()[1:]] == [
+        ["del-3", "deleted", "p1"],
+        ["del-2", "held", "p1"],
+        ["del-1", "removing", "p1"],
+    ]
+    assert f"erased at {late}" in shown.out
+    assert f"final sweep at {late}" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (deletion("INCOMPLETE"), "stocktake verify del-1 says what is left"),
+        ({**deletion("REMOVING"), "sweep_at": "2026-11-21T12:00:00.000Z"}, "overdue: stocktake verify del-1"),
+    ],
+)
+def test_deletions_ends_with_1_where_one_needs_somebody(cli: Cli, line: dict[str, Any], said: str) -> None:
+    cli.now = lambda: datetime.fromisoformat("2026-11-21T12:15:01.000Z").timestamp()
+    shown = cli("deletions", answers={"GET /deletions": {"deletions": [line]}})
+    assert (shown.exit, said in shown.out) == (1, True)
+
+
+REPLAY = "POST /deletions/replay"
+
+
+def replay(*projects: str, complete: bool = True, dry_run: bool = False) -> dict[str, Any]:
+    replayed = [{"project_id": name, "deletion_id": f"del-of-{name}"} for name in projects]
+    return {"dry_run": dry_run, "complete": complete, "tombstones": len(projects), "replayed": replayed}
+
+
+def test_a_replay_says_which_projects_came_back_and_deletes_them_only_with_yes(cli: Cli) -> None:
+    shown = cli("replay-erasures", answers={REPLAY: replay("p1", "p2", dry_run=True)})
+    assert (shown.exit, "Would delete 2 projects again" in shown.out) == (1, True)
+    assert [sent.body for sent in cli.wire.sent] == [{"dry_run": True}]
+    cli.wire.sent.clear()
+    steps = [replay("p1", "p2", dry_run=True), replay("p1", complete=False), replay("p1", "p2")]
+    shown = cli("replay-erasures", "--yes", "--json", answers={REPLAY: steps})
+    assert (shown.exit, [of["project_id"] for of in shown.result["replayed"]]) == (0, ["p1", "p2"])
+    assert [sent.body for sent in cli.wire.sent] == [{"dry_run": True}, {}, {}]
+
+
+def test_a_replay_that_is_never_through_ends_with_1_when_its_time_is_over(cli: Cli) -> None:
+    answers = {REPLAY: [replay("p1", dry_run=True), replay("p1", complete=False)]}
+    assert cli("replay-erasures", "--yes", "--timeout", "9", answers=answers).exit == 1
+    assert 9 <= sum(cli.slept) < 20
+
+
+def test_a_replay_of_nothing_asks_for_nothing(cli: Cli) -> None:
+    assert cli("replay-erasures", "--yes", answers={REPLAY: replay(dry_run=True)}).exit == 0
+    assert len(cli.wire.sent) == 1
+
+
+def test_advice_of_the_api_is_given_in_commands(cli: Cli) -> None:
+    frozen = problem(409, "ledger-restored", "it was restored: POST /deletions/replay erases again what came back")
+    shown = cli("delete-project", "p1", "--yes", answers={"DELETE /projects/p1": frozen})
+    assert "stocktake replay-erasures erases again" in shown.err
 
 
 def test_delete_project_says_how_long_it_can_be_undone_and_how(cli: Cli) -> None:
