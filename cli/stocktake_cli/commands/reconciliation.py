@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stocktake.layouts import project_stem
 from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command, wait_for
@@ -294,9 +295,17 @@ def findings(
 
 def _by_project(session: Session, run_id: str, limit: int | None) -> Outcome:
     path = "/reconciliations/{run_id}/projects"
-    projects = list(islice(session.api.pages(path, "projects", {"limit": 100}, run_id=run_id), limit))
+    # a run knows a project by the name that all its spellings share; `projects` shows the one it was opened by
+    spelled = {project_stem(of["project_id"]): of["project_id"] for of in session.api.get("/analytics")["projects"]}
+    counted = islice(session.api.pages(path, "projects", {"limit": 100}, run_id=run_id), limit)
+    projects = [{"project_id": spelled.get(of["project"]), **of} for of in counted]
     rows = [
-        (of["project"], words.number(of["bucket"]["objects"]), words.number(of["ledger"]["objects"]), _classes(of["classes"]))
+        (
+            of["project_id"] or of["project"],
+            words.number(of["bucket"]["objects"]),
+            words.number(of["ledger"]["objects"]),
+            _classes(of["classes"]),
+        )
         for of in projects
     ]
     session.out.table(["project", "#in the bucket", "#in the ledger", "findings"], rows)

@@ -501,8 +501,11 @@ def test_findings_are_counted_by_project(cli: Cli) -> None:
         "ledger": tally(4),
         "classes": {"orphan": tally(1), "matched": tally(4)},
     }
-    shown = cli("findings", "r", "--by-project", answers={"GET /reconciliations/r/projects": {"projects": [of_project], "cursor": None}})
+    page = {"projects": [of_project, {**of_project, "project": "(none)"}], "cursor": None}
+    answers = {"GET /reconciliations/r/projects": page, "GET /analytics": {"projects": [{"project_id": "proj_p1"}]}}
+    shown = cli("findings", "r", "--by-project", answers=answers)
     assert shown.exit == 1
+    assert [line.split()[0] for line in shown.out.splitlines()[1:]] == ["proj_p1", "(none)"]  # as `projects` spells it
     assert shown.out.splitlines()[1].endswith("1 orphan")
     del of_project["classes"]["orphan"]
     assert cli("findings", "r", "--by-project").exit == 0
