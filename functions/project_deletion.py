@@ -18,7 +18,18 @@ from stocktake.errors import InvalidRequest
 from stocktake.ids import now_ms
 from stocktake.model import DeletionMode
 from stocktake.problems import caller_of, make_api, out_of_time, text_body
-from stocktake.requests import DeletionBody, DeletionQuery, ListQuery, NoBody, PageQuery, ReceiptQuery, read_body, read_id, read_query
+from stocktake.requests import (
+    DeletionBody,
+    DeletionQuery,
+    ListQuery,
+    NoBody,
+    PageQuery,
+    ReceiptQuery,
+    ReplayBody,
+    read_body,
+    read_id,
+    read_query,
+)
 from stocktake.services import services
 
 _ENDED = ("DELETED", "INCOMPLETE", "UNDONE")
@@ -79,9 +90,9 @@ def undo_deletion(deletion_id: str) -> Response[str]:
 
 @api.post("/deletions/replay")
 def replay_erasures() -> dict[str, Any]:
-    """Erases again what a restore of the tables brought back."""
-    read_body(NoBody, text_body(api))
-    return services.project_deletions.replay(out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
+    """Erases again what a restore of the tables brought back, or says what that would be."""
+    dry_run = read_body(ReplayBody, text_body(api)).dry_run
+    return services.project_deletions.replay(dry_run=dry_run, out_of_time=out_of_time(api.lambda_context, reserve_ms=5000))
 
 
 @api.get("/deletions/<deletion_id>/remaining")

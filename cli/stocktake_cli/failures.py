@@ -93,9 +93,15 @@ def of_status(status: int, problem: Mapping[str, Any]) -> Failure:
     what, _, advice = detail.partition(": ")  # a detail says what happened and, after a colon, what to do
     if not advice:
         what, advice = detail, _ADVICE.get(status, "")
-    advice = _COMMANDS.get(advice, advice)
     made = Failure if is_of_settings(problem) else _class_of(status)
-    return made(what, advice, problem=problem)
+    return made(what, in_commands(advice), problem=problem)
+
+
+def in_commands(advice: str) -> str:
+    """Says advice of the API, which speaks of its paths, in terms of commands."""
+    for said, command in _COMMANDS.items():
+        advice = re.sub(rf"{re.escape(said)}(?![\w/{{])", command, advice)
+    return advice
 
 
 def is_of_settings(problem: Mapping[str, Any]) -> bool:
@@ -124,8 +130,9 @@ _ADVICE = {
 }
 _COMMANDS = {
     "create it first": "look at the id; stocktake projects PROJECT_ID --open opens a new one",
-    "GET /quarantine lists them": "stocktake quarantine lists them",
-    "GET /acknowledgements lists them": "stocktake acknowledgements lists them",
     "GET /reconciliations lists the newest": "stocktake runs lists them; stocktake findings without an id takes the newest",
+    "GET /quarantine": "stocktake quarantine",
+    "GET /acknowledgements": "stocktake acknowledgements",
+    "POST /deletions/replay": "stocktake replay-erasures",
 }
 """Advice of the API in terms of its paths, and the same in terms of commands."""

@@ -102,7 +102,7 @@ def test_a_deletion_goes_from_request_to_receipt_message_by_message(scene: Scene
     status, verified = scene.api(project_deletion.api_handler, "project_deletion/verify_deletion")
     assert (status, verified["remaining"]["objects"]) == (200, 0)
     status, replayed = scene.api(project_deletion.api_handler, "project_deletion/replay_erasures")
-    assert (status, replayed) == (200, {"complete": True, "tombstones": 0, "replayed": []})
+    assert (status, replayed) == (200, {"dry_run": False, "complete": True, "tombstones": 0, "replayed": []})
     [tombstone] = boto3.client("s3", REGION).list_objects_v2(Bucket="stocktake-reports", Prefix="tombstones/")["Contents"]
     assert tombstone["Key"] == f"tombstones/999999999999-{DELETION_ID}.json"
     status, again = scene.api(project_deletion.api_handler, "project_deletion/delete_project")

@@ -23,6 +23,7 @@ from botocore.session import get_session
 from pydantic import BaseModel
 
 from stocktake import errors, model
+from stocktake.diagnostics.store_looks import _SET_CORS
 from stocktake.explanations import _COUNTED, SENTENCES
 from stocktake.openapi import analytics, migration, project_deletion, reconciliation
 from stocktake.routes import ROUTES
@@ -92,6 +93,13 @@ def test_what_a_page_has_for_the_shell_can_be_read_by_one(page: Path) -> None:
     if blocks:
         read = subprocess.run(["bash", "-n"], input="\n".join(blocks), capture_output=True, text=True, check=False)
         assert read.stderr == ""
+
+
+def test_advice_of_the_code_names_pages_and_headings_that_are_there() -> None:
+    pages = set(re.findall(r"docs/[\w-]+\.md", _SET_CORS))
+    assert pages == {"docs/deploy-s3.md", "docs/deploy-r2.md"}
+    for page in pages:
+        assert re.search(r"^## \d\. Browsers(,| and) public URLs", (ROOT / page).read_text(), re.MULTILINE), page
 
 
 def test_every_page_is_in_the_index_and_the_index_is_in_the_readme() -> None:

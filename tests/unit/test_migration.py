@@ -701,6 +701,20 @@ def test_a_dry_run_counts_and_writes_nothing_but_itself(world: World) -> None:
     assert (world.bucket_keys(), world.ledger.has_project("new")) == ({KEY}, False)
 
 
+def test_a_dry_run_promises_nothing_of_a_url_that_may_not_be_asked(world: World) -> None:
+    an_external(world)  # of a deployment that imports from no URL
+
+    def dry(world: World) -> list[str]:
+        operation = world.migrations.request(NewMigration(dry_run=True))
+        world.pump()
+        return problems(world, operation.operation_id)
+
+    assert dry(world) == ["import-disabled"]
+    willing = with_fetcher(world, an_image(1))
+    assert dry(willing) == []
+    assert willing.fetcher.asked == []  # type: ignore[attr-defined]  # it is a FakeFetcher
+
+
 def test_a_project_none_of_whose_lines_is_taken_is_no_failure(world: World) -> None:
     migration_id = imported(world, "{broken", project_id="new", create_projects=True)
     assert (status(world, migration_id), problems(world, migration_id)) == ("COMPLETE", ["invalid-request"])

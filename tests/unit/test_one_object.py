@@ -61,6 +61,12 @@ def test_an_image_that_is_gone_is_told_as_the_reader_of_a_broken_page_needs_it(w
     assert found["neighbours"] == [{"key": beside.key, "bytes": beside.size, "in_ledger": True, "is_before": False}]
 
 
+def test_a_key_without_a_folder_has_no_neighbours_of_stocktakes_own(world: World) -> None:
+    world.store.plant(".stocktake/quarantine/p1/01ABC", b"aside")
+    world.store.plant("b.png", b"beside")
+    assert [of["key"] for of in diagnosis(world).of_key("a.png")["neighbours"]] == ["b.png"]
+
+
 @pytest.mark.parametrize(
     ("key", "state", "status", "word"),
     [

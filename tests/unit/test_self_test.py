@@ -83,8 +83,8 @@ def test_a_right_that_lacks_is_one_step_that_failed_and_what_needs_it_is_skipped
 @pytest.mark.parametrize(
     ("error", "word"),
     [
-        (StorageDenied("The store refused put_object (SignatureDoesNotMatch)", code="SignatureDoesNotMatch"), "GET /diagnostics"),
-        (StorageUnavailable("The store gave no whole answer to put_object"), "GET /diagnostics"),
+        (StorageDenied("The store refused put_object (SignatureDoesNotMatch)", code="SignatureDoesNotMatch"), "stocktake doctor"),
+        (StorageUnavailable("The store gave no whole answer to put_object"), "stocktake doctor"),
         (denied("put_object"), "s3:PutObject"),
     ],
 )

@@ -89,6 +89,12 @@ def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_
         world.repairs().request(run_id, {"missing": "mark_missing"}, out_of_time=never)
     assert (world.every_key(), world.ledger.project("p2").state) == (before, ProjectState.ACTIVE)
 
+    dry = world.deletions.replay(dry_run=True, out_of_time=never)
+    assert {line["project_id"] for line in dry["replayed"]} == {"p1", "p3"}
+    assert (dry["dry_run"], dry["tombstones"], world.ledger.project("p1").state) == (True, 2, ProjectState.ACTIVE)
+    with pytest.raises(LedgerRestored):
+        world.deletions.request("p2")
+
     answer = world.deletions.replay(out_of_time=never)
     assert (answer["complete"], answer["tombstones"]) == (True, 2)
     assert {line["project_id"] for line in answer["replayed"]} == {"p1", "p3"}
@@ -100,7 +106,7 @@ def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_
         assert (receipt["status"], receipt["mode"], receipt["objects"]) == ("DELETED", "ledger", 0)
     assert [entry.key for entry in world.ledger.entries()] == [neighbour.key]
     assert dict(world.ledger.project("p3").metadata) == {}
-    assert world.deletions.replay(out_of_time=never) == {"complete": True, "tombstones": 0, "replayed": []}
+    assert world.deletions.replay(out_of_time=never) == {"dry_run": False, "complete": True, "tombstones": 0, "replayed": []}
     assert world.delete_project("p2")["status"] == "DELETED"
 
 
@@ -193,7 +199,7 @@ def test_a_project_of_a_later_epoch_is_not_the_one_that_was_erased(world: World)
     record = world.record("projects/p1/scenes/s/media/a.png", State.STORED)
     world.operations.put("settings", "tombstones", None, {}, created_at=0, status="")
     world.operations.add("settings", "tombstones", "written", -1)
-    assert world.deletions.replay(out_of_time=never) == {"complete": True, "tombstones": 1, "replayed": []}
+    assert world.deletions.replay(out_of_time=never) == {"dry_run": False, "complete": True, "tombstones": 1, "replayed": []}
     assert world.ledger.record(record.key) is not None
 
 

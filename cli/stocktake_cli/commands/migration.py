@@ -205,8 +205,14 @@ def _followed(session: Session, migration_id: str, timeout: float) -> Outcome:
         results = api.pages("/migrations/{migration_id}/results", "results", {"outcome": "failed"}, migration_id=migration_id)
         failed = list(islice(results, _FAILED))
     for result in failed:
-        place = f"line {result['line']}" if "line" in result else result.get("object_id", "")
-        out.say(f"failed: {place}: {result.get('why', '')}", "red")
+        out.say(f"failed: {_named(result)}: {result.get('why', '')}", "red")
     out.say(f"{done['status']}: {migration_id}" + (f" ({done['why']})" if done["why"] else ""))
     fine = done["status"] == "COMPLETE" and not failures
     return Outcome({"migration": done, "failed": failed}, Exit.FINE if fine else Exit.DIFFERENT)
+
+
+def _named(result: dict[str, Any]) -> str:
+    """Says which one is meant: by its line and what the line calls it, or by its key."""
+    if "line" in result:
+        return f"line {result['line']}" + (f", {result['id']}" if result.get("id") else "")
+    return str(result.get("key") or result.get("object_id") or "")

@@ -1,7 +1,8 @@
-"""`delete-project` and `verify`: a deletion, what it will do in numbers, and its proof."""
+"""`delete-project`, `verify` and what else there is of deletions: what each will do in numbers, and its proof."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -14,6 +15,9 @@ from stocktake_cli.failures import Absent
 
 _SHOWN = 20
 """How many keys people are shown; `--json` has them all."""
+_OVERDUE_SECONDS = 900
+"""After its sweep was due: its message is lost then, and not late."""
+_AGAIN_SECONDS = 2.0
 
 
 @command("delete-project", group=stocktake)
@@ -162,6 +166,12 @@ def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int)
     deletion_id = _deletion_id(session, deletion_or_project)
     found = api.post("/deletions/{deletion_id}/verify", deletion_id=deletion_id)
     deletion = wait_for_receipt(session, deletion_id, timeout) if wait else api.get("/deletions/{deletion_id}", deletion_id=deletion_id)
+    if wait and deletion["status"] == "INCOMPLETE":
+        # its receipt is newer than the look, and another look would take it up once more
+        _say(session, deletion)
+        return Outcome({"verified": found, "deletion": deletion}, Exit.DIFFERENT)
+    if wait and deletion["status"] != found["status"]:
+        found = api.post("/deletions/{deletion_id}/verify", deletion_id=deletion_id)  # what was still to go may be gone since
     out.facts(
         {
             "deletion": deletion_id,
@@ -200,6 +210,77 @@ def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
         session.out.say(f"not restored: {left['key']} ({left['why']})", "red")
     fine = deletion["status"] == "UNDONE" and not back.get("not_restored_objects")
     return Outcome({"deletion": deletion}, Exit.FINE if fine else Exit.DIFFERENT)
+
+
+@command("deletions", group=stocktake)
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="how many, the newest first")
+def deletions(session: Session, limit: int) -> Outcome:
+    """The newest deletions of projects: when they were asked for, how they stand, and what is next.
+
+    Ends with 1 where one ended INCOMPLETE, or its final sweep is overdue.
+    """
+    listed = session.api.get("/deletions", {"limit": limit})["deletions"]
+    nexts = {of["deletion_id"]: _next(of, session.now()) for of in listed}
+    rows = [(of["deletion_id"], of["status"].lower(), of["project_id"], of["requested_at"], nexts[of["deletion_id"]]) for of in listed]
+    session.out.table(["deletion", "status", "project", "asked for", "next"], rows)
+    if not rows:
+        session.out.note("no project was deleted yet")
+    stuck = any(of["status"] == "INCOMPLETE" or _is_overdue(of, session.now()) for of in listed)
+    return Outcome({"deletions": listed}, Exit.DIFFERENT if stuck else Exit.FINE)
+
+
+def _next(deletion: dict[str, Any], now: float) -> str:
+    status, deletion_id = deletion["status"], deletion["deletion_id"]
+    if status == "INCOMPLETE":
+        return f"stocktake verify {deletion_id} says what is left"
+    if _is_overdue(deletion, now):
+        return f"overdue: stocktake verify {deletion_id} sends its sweep again"
+    if status == "HELD":
+        return f"erased at {deletion['erases_at']}"
+    return f"final sweep at {deletion['sweep_at']}" if status in ("REQUESTED", "REMOVING") else "–"
+
+
+def _is_overdue(deletion: dict[str, Any], now: float) -> bool:
+    due = datetime.fromisoformat(deletion["sweep_at"]).timestamp()
+    return deletion["status"] in ("REQUESTED", "REMOVING") and now > due + _OVERDUE_SECONDS
+
+
+@command("replay-erasures", group=stocktake)
+@click.option("--yes", is_flag=True, help="do it, and do not ask")
+@click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to say it again")
+def replay_erasures(session: Session, yes: bool, timeout: int) -> Outcome:
+    """After a restore of the tables: delete again the projects that were deleted since, and that it brought back.
+
+    Says first which those are, and does it only with --yes, or when `replay` is typed. Until it is done the deployment deletes and repairs
+    nothing. What is in the bucket and in no record is left alone; receipts come as of any deletion.
+    """
+    out = session.out
+    dry = session.api.post("/deletions/replay", {"dry_run": True})
+    out.table(["project", "erased by"], [(of["project_id"], of["deletion_id"]) for of in dry["replayed"][:_SHOWN]])
+    if not dry["tombstones"] and dry["complete"]:
+        out.say("The tables know of every erasure: there is nothing to do.")
+        return Outcome({"dry_run": True, "replayed": []})
+    least = "" if dry["complete"] else "at least "
+    out.say(f"The tables have forgotten {least}{words.count(dry['tombstones'], 'erasure')}.")
+    what = f"{least}{words.count(len(dry['replayed']), 'project')} again, by the records that came back"
+    if not yes and not out.is_interactive:
+        out.say(f"Would delete {what}.")
+        out.note("Nothing was done: --yes does it.")
+        return Outcome({"dry_run": True, "replayed": dry["replayed"]}, Exit.DIFFERENT)
+    if not yes:
+        out.confirm(f"This deletes {what}, for good.", "replay")
+    begun: dict[str, dict[str, Any]] = {}
+    end, complete = session.now() + timeout, False
+    with out.progress("deleting again") as bar:
+        while not complete and session.now() < end:
+            answer = session.api.post("/deletions/replay")
+            begun |= {of["deletion_id"]: of for of in answer["replayed"]}
+            complete = answer["complete"]
+            bar.update(f"deleting again: {words.count(len(begun), 'project')}")
+            session.sleep(0 if complete else _AGAIN_SECONDS)
+    out.say(f"{words.count(len(begun), 'deletion')} begun" + ("." if complete else ", and not all looked at: say it again."))
+    out.note("stocktake deletions shows how they stand; stocktake redrive, which letters of deletions wait since the restore")
+    return Outcome({"dry_run": False, "replayed": list(begun.values())}, Exit.FINE if complete else Exit.DIFFERENT)
 
 
 def _deletion_id(session: Session, name: str) -> str:

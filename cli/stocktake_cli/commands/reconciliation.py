@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stocktake.layouts import project_stem
 from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command, wait_for
@@ -15,6 +16,8 @@ from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Absent, Misused, NoSuchRoute
 
 CLASSES = ("missing", "mismatch", "unstored", "orphan", "unknown", "duplicate_spelling")
+PLANNED = (*CLASSES, "orphan.none")
+"""What a plan may name: the classes, and apart from other orphans those of no project."""
 ENDED = ("COMPLETE", "INCOMPLETE", "FAILED", "STOPPED", "SKIPPED")
 SURE = {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle"}
 """What `--apply` does by itself: it changes records, and no object. What is done to orphans has to be said."""
@@ -30,8 +33,8 @@ class _Do(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         name, _, action = str(value).partition("=")
-        if name.partition(".")[0] not in CLASSES or action not in ACTIONS:
-            self.fail(f"{value!r} is no CLASS=ACTION of {', '.join(CLASSES)} and {', '.join(ACTIONS)}", param, ctx)
+        if name not in PLANNED or action not in ACTIONS:
+            self.fail(f"{value!r} is no CLASS=ACTION of {', '.join(PLANNED)} and {', '.join(ACTIONS)}", param, ctx)
         return name, action
 
 
@@ -93,7 +96,8 @@ def reconcile(
         return _estimated(session)
     run = finished_run(session, run_id, timeout, accept_loss=accept_loss, inventory=inventory)
     counts = run.get("counts", {})
-    session.out.say(f"{run['status']}: {run['run_id']}" + (f" ({run['why']})" if run.get("why") else ""))
+    taken_up = f", started at {run['started_at']}" if run_id else ""  # else one of weeks ago reads as if it had just been made
+    session.out.say(f"{run['status']}: {run['run_id']}{taken_up}" + (f" ({run['why']})" if run.get("why") else ""))
     rows = [(name, counts.get(name)) for name in ("bucket", "matched", "known", "young", "acknowledged", *CLASSES)]
     session.out.table(["", "#objects", "#bytes"], [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in rows if of])
     found = _found(run)
@@ -260,7 +264,8 @@ def findings(
 ) -> Outcome:
     """Each key that differs, what it means, and what is recommended.
 
-    Of RUN_ID, or of the newest complete run. Ends with 1 where there are any.
+    Of RUN_ID, or of the newest complete run. Those that were acknowledged say so under `repair`, and are quiet. Ends with 1 where there
+    are any others.
     """
     query = {"class": finding_class, "kind": kind, "project": project_id, "layout": layout, "first_seen_after": since}
     path = "/reconciliations/{run_id}/findings"
@@ -282,14 +287,26 @@ def findings(
         session.out.note("there is none")
     if more:
         session.out.note(f"the first {len(shown):,}; --all shows every one")
-    return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if shown else Exit.FINE)
+    quiet = sum(of.get("repair") == "ACKNOWLEDGED" for of in shown)
+    if quiet:
+        session.out.note(f"{quiet:,} of them acknowledged, and quiet: stocktake acknowledgements")
+    differs = more or len(shown) > quiet
+    return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if differs else Exit.FINE)
 
 
 def _by_project(session: Session, run_id: str, limit: int | None) -> Outcome:
     path = "/reconciliations/{run_id}/projects"
-    projects = list(islice(session.api.pages(path, "projects", {"limit": 100}, run_id=run_id), limit))
+    # a run knows a project by the name that all its spellings share; `projects` shows the one it was opened by
+    spelled = {project_stem(of["project_id"]): of["project_id"] for of in session.api.get("/analytics")["projects"]}
+    counted = islice(session.api.pages(path, "projects", {"limit": 100}, run_id=run_id), limit)
+    projects = [{"project_id": spelled.get(of["project"]), **of} for of in counted]
     rows = [
-        (of["project"], words.number(of["bucket"]["objects"]), words.number(of["ledger"]["objects"]), _classes(of["classes"]))
+        (
+            of["project_id"] or of["project"],
+            words.number(of["bucket"]["objects"]),
+            words.number(of["ledger"]["objects"]),
+            _classes(of["classes"]),
+        )
         for of in projects
     ]
     session.out.table(["project", "#in the bucket", "#in the ledger", "findings"], rows)

@@ -76,7 +76,10 @@ def upload(
     except Absent as absent:
         if absent.type != "project-not-found":
             raise
-        raise Absent(str(absent), "--open opens it", problem=absent.problem) from absent
+        if not opens:
+            raise Absent(str(absent), "--open opens it", problem=absent.problem) from absent
+        session.out.note(f"{project_id} would be opened")  # a dry run, which opens nothing
+        stored = {}
     remembered = Journal.of(journal, session.api.url, project_id)
     sender = Sender(
         session.api,

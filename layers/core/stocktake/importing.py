@@ -117,14 +117,24 @@ class Fetcher:
             ImportRefused: the URL may not be fetched, or gave nothing that can be taken: a redirect, an error, an encoding, half a file.
             TooLarge: the file has more than `max_bytes`.
         """
+        host, target = self.allowed(url)
+        with self._answer(host, target) as response:
+            self._check(response, host)
+            return Fetched(self._read(response, host), _media_type(response.getheader("Content-Type")), url)
+
+    def allowed(self, url: str) -> tuple[str, str]:
+        """Returns host and target of a URL that `fetch` would ask; asks nobody.
+
+        Raises:
+            ImportDisabled: imports are off, or not allowed from that host.
+            ImportRefused: the URL may not be fetched.
+        """
         if not self._any_host and not self._hosts:
             raise ImportDisabled("importing from URLs is off: set ImportHosts to the hosts that files may come from, or send the bytes")
         host, target = read_url(url)
         if not self._is_allowed(host):
             raise ImportDisabled(f"importing from {host} is not allowed: add it to ImportHosts, or send the bytes")
-        with self._answer(host, target) as response:
-            self._check(response, host)
-            return Fetched(self._read(response, host), _media_type(response.getheader("Content-Type")), url)
+        return host, target
 
     def begin(self, url: str, count: int) -> tuple[int, bytes, str | None]:
         """Asks for the first `count` bytes at `url`, with one GET, as `fetch` would for all of them.

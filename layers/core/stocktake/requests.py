@@ -139,6 +139,12 @@ class RecountBody(Body):
     )
 
 
+class ReplayBody(Body):
+    """POST /deletions/replay, all optional."""
+
+    dry_run: bool = Field(default=False, description="true: say what would be erased again, and begin nothing.")
+
+
 class NoQuery(Query):
     """A request that takes no query."""
 

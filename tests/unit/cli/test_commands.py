@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,10 @@ def test_a_wait_ends_when_its_time_is_over(cli: Cli) -> None:
     assert 9 <= sum(cli.slept) < 20
 
 
-def verified(left: int) -> dict[str, object]:
+def verified(left: int, status: str = "DELETED") -> dict[str, object]:
     return {
         "deletion_id": "del-1",
+        "status": status,
         "complete": True,
         "remaining": tally(left),
         "keys": [f"k{n}" for n in range(left)],
@@ -177,6 +179,28 @@ def test_verify_ends_with_0_only_where_the_deletion_is_proved_and_a_fresh_listin
 ) -> None:
     answers = {"POST /deletions/del-1/verify": verified(left), "GET /deletions/del-1": deletion(status)}
     assert cli("verify", "del-1", answers=answers).exit == code
+
+
+VERIFY = "POST /deletions/del-1/verify"
+
+
+def test_verify_that_waited_for_the_receipt_looks_again_and_does_not_hold_what_went_since_against_it(cli: Cli) -> None:
+    answers = {VERIFY: [verified(2, "REMOVING"), verified(0)], "GET /deletions/del-1": [deletion(), deletion(), deletion("DELETED")]}
+    shown = cli("verify", "del-1", "--wait", answers=answers)
+    assert (shown.exit, "left: k0" in shown.out) == (0, False)
+
+
+def test_verify_that_waited_for_nothing_looks_once(cli: Cli) -> None:
+    answers = {VERIFY: verified(0), "GET /deletions/del-1": deletion("DELETED")}
+    assert cli("verify", "del-1", "--wait", answers=answers).exit == 0
+    assert cli.wire.asked().count(VERIFY) == 1
+
+
+def test_verify_shows_the_receipt_of_what_ended_incomplete_again_and_does_not_take_it_up_once_more(cli: Cli) -> None:
+    answers = {VERIFY: verified(2, "INCOMPLETE"), "GET /deletions/del-1": [deletion(), deletion(), deletion("INCOMPLETE", left=1)]}
+    shown = cli("verify", "del-1", "--wait", answers=answers)
+    assert (shown.exit, "left: k0 (refused)" in shown.out, "k1" in shown.out) == (1, True, False)
+    assert cli.wire.asked().count(VERIFY) == 1
 
 
 def test_verify_takes_a_project_for_its_last_deletion(cli: Cli) -> None:
@@ -265,6 +289,17 @@ def test_apply_asks_for_nothing_where_there_is_nothing_of_it(cli: Cli) -> None:
     assert not any("/apply" in path for path in cli.wire.asked())
 
 
+def test_a_plan_that_names_no_class_is_told_all_that_can_be_named(cli: Cli) -> None:
+    assert "orphan.none" in cli("reconcile", "--apply", "--do", "lost=adopt").err
+    assert cli("reconcile", "--apply", "--do", "orphan.active=adopt").exit == 2
+
+
+def test_a_run_that_was_taken_up_says_when_it_was_started(cli: Cli) -> None:
+    answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run()}
+    assert "COMPLETE: run-1, started at 2026-11-18T12:00:00.000Z" in cli("reconcile", "--run", "run-1", answers=answers).out
+    assert "started at" not in cli("reconcile").out
+
+
 def test_a_run_can_be_stopped_and_estimated_before(cli: Cli) -> None:
     estimate = {"usd": 0.01, "seconds": 90, "objects": 5, "records": 6, "at_least": True}
     answers = {"POST /reconciliations/run-1/stop": run(status="STOPPED"), "POST /reconciliations": estimate}
@@ -315,6 +350,14 @@ def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
     answers = {"GET /reconciliations/r/findings": {"findings": [finding("a"), finding("b")], "cursor": None}}
     shown = cli("findings", "r", "--limit", "1", "--json", answers=answers)
     assert (len(shown.result["findings"]), shown.result["more"]) == (1, True)
+
+
+def test_findings_that_were_acknowledged_are_said_to_be_and_are_no_reason_to_end_with_1(cli: Cli) -> None:
+    known = {**finding("a"), "repair": "ACKNOWLEDGED"}
+    shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known], "cursor": None}})
+    assert (shown.exit, shown.out.splitlines()[1].split()[5]) == (0, "acknowledged")
+    assert "1 of them acknowledged" in shown.err
+    assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known, finding("b")], "cursor": None}}).exit == 1
 
 
 def test_no_findings_end_with_0_and_no_run_with_6(cli: Cli) -> None:
@@ -376,6 +419,74 @@ def test_undo_ends_with_0_only_where_everything_came_back(cli: Cli, left: int, c
     assert cli("undo", "del-1", answers=answers).exit == code
 
 
+def test_deletions_says_of_each_how_it_stands_and_what_is_next(cli: Cli) -> None:
+    late = "2026-11-21T12:00:00.000Z"
+    lines = [
+        {**deletion("DELETED"), "deletion_id": "del-3"},
+        {**deletion("HELD"), "deletion_id": "del-2", "erases_at": late},
+        {**deletion("REMOVING"), "sweep_at": late},
+    ]
+    cli.now = lambda: datetime.fromisoformat(late).timestamp() + 900
+    shown = cli("deletions", "--limit", "3", answers={"GET /deletions": {"deletions": lines}})
+    assert (shown.exit, cli.wire.sent[0].query) == (0, {"limit": "3"})
+    assert [line.split()[:3] for line in shown.out.splitlines()[1:]] == [
+        ["del-3", "deleted", "p1"],
+        ["del-2", "held", "p1"],
+        ["del-1", "removing", "p1"],
+    ]
+    assert f"erased at {late}" in shown.out
+    assert f"final sweep at {late}" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (deletion("INCOMPLETE"), "stocktake verify del-1 says what is left"),
+        ({**deletion("REMOVING"), "sweep_at": "2026-11-21T12:00:00.000Z"}, "overdue: stocktake verify del-1"),
+    ],
+)
+def test_deletions_ends_with_1_where_one_needs_somebody(cli: Cli, line: dict[str, Any], said: str) -> None:
+    cli.now = lambda: datetime.fromisoformat("2026-11-21T12:15:01.000Z").timestamp()
+    shown = cli("deletions", answers={"GET /deletions": {"deletions": [line]}})
+    assert (shown.exit, said in shown.out) == (1, True)
+
+
+REPLAY = "POST /deletions/replay"
+
+
+def replay(*projects: str, complete: bool = True, dry_run: bool = False) -> dict[str, Any]:
+    replayed = [{"project_id": name, "deletion_id": f"del-of-{name}"} for name in projects]
+    return {"dry_run": dry_run, "complete": complete, "tombstones": len(projects), "replayed": replayed}
+
+
+def test_a_replay_says_which_projects_came_back_and_deletes_them_only_with_yes(cli: Cli) -> None:
+    shown = cli("replay-erasures", answers={REPLAY: replay("p1", "p2", dry_run=True)})
+    assert (shown.exit, "Would delete 2 projects again" in shown.out) == (1, True)
+    assert [sent.body for sent in cli.wire.sent] == [{"dry_run": True}]
+    cli.wire.sent.clear()
+    steps = [replay("p1", "p2", dry_run=True), replay("p1", complete=False), replay("p1", "p2")]
+    shown = cli("replay-erasures", "--yes", "--json", answers={REPLAY: steps})
+    assert (shown.exit, [of["project_id"] for of in shown.result["replayed"]]) == (0, ["p1", "p2"])
+    assert [sent.body for sent in cli.wire.sent] == [{"dry_run": True}, {}, {}]
+
+
+def test_a_replay_that_is_never_through_ends_with_1_when_its_time_is_over(cli: Cli) -> None:
+    answers = {REPLAY: [replay("p1", dry_run=True), replay("p1", complete=False)]}
+    assert cli("replay-erasures", "--yes", "--timeout", "9", answers=answers).exit == 1
+    assert 9 <= sum(cli.slept) < 20
+
+
+def test_a_replay_of_nothing_asks_for_nothing(cli: Cli) -> None:
+    assert cli("replay-erasures", "--yes", answers={REPLAY: replay(dry_run=True)}).exit == 0
+    assert len(cli.wire.sent) == 1
+
+
+def test_advice_of_the_api_is_given_in_commands(cli: Cli) -> None:
+    frozen = problem(409, "ledger-restored", "it was restored: POST /deletions/replay erases again what came back")
+    shown = cli("delete-project", "p1", "--yes", answers={"DELETE /projects/p1": frozen})
+    assert "stocktake replay-erasures erases again" in shown.err
+
+
 def test_delete_project_says_how_long_it_can_be_undone_and_how(cli: Cli) -> None:
     def held(sent: Sent) -> dict[str, object]:
         if sent.query.get("dry_run"):
@@ -410,8 +521,11 @@ def test_findings_are_counted_by_project(cli: Cli) -> None:
         "ledger": tally(4),
         "classes": {"orphan": tally(1), "matched": tally(4)},
     }
-    shown = cli("findings", "r", "--by-project", answers={"GET /reconciliations/r/projects": {"projects": [of_project], "cursor": None}})
+    page = {"projects": [of_project, {**of_project, "project": "(none)"}], "cursor": None}
+    answers = {"GET /reconciliations/r/projects": page, "GET /analytics": {"projects": [{"project_id": "proj_p1"}]}}
+    shown = cli("findings", "r", "--by-project", answers=answers)
     assert shown.exit == 1
+    assert [line.split()[0] for line in shown.out.splitlines()[1:]] == ["proj_p1", "(none)"]  # as `projects` spells it
     assert shown.out.splitlines()[1].endswith("1 orphan")
     del of_project["classes"]["orphan"]
     assert cli("findings", "r", "--by-project").exit == 0
@@ -442,11 +556,15 @@ def test_import_sends_the_file_with_its_hash_starts_it_and_shows_the_lines_that_
         "PUT /f": Reply(200),
         "POST /migrations/mig-1/start": migration("RUNNING"),
         "GET /migrations/mig-1": [migration("RUNNING"), migration(failed=1)],
-        "GET /migrations/mig-1/results": {"results": [{"line": 7, "why": "no project"}], "cursor": None},
+        "GET /migrations/mig-1/results": {
+            "results": [{"line": 7, "id": "row-6", "why": "no project"}, {"line": 9, "id": None, "why": "no JSON"}],
+            "cursor": None,
+        },
     }
     shown = cli("import", str(file), "--create-projects", answers=answers)
     assert shown.exit == 1
-    assert "line 7: no project" in shown.out
+    assert "line 7, row-6: no project" in shown.out
+    assert "line 9: no JSON" in shown.out
     source = {"format": "jsonl", "bytes": 3, "sha256": sha256(b"{}\n").hexdigest()}
     assert cli.wire.sent[0].body == {"source": source, "dry_run": False, "create_projects": True}
     assert cli.wire.sent[1].body == b"{}\n"
@@ -459,6 +577,12 @@ def test_migrate_counts_and_moves_only_with_yes(cli: Cli) -> None:
     cli.wire.sent.clear()
     assert cli("migrate", "--yes").exit == 0
     assert cli.wire.sent[0].body == {}
+
+
+def test_a_record_that_could_not_be_moved_is_named_by_its_key(cli: Cli) -> None:
+    results = {"results": [{"key": "images/s/a.png", "outcome": "failed", "why": "importing from URLs is off"}], "cursor": None}
+    answers = {"POST /migrations": migration(), "GET /migrations/mig-1": migration(failed=1), "GET /migrations/mig-1/results": results}
+    assert "failed: images/s/a.png: importing from URLs is off" in cli("migrate", "--yes", answers=answers).out
 
 
 def exported(text: bytes, digest: str = "") -> dict[str, object]:

@@ -287,3 +287,11 @@ def test_a_project_that_is_not_there_is_opened_by_an_option_which_is_named(cli: 
     gone = problem(404, "project-not-found", "there is no project 'p1': create it first")
     shown = cli("upload", str(tmp_path), "--project", "p1", answers={"GET /projects/p1/objects": gone})
     assert (shown.exit, "--open opens it" in shown.err) == (6, True)
+
+
+def test_a_dry_run_of_a_project_that_would_be_opened_says_so_and_opens_nothing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"one")
+    gone = problem(404, "project-not-found", "there is no project 'p1': create it first")
+    shown = cli("upload", str(tmp_path), "--project", "p1", "--open", "--dry-run", answers={"GET /projects/p1/objects": gone})
+    assert (shown.exit, "1 would be sent" in shown.out, "p1 would be opened" in shown.err) == (0, True, True)
+    assert cli.wire.asked() == ["GET /projects/p1/objects"]

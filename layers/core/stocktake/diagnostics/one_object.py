@@ -147,8 +147,11 @@ class ObjectDiagnosis:
         return "ok", f"Bucket and ledger tell the same story, and a presigned URL gives the object{kind}", None
 
     def _neighbours(self, key: str) -> list[dict[str, Any]]:
-        """Lists a few keys of the same folder before and after it: a mistyped name or a wrong ending shows itself."""
-        beside = [row for row in _beside(self.store, key) if row.key != key]
+        """Lists a few keys of the same folder before and after it: a mistyped name or a wrong ending shows itself.
+
+        Keys of Stocktake's own are nobody's neighbours: the folder of a key without one is the whole bucket.
+        """
+        beside = [row for row in _beside(self.store, key) if row.key != key and not row.key.startswith(SYSTEM_PREFIX)]
         known = self.ledger.records([row.key for row in beside])
         return [
             {"key": row.key, "bytes": row.size, "in_ledger": row.key in known, "is_before": row.key < key}
@@ -248,7 +251,10 @@ def _entry(entry: Operation) -> dict[str, Any]:
 
 
 _SETTLED = {
-    State.QUARANTINED: ("It was set aside, and the ledger knows", "GET /quarantine says until when it can be restored"),
+    State.QUARANTINED: (
+        "It was set aside, and the ledger knows",
+        "Quarantine, or `stocktake quarantine`, says until when it can be restored",
+    ),
 }
 _REFUSALS = {
     403: "the store denies what was signed: see the credentials, the region and the clock",
@@ -257,4 +263,4 @@ _REFUSALS = {
     307: "the URL leads to another region",
 }
 _SPELLED = "See that the key is whole and spelled as it was stored: the neighbours are what lies in its folder"
-_OF_URLS = "See StorageAddressing, StorageEndpoint and StorageRegion, and GET /diagnostics"
+_OF_URLS = "See StorageAddressing, StorageEndpoint and StorageRegion, and what Health or `stocktake doctor` says"

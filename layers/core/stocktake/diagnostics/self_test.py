@@ -268,9 +268,10 @@ def _todo(name: str, check: Check) -> str | None:
     problem, code = check.detail.get("problem"), check.detail.get("code", "")
     if problem == StorageDenied.type and code not in UNKNOWN_CREDENTIALS:
         return _RIGHTS.get(name)
-    return _ODDITIES.get(name) if problem is None else "GET /diagnostics says what is wrong with credentials, bucket, network and tables"
+    return _ODDITIES.get(name) if problem is None else _LOOK
 
 
+_LOOK = "Health, or `stocktake doctor`, says what is wrong with credentials, bucket, network and tables"
 _RIGHTS = {
     "put": "Grant s3:PutObject on the bucket's objects (R2: a token of tier Object Read & Write)",
     "list": "Grant s3:ListBucket on the bucket",

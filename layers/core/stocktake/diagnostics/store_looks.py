@@ -272,7 +272,7 @@ def _permitted(operation: str, is_there: bool) -> Check:
     if is_there:
         return Check(f"permission-{operation}", "ok", f"The store allows {operation}")
     said = f"Whether the store allows {operation} cannot be told: there is no object of Stocktake's own yet to ask for"
-    return Check(f"permission-{operation}", "skipped", said, "POST /diagnostics/self-test puts one, and asks for it")
+    return Check(f"permission-{operation}", "skipped", said, f"{_SELF_TEST} puts one, and asks for it")
 
 
 def _denied(operation: str, error: StorageError) -> Check:
@@ -281,7 +281,7 @@ def _denied(operation: str, error: StorageError) -> Check:
 
 def untried() -> list[Check]:
     """Says of the rights to write that a look does not try them."""
-    return [Check(name, "skipped", "Not tried, because a look writes nothing", "POST /diagnostics/self-test tries it") for name in WRITING]
+    return [Check(name, "skipped", "Not tried, because a look writes nothing", f"{_SELF_TEST} tries it") for name in WRITING]
 
 
 def _cors(rules: Sequence[CorsRule]) -> Check:
@@ -319,8 +319,10 @@ _SET_SECRET = "Put a valid key pair into the secret of StorageCredentialsSecretA
 _SET_REGION = "Set the stack's parameter StorageRegion to where the bucket is, and reconcile: uploads may have gone elsewhere"
 _SET_CLOCK = "Set the clock of the store, or of the machine this runs on"
 _SET_CORS = (
-    "Set UploadOrigins for a bucket of the stack's own, or give the bucket the rule that the README has under Uploads from a browser"
+    "Set UploadOrigins for a bucket of the stack's own, or give the bucket the rule that docs/deploy-s3.md has under Browsers and public "
+    "URLs, or docs/deploy-r2.md for R2"
 )
+_SELF_TEST = "The self-test (the button under Health, or `stocktake self-test`)"
 _SET_DOMAIN = "See that PublicBaseUrl is the domain of this very bucket, and that it is public there"
 _NETWORK = "See StorageEndpoint and the network between the function and the store"
 _RIGHTS = {

@@ -465,6 +465,8 @@ class Migrations:
         def move(key: str) -> dict[str, Any]:
             try:
                 record = held[key] if is_dry else self._storing.store(key, held.get(key))
+                if is_dry:
+                    self._storing.check(record)
             except (KeyError, ObjectNotFound):
                 return {"key": key, "outcome": "skipped", "why": "it was deleted meanwhile"}
             except LedgerError:

@@ -84,6 +84,15 @@ class Storing:
                 continue
         raise RecordChanged(f"the record of {key!r} kept changing while it was migrated: start the migration again")
 
+    def check(self, record: Record) -> None:
+        """Says of a record whether its bytes may be asked for where they lie; asks nobody, and writes nothing.
+
+        Raises:
+            ImportDisabled, ImportRefused, InvalidRequest: its foreign URL may not be fetched, or is none.
+        """
+        if record.state is State.EXTERNAL:
+            self._fetcher.allowed(_url_of(record))
+
     def put(self, record: Record, body: bytes) -> StoredObject:
         """Puts a record's bytes under its key, marked as its own, and returns what the bucket has confirmed, hash included.
 
@@ -131,13 +140,12 @@ class Storing:
         return self._stored(self._touched(record), body)
 
     def _external(self, record: Record) -> Record:
-        if record.original_url is None:
-            raise InvalidRequest(f"object {record.object_id} is external and no URL is recorded: import it anew")
+        url = _url_of(record)
         project = self._intents.remembered(record.project_id)
         # only what was touched can have been put
         body, declared = self._put_before(record) if record.version > 1 else None, record.content_type
         if body is None:
-            fetched = self._fetcher.fetch(record.original_url)
+            fetched = self._fetcher.fetch(url)
             body, declared = fetched.body, declared or fetched.content_type
         sha256 = _sha256(body)
         if record.sha256 not in (None, sha256):
@@ -179,6 +187,12 @@ class Storing:
                 self._deletions.erase(touched.key)  # its object was deleted meanwhile, and its key is never used again
                 raise ObjectNotFound(f"object {touched.object_id} was deleted while it was migrated") from None
             raise
+
+
+def _url_of(record: Record) -> str:
+    if record.original_url is None:
+        raise InvalidRequest(f"object {record.object_id} is external and no URL is recorded: import it anew")
+    return record.original_url
 
 
 def _sha256(body: bytes) -> str:

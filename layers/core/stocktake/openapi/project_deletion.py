@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stocktake import errors
 from stocktake.openapi.operation import LEFT_OUT, OF_THE_BUCKET, SHA256, Answer, AnswerBody, Count, Header, Operation, Tally, Time
-from stocktake.requests import DeletionBody, DeletionQuery, ListQuery, NoBody, PageQuery, ReceiptQuery
+from stocktake.requests import DeletionBody, DeletionQuery, ListQuery, NoBody, PageQuery, ReceiptQuery, ReplayBody
 
 DELETION_ID = "01KAHDELETE000000000000000"
 _KEY = "projects/proj_sunset/2026/11/01KAHXPLEN0000000000000000.png"
@@ -238,12 +238,13 @@ class Replayed(AnswerBody):
     """A project that a restore brought back, and the deletion that removes it again."""
 
     project_id: str = Field(examples=["proj_sunset"])
-    deletion_id: str = Field(examples=[DELETION_ID])
+    deletion_id: str = Field(description="In a dry run the one that erased it.", examples=[DELETION_ID])
 
 
 class Replay(AnswerBody):
-    """What was begun to erase again."""
+    """What was begun to erase again, or would be."""
 
+    dry_run: bool = Field(description="true: nothing was begun.", examples=[False])
     complete: bool = Field(description="false where there was no time to look at everything: say it again.", examples=[True])
     tombstones: int = Field(description="Erasures that the ledger did not know.", ge=0, examples=[1])
     replayed: list[Replayed] = Field(description="The first of the deletions.")
@@ -371,11 +372,11 @@ OPERATIONS: tuple[Operation, ...] = (
         "replayErasures",
         "Erase again what a restore brought back",
         "project_deletion",
-        {200: Answer("The deletions that were begun.", Replay)},
+        {200: Answer("The deletions that were begun, or would be.", Replay)},
         (errors.OperationNotFound, errors.RecordChanged, errors.MessagingError, *OF_THE_BUCKET),
         "After the tables were restored to an earlier time: begins the deletion of every project that was erased since, by the ledger "
         "alone. Until it is done, nothing is deleted or repaired. Safe to say again.",
-        body=NoBody,
+        body=ReplayBody,
     ),
     Operation(
         "GET /diagnostics/projects/{project_id}/discovery",

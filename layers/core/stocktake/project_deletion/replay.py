@@ -20,16 +20,19 @@ from stocktake.tombstones import Tombstone, Tombstones
 SHOWN = 1000
 
 
-def replay(ledger: Ledger, tombstones: Tombstones, erase: Callable[[Tombstone], str], out_of_time: Callable[[], bool]) -> dict[str, Any]:
+def replay(
+    ledger: Ledger, tombstones: Tombstones, erase: Callable[[Tombstone], str] | None, out_of_time: Callable[[], bool]
+) -> dict[str, Any]:
     """Begins the deletion of every project that the tables brought back, and then lets deletions and repairs go on.
 
     Safe to say again at any time. Once a project's deletion is begun it is closed, so nothing waits for its end.
 
     Args:
-        erase: begins the deletion of a tombstone's project again, or goes on with it, and returns its id.
+        erase: begins the deletion of a tombstone's project again, or goes on with it, and returns its id. None for a dry run, which
+            names the deletion that erased it, and changes nothing.
 
-    Returns: `{"complete", "tombstones", "replayed": [{"project_id", "deletion_id"}]}`: whether all were looked at, how many that was, and
-    the deletions begun, the first of them shown.
+    Returns: `{"dry_run", "complete", "tombstones", "replayed": [{"project_id", "deletion_id"}]}`: whether all were looked at, how many
+    that was, and the deletions begun, the first of them shown.
     """
     looked_at, complete = 0, True
     begun: dict[str, dict[str, str]] = {}
@@ -40,10 +43,10 @@ def replay(ledger: Ledger, tombstones: Tombstones, erase: Callable[[Tombstone], 
         looked_at += 1
         stem = project_stem(tombstone.project_id)
         if stem not in begun and _came_back(ledger, tombstone):
-            begun[stem] = {"project_id": tombstone.project_id, "deletion_id": erase(tombstone)}
-    if complete:
+            begun[stem] = {"project_id": tombstone.project_id, "deletion_id": erase(tombstone) if erase else tombstone.deletion_id}
+    if complete and erase:
         tombstones.catch_up()
-    return {"complete": complete, "tombstones": looked_at, "replayed": list(begun.values())[:SHOWN]}
+    return {"dry_run": erase is None, "complete": complete, "tombstones": looked_at, "replayed": list(begun.values())[:SHOWN]}
 
 
 def _came_back(ledger: Ledger, tombstone: Tombstone) -> bool:

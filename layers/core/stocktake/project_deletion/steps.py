@@ -164,9 +164,9 @@ class ProjectDeletions:
         self._next_round(operation, {"mode": mode})
         return self.operation(operation.operation_id)
 
-    def replay(self, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
-        """Erases again what a restore of the tables brought back. See `replay.replay`."""
-        return replay(self._ledger, self._tombstones, self._erase_again, out_of_time)
+    def replay(self, *, dry_run: bool = False, out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Erases again what a restore of the tables brought back, or says what that would be. See `replay.replay`."""
+        return replay(self._ledger, self._tombstones, None if dry_run else self._erase_again, out_of_time)
 
     def _erase_again(self, tombstone: Tombstone) -> str:
         reason = f"replay of deletion {tombstone.deletion_id} after a restore of the ledger"
