@@ -188,7 +188,7 @@ class NoSuchRoute(NotFound):
     @classmethod
     def of(cls) -> Self:
         """Makes it for any path."""
-        return cls("there is nothing at this path: the README lists the paths")
+        return cls("there is nothing at this path: GET /docs lists the paths")
 
 
 class ProjectNotFound(NotFound):

@@ -596,7 +596,7 @@ class Services:
         found = audit(self._environment)
         standing, complaints = dict(found.standing), list(found.complaints)
         for name, read, must in (
-            ("ALLOWED_TYPES", lambda: self._rules, "must name content types that the README lists, or nothing"),
+            ("ALLOWED_TYPES", lambda: self._rules, "must name content types that docs/uploading.md lists, or nothing"),
             ("IMPORT_HOSTS", lambda: self._fetcher, "must name hosts, .example.com for a domain and all below it, or * alone"),
         ):
             try:

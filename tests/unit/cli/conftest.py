@@ -59,7 +59,7 @@ class Wire:
         if isinstance(answer, Reply):
             return answer
         if answer is None:
-            return problem(404, "no-such-route", "there is nothing at this path: the README lists the paths")
+            return problem(404, "no-such-route", "there is nothing at this path: GET /docs lists the paths")
         return Reply(200, {}, json.dumps(answer).encode())
 
     def asked(self) -> list[str]:
