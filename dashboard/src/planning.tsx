@@ -113,7 +113,9 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
         </>
       }
     >
-      <Newer runs={newer}>{plan && "Then it is left alone. "}</Newer>
+      <Newer runs={newer} onGo={onClose}>
+        What is so no more is left alone.{" "}
+      </Newer>
       {!plan && (
         <>
           <p class="dim">Nothing happens yet. What is not chosen is left alone.</p>

@@ -81,7 +81,7 @@ export function Quarantine() {
                         <th scope="col" class="wide-only">
                           Status
                         </th>
-                        <th scope="col" class="n">
+                        <th scope="col" class="n wide-only">
                           Bytes
                         </th>
                         <th scope="col" class="wide-only">
@@ -105,11 +105,13 @@ export function Quarantine() {
                         <tr key={entry.entry_id}>
                           <th scope="row">
                             <Key of={entry.key} short />
-                            <div class="narrow-only">{said}</div>
+                            <div class="narrow-only">
+                              {said} <span class="dim small">{bytes(entry.size)}</span>
+                            </div>
                             {(entry.not_restored ?? entry.kept) && <p class="bad small">{entry.not_restored ?? entry.kept}</p>}
                           </th>
                           <td class="wide-only">{said}</td>
-                          <td class="n">{bytes(entry.size)}</td>
+                          <td class="n wide-only">{bytes(entry.size)}</td>
                           <td class="wide-only dim">{entry.content_type ?? "not said"}</td>
                           <td class="when wide-only">
                             <When time={entry.set_aside_at} now={now} />

@@ -38,12 +38,14 @@ export function ended({ status, repair, restoration }: Run): string {
 /** The complete runs that began after a run, the newest first: what it found may have been repaired since. */
 export const newer = (run: Run, among: Run[] = []): Run[] => among.filter((other) => other.status === "COMPLETE" && Date.parse(other.started_at) > Date.parse(run.started_at));
 
-export function Newer({ runs, children }: { runs: Run[]; children?: ComponentChildren }) {
+export function Newer({ runs, onGo, children }: { runs: Run[]; onGo?: () => void; children?: ComponentChildren }) {
   if (runs.length === 0) return null;
   return (
     <p class="callout">
       {many(runs.length, "newer run")} {runs.length === 1 ? "has" : "have"} compared since, the last one {ago(runs[0]!.started_at)}: what this one found may be repaired or gone by now. {children}
-      <a href={`#findings/${runs[0]!.run_id}`}>Look at the newest</a>
+      <a href={`#findings/${runs[0]!.run_id}`} onClick={onGo}>
+        Look at the newest
+      </a>
     </p>
   );
 }
