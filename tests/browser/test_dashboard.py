@@ -467,6 +467,7 @@ def test_findings_that_are_acknowledged_are_counted_where_they_are_listed(visiti
     visit.go("Findings")
     found = visit.page.get_by_role("region", name="What was found")
     expect(found).to_contain_text("1 to 21 of 21")
+    expect(found.get_by_role("button", name="All 21")).to_be_visible()
     found.get_by_role("button", name="9 orphans").click()
     expect(found).to_contain_text("1 to 10 of 10")
     found.get_by_role("button", name="1 acknowledged").click()
