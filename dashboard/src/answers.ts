@@ -66,7 +66,7 @@ export interface Run {
   progress?: { keys: number; keys_per_second: number; share: number | null; seconds_left: number | null };
   changes?: { since: string | null; new: Record<string, number>; gone: Record<string, number>; repaired: Record<string, number> };
   repair?: Repair;
-  restoration?: { status: string; restored: number; failed: number; why?: string };
+  restoration?: { status: string; started_at: string; restored: number; failed: number; why?: string };
 }
 
 export interface Seen {

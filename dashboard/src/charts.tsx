@@ -1,7 +1,7 @@
 // Lines over time, drawn by uPlot, with the same numbers as a table for who cannot see or wants to copy them.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { at, compact, number, onDay } from "./words";
+import { at, compact, moments, number, onDate, onDay } from "./words";
 
 export interface Line {
   name: string;
@@ -11,11 +11,19 @@ export interface Line {
 }
 const COLOURS = ["--accent", "--chart-2", "--chart-3", "--bad", "--warn"];
 const HEIGHT = 190;
+const DAY_SECONDS = 86_400;
+/** Between the middles of two labels of the axis below. */
+const LABEL = 76;
+/** Beside the last, of which half stands out. */
+const BESIDE = 30;
 
-export function Chart({ label, times, lines, fromZero = false }: { label: string; times: number[]; lines: Line[]; fromZero?: boolean }) {
+/** Days lie as far apart as they are; runs, which come in bursts, lie side by side, and what differs is counted from zero. */
+export function Chart({ label, times, lines, by }: { label: string; times: number[]; lines: Line[]; by: "day" | "run" }) {
   const box = useRef<HTMLDivElement>(null);
   const [dark, setDark] = useState(false);
-  const data = useMemo<uPlot.AlignedData>(() => [times.map((time) => time / 1000), ...lines.map((line) => line.values)], [times, lines]);
+  const isByRun = by === "run";
+  const data = useMemo<uPlot.AlignedData>(() => [times.map((time, place) => (isByRun ? place : time / 1000)), ...lines.map((line) => line.values)], [times, lines]);
+  const when = (place: number): string => (isByRun ? at(new Date(times[place]!).toISOString()) : onDate(times[place]!));
 
   useEffect(() => {
     const scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -41,12 +49,23 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
       {
         width: Math.max(200, holder.clientWidth),
         height: HEIGHT,
-        padding: [8, 6, 0, 0],
+        padding: [8, BESIDE, 0, 0],
         cursor: { points: { size: 7, fill: card! }, drag: { x: false, y: false }, y: false },
         legend: { show: false },
-        scales: { y: { range: (_, low, high) => span(low, high, fromZero) } },
+        scales: {
+          // a single one stands in the middle
+          x: { time: false, range: (_, low, high) => (low < high ? [low, high] : [low - DAY_SECONDS, low + DAY_SECONDS]) },
+          y: { range: (_, low, high) => span(low, high, isByRun) },
+        },
         axes: [
-          { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, ticks) => ticks.map((tick) => onDay(tick * 1000)) },
+          {
+            ...axis,
+            grid: { show: false },
+            size: isByRun ? 46 : 32,
+            gap: 7,
+            splits: (of) => spread(of.data[0], of.bbox.width / devicePixelRatio),
+            values: (_, ticks) => (isByRun ? moments(ticks.map((place) => times[place]!)) : ticks.map((tick) => onDay(tick * 1000))),
+          },
           { ...axis, size: 46, space: 28, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? compact(tick) : "")) },
         ],
         series: [
@@ -57,7 +76,7 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
             ...(line.filled ? { fill: faint(colour(COLOURS[line.tone - 1]!)) } : {}),
             width: 2,
             spanGaps: true,
-            points: { show: fromZero || times.length < 2, size: 5, fill: card! },
+            points: { show: isByRun || times.length < 2, size: 5, fill: card! },
           })),
         ],
         hooks: { setCursor: [(of) => setPointed(of.cursor.idx ?? null)] },
@@ -85,7 +104,7 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
             {line.name} <b>{line.values[shown] == null ? "–" : number(line.values[shown]!)}</b>
           </li>
         ))}
-        {pointed !== null && <li>{at(new Date(times[shown]!).toISOString())}</li>}
+        {pointed !== null && <li>{when(shown)}</li>}
       </ul>
       <div ref={box} class="chart" role="img" aria-label={`${label}. ${lines.map((line) => `${line.name}: ${line.values[last] == null ? "not counted" : number(line.values[last]!)} at the end`).join("; ")}. The table that follows has every number.`} />
       <details>
@@ -109,7 +128,7 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
                 return (
                   <tr key={row}>
                     <th scope="row" class="when">
-                      {at(new Date(times[row]!).toISOString())}
+                      {when(row)}
                     </th>
                     {lines.map((line) => (
                       <td class="n" key={line.name}>
@@ -129,6 +148,16 @@ export function Chart({ label, times, lines, fromZero = false }: { label: string
 
 /** The same colour, as one sees the ground through it. */
 const faint = (colour: string): string => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.09)");
+
+/** Which of the places on the axis below have a label: as many as there is room for, from the newest on. */
+function spread(places: ArrayLike<number>, width: number): number[] {
+  const all = Array.from(places);
+  const last = all[all.length - 1] ?? 0;
+  const room = (LABEL * (last - (all[0] ?? 0))) / Math.max(1, width);
+  const found: number[] = [];
+  for (const place of all.toReversed()) if (found.length === 0 || found[0]! - place >= room) found.unshift(place);
+  return found;
+}
 
 /** Differences are counted from zero; of what is stored the movement is seen, which from zero would be a flat line. */
 function span(low: number | null, high: number | null, fromZero: boolean): [number, number] {

@@ -15,6 +15,7 @@ import { Findings } from "./views/findings";
 import { Health } from "./views/health";
 import { Overview } from "./views/overview";
 import { Quarantine } from "./views/quarantine";
+import { ended, newer } from "./views/run";
 import { ago, atClock, became, lasts, sentence } from "./words";
 
 const VIEWS = [
@@ -106,7 +107,7 @@ function Door({ why, onEnter }: { why: string; onEnter: (bearer: Bearer) => void
 }
 
 function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => void }) {
-  const [place = "overview", detail] = usePlace();
+  const [place = "overview", detail, ...within] = usePlace();
   const view = VIEWS.some(([name]) => name === place) ? place : "overview";
   const analytics = useResource<Analytics>("analytics");
   const runs = useResource<{ reconciliations: Run[] }>("reconciliations?limit=30");
@@ -121,6 +122,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   const [receipt, setReceipt] = useState<Deletion | null>(null);
   const [said, setSaid] = useState("");
   const [fresh, setFresh] = useState(0);
+  const [begun, setBegun] = useState<string | null>(null);
   const main = useRef<HTMLElement>(null);
   const now = useNow(15);
 
@@ -148,12 +150,14 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
     return () => document.removeEventListener("visibilitychange", shown);
   }, []);
 
-  // a run that ends moves the counts, the list of runs and the history
-  const busy = isBusy(newest.data);
-  usePolling(busy, async () => {
-    const run = await newest.reload();
+  // a run that ends moves the counts, the list of runs and the history. A repair that was begun here may be of an older run, and may have
+  // ended before anybody asked
+  const followed = begun ?? (isBusy(newest.data) ? newestId : null);
+  usePolling(followed !== null, async () => {
+    const run = followed === newestId ? await newest.reload() : await call<Run>(`reconciliations/${encoded(followed!)}`);
     if (run && !isBusy(run)) {
-      setSaid(run.status === "COMPLETE" ? (run.repair || run.restoration ? "The repair has ended." : "The reconcile is complete.") : `The run is ${run.status.toLowerCase()}.`);
+      setBegun(null);
+      setSaid(ended(run));
       refresh();
     }
     return JSON.stringify([run?.progress, run?.repair, run?.restoration, run?.status]);
@@ -192,15 +196,17 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       deletions,
       history,
       diagnostics,
+      fresh,
       ask: (asked) => setQuestion(asked as Question<unknown>),
       plan: setPlanned,
       receipt: setReceipt,
       say: setSaid,
       refresh,
     }),
-    [analytics.data, analytics.problem, analytics.loading, runs.data, runs.problem, runs.loading, newest.data, newest.problem, newest.loading, deletions.data, deletions.problem, deletions.loading, history.data, history.problem, history.loading, diagnostics.data, diagnostics.problem, diagnostics.loading],
+    [fresh, analytics.data, analytics.problem, analytics.loading, runs.data, runs.problem, runs.loading, newest.data, newest.problem, newest.loading, deletions.data, deletions.problem, deletions.loading, history.data, history.problem, history.loading, diagnostics.data, diagnostics.problem, diagnostics.loading],
   );
-  const done = (what: string | null) => {
+  const done = (what: string | null, follows?: string) => {
+    if (follows) setBegun(follows);
     if (what !== null) {
       setQuestion(null);
       setPlanned(null);
@@ -259,14 +265,14 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       <main ref={main} tabIndex={-1} id="main">
         {left !== null && left < 300 && left > 0 && <p class="callout">The token ends in {lasts(left)}: what is shown goes with it. Sign in again with a fresh one.</p>}
         {view === "overview" && <Overview />}
-        {view === "findings" && <Findings runId={detail} />}
+        {view === "findings" && <Findings runId={detail} within={within} />}
         {view === "deletions" && <Deletions />}
-        {view === "quarantine" && <Quarantine fresh={fresh} />}
+        {view === "quarantine" && <Quarantine />}
         {view === "health" && <Health />}
       </main>
-      {question && <Confirm key={question.title} question={question} onClose={() => setQuestion(null)} onDone={done} />}
+      {question && <Confirm key={question.title} question={question} onClose={() => setQuestion(null)} onDone={(what) => done(what, question.follows)} />}
       {receipt && <ReceiptDialog of={receipt} onClose={() => setReceipt(null)} />}
-      {planned && <Planning run={planned} onClose={() => setPlanned(null)} onDone={done} />}
+      {planned && <Planning run={planned} newer={newer(planned, runs.data?.reconciliations)} onClose={() => setPlanned(null)} onDone={(what) => done(what, planned.run_id)} />}
       <div role="status" aria-live="polite">
         {said && (
           <div class="notice">

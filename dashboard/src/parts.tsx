@@ -38,17 +38,28 @@ export function Panel({ title, note, tools, flush = false, children }: { title: 
   );
 }
 
-/** A table that scrolls by itself where it is too wide, also by keyboard. */
-export function Table({ caption, head, children }: { caption: string; head: ComponentChildren; children: ComponentChildren }) {
+/** A table that scrolls by itself where it is too wide, also by keyboard, and shows where there is more. What can be pressed, `acts`, stays in view. */
+export function Table({ caption, head, acts = false, children }: { caption: string; head: ComponentChildren; acts?: boolean; children: ComponentChildren }) {
+  const box = useRef<HTMLDivElement>(null);
+  const [isMore, setMore] = useState(false);
+  const look = (at: HTMLElement) => setMore(at.scrollLeft + at.clientWidth < at.scrollWidth - 1);
+  useEffect(() => {
+    const at = box.current!;
+    const watcher = new ResizeObserver(() => look(at));
+    for (const part of [at, at.firstElementChild!]) watcher.observe(part);
+    return () => watcher.disconnect();
+  }, []);
   return (
-    <div class="scroll" role="region" aria-label={`${caption}, as a table`} tabIndex={0}>
-      <table>
-        <caption class="hidden">{caption}</caption>
-        <thead>
-          <tr>{head}</tr>
-        </thead>
-        <tbody>{children}</tbody>
-      </table>
+    <div class={`sideways ${acts ? "acts" : ""} ${isMore ? "further" : ""}`}>
+      <div ref={box} class="scroll" role="region" aria-label={`${caption}, as a table`} tabIndex={0} onScroll={(event) => look(event.currentTarget)}>
+        <table>
+          <caption class="hidden">{caption}</caption>
+          <thead>
+            <tr>{head}</tr>
+          </thead>
+          <tbody>{children}</tbody>
+        </table>
+      </div>
     </div>
   );
 }
@@ -205,6 +216,8 @@ export interface Question<T> {
   /** A text that comes back closes the question and is said; anything else is shown in it. */
   act: (facts: T, ticked: boolean) => Promise<string | ComponentChildren>;
   possible?: (facts: T) => boolean;
+  /** The run that goes on by it, which is followed to its end. */
+  follows?: string;
 }
 
 export function Confirm<T>({ question, onClose, onDone }: { question: Question<T>; onClose: () => void; onDone: (said: string | null) => void }) {
@@ -258,6 +271,11 @@ export function Confirm<T>({ question, onClose, onDone }: { question: Question<T
       actions={
         outcome ? (
           <button type="button" class="first" ref={end} onClick={onClose}>
+            Close
+          </button>
+        ) : problem && !facts ? (
+          // without its numbers nothing can be done
+          <button type="button" onClick={onClose}>
             Close
           </button>
         ) : (

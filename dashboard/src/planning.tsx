@@ -4,12 +4,13 @@ import { ask, encoded, type Problem } from "./api";
 import type { Plan, Run } from "./answers";
 import { Dialog, Trouble, Waiting } from "./parts";
 import { asProblem } from "./state";
+import { Newer } from "./views/run";
 import { acted, ACTIONS, bytes, CLASSES, listed, many, number, REASONS } from "./words";
 
 const CHOICES: Record<string, string[]> = {
   missing: ["mark_missing", "refetch", "forget", "acknowledge"],
   mismatch: ["refresh", "acknowledge"],
-  unstored: ["settle", "refetch", "acknowledge"],
+  unstored: ["settle", "refetch", "forget", "acknowledge"],
   orphan: ["quarantine", "adopt", "delete", "acknowledge"],
   unknown: ["acknowledge"],
   duplicate_spelling: ["acknowledge"],
@@ -18,7 +19,7 @@ const SAFE: Record<string, string> = { missing: "mark_missing", mismatch: "refre
 const FOR_GOOD = ["delete", "forget"];
 const UNREAD_MS = 700;
 
-export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => void; onDone: (said: string) => void }) {
+export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run[]; onClose: () => void; onDone: (said: string) => void }) {
   const found = Object.keys(CHOICES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
   const [chosen, setChosen] = useState<Record<string, string>>(() => Object.fromEntries(found.filter((name) => SAFE[name]).map((name) => [name, SAFE[name]!])));
   const [nobodys, setNobodys] = useState(false);
@@ -112,6 +113,9 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
         </>
       }
     >
+      <Newer runs={newer} onGo={onClose}>
+        What is so no more is left alone.{" "}
+      </Newer>
       {!plan && (
         <>
           <p class="dim">Nothing happens yet. What is not chosen is left alone.</p>
@@ -194,7 +198,7 @@ export function Planning({ run, onClose, onDone }: { run: Run; onClose: () => vo
           {plan.warning && <p class="callout">{plan.warning}</p>}
           <p class="dim small">
             {total === 0 && isCounted ? "There is nothing to do now. " : "Each finding is read again on both sides at the moment, and what has changed is left alone. "}
-            One apply does at most {many(plan.allowed.actions, "action")}, and {number(plan.allowed.per_project)} in one project.
+            One apply does at most {many(plan.allowed.actions, "action")}{plan.allowed.per_project < plan.allowed.actions ? `, of them at most ${number(plan.allowed.per_project)} in one project` : ""}.
           </p>
         </div>
       )}

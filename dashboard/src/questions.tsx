@@ -1,5 +1,5 @@
 // Every deed there is: what it will do, in numbers, and the request that does it.
-import { ask, encoded, query } from "./api";
+import { ask, encoded, Problem, query } from "./api";
 import type { Conformance, Deletion, Drill, DryRun, Entry, Estimate, Identity, Run, SelfTest, Tally, Verification } from "./answers";
 import { Key, type Question, Tag } from "./parts";
 import { at, bytes, lasts, listed, many, number, plain } from "./words";
@@ -100,6 +100,7 @@ export const restoreRun = (run: Run): Question<{ held: Entry[]; more: boolean }>
   ),
   verb: ({ held, more }) => `Restore ${more ? "all" : many(held.length, "object")}`,
   possible: ({ held, more }) => held.length > 0 || more,
+  follows: run.run_id,
   act: async () => {
     await ask(`reconciliations/${encoded(run.run_id)}/restore`, { method: "POST", body: {} });
     return "The restoration has started.";
@@ -318,7 +319,15 @@ export const undo = (deletion: Deletion): Question<null> => ({
 export const deleteProject = (projectId: string): Question<DryRun> => ({
   title: `Delete the project ${plain(projectId)}`,
   danger: true,
-  prepare: () => ask<DryRun>(`projects/${encoded(projectId)}?dry_run=true`, { method: "DELETE" }),
+  prepare: async () => {
+    try {
+      return await ask<DryRun>(`projects/${encoded(projectId)}?dry_run=true`, { method: "DELETE" });
+    } catch (failure) {
+      if (!(failure instanceof Problem && failure.type.endsWith(":project-not-found"))) throw failure;
+      // what the API says of it is for who stores, not for who deletes
+      throw new Problem(404, failure.type, "There is no such project", `The ledger knows no project ${plain(projectId)}, so nothing can be deleted. The overview lists the ids there are.`);
+    }
+  },
   says: (dry) => (
     <>
       <p>

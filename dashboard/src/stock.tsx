@@ -14,6 +14,8 @@ export interface Stock {
   diagnostics: Resource<Diagnostics>;
   /** Opens a question; nothing is done before it is answered. */
   ask: <T>(question: Question<T>) => void;
+  /** How often it was read again: what a view reads for itself is read again with it. */
+  fresh: number;
   /** Opens the plan of a run's repair. */
   plan: (run: Run) => void;
   /** Shows the receipt of a deletion that has ended. */

@@ -18,16 +18,20 @@ export interface Known {
 }
 
 const OLD_SECONDS = 8 * 86_400;
+/** Where among the findings the records are that say themselves that their object is gone: class and kind. */
+export const MARKED = "unstored/missing";
 const BROKEN = ["INCOMPLETE", "FAILED"];
 
 export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, known: Known, now: number): Verdict {
-  const stored = `${many(analytics.stored.objects, "object")} ${analytics.stored.objects === 1 ? "is" : "are"} stored`;
   const because: string[] = [];
   const found = Object.entries(analytics.findings ?? {}).filter(([, tally]) => tally.objects > 0);
   const differ = found.reduce((sum, [, tally]) => sum + tally.objects, 0);
   const quiet = analytics.acknowledged?.objects ?? 0;
   // a repair of the very run whose count is shown: its findings are not what is so any more
   const repaired = run?.repair && run.run_id === analytics.bucket?.run_id ? Object.values(run.repair.done).reduce((sum, count) => sum + count, 0) : 0;
+  // it is the records that are counted: where the bucket did not say the same, that is said with the number
+  const isBorneOut = analytics.bucket !== null && differ === 0 && !(run && BROKEN.includes(run.status));
+  const stored = `${isBorneOut ? "" : "By the ledger "}${many(analytics.stored.objects, "object")} ${analytics.stored.objects === 1 ? "is" : "are"} stored`;
   const failing = (diagnostics?.checks ?? []).filter((check) => check.status === "failed");
   const incomplete = deletions.filter((deletion) => deletion.status === "INCOMPLETE");
 
@@ -53,7 +57,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   if (run && BROKEN.includes(run.status)) {
     // what the last complete one counted may be what this one found gone
     because.unshift(`The newest run ended ${run.status.toLowerCase()}${run.why ? `: ${sentence(run.why)}` : "."}`);
-    return { tone: "bad", says: `${stored} by the ledger, but the newest run ended ${run.status.toLowerCase()}.`, because, press: trouble ?? "run" };
+    return { tone: "bad", says: `${stored}, but the newest run ended ${run.status.toLowerCase()}.`, because, press: trouble ?? "run" };
   }
   if (analytics.bucket === null) {
     because.unshift(
@@ -71,7 +75,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
       return { tone: worse("warn"), says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
     }
     because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}${quiet ? `, beside ${number(quiet)} acknowledged` : ""}.`);
-    return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "thing")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
+    return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "difference")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
   }
   if (age > OLD_SECONDS) {
     because.unshift("The bucket was last counted over a week ago: start a reconcile to know that it is still so.");
@@ -87,13 +91,13 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
 }
 
 /** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */
-export function missing(analytics: Analytics, run: Run | undefined): { objects: number | null; note: string } {
+export function missing(analytics: Analytics, run: Run | undefined): { objects: number | null; note: string; at: string } {
   const found = analytics.findings?.missing?.objects ?? null;
   const known = analytics.counts.MISSING.objects;
   const isMarked = run !== undefined && run.run_id === analytics.bucket?.run_id && (run.repair?.done.MARK_MISSING ?? 0) > 0;
-  if (known > 0 && (isMarked || !found)) return { objects: known, note: "marked so in their records" };
-  if (found === null) return { objects: null, note: "not looked for yet" };
-  return { objects: found, note: `records whose object is gone${known ? `; ${number(known)} marked so before` : ""}` };
+  if (known > 0 && (isMarked || !found)) return { objects: known, note: "marked so in their records", at: isMarked ? "missing" : MARKED };
+  if (found === null) return { objects: null, note: "not looked for yet", at: "" };
+  return { objects: found, note: `records whose object is gone${known ? `; ${number(known)} marked so before` : ""}`, at: "missing" };
 }
 
 /** Says where the numbers that stand side by side part, so that 19 against 15 explains itself. */

@@ -3,8 +3,12 @@
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const precise = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const seconds = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const local = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+const dated = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 
 export const number = (value: number): string => whole.format(value);
 export const compact = (value: number): string => short.format(value);
@@ -35,13 +39,30 @@ export function lasts(seconds: number): string {
 }
 
 export const at = (time: string): string => date.format(new Date(time));
+export const atSecond = (time: string): string => precise.format(new Date(time));
 export const atClock = (time: string | number): string => clock.format(new Date(time));
+/** A day of the history, which is one of UTC. */
 export const onDay = (milliseconds: number): string => day.format(new Date(milliseconds));
+export const onDate = (milliseconds: number): string => dated.format(new Date(milliseconds));
 
+/** Names moments beside each other, none like its neighbour: by their days, and by the clock where several are of one day. */
+export function moments(times: number[]): string[] {
+  const days = times.map((time) => local.format(time));
+  if (new Set(days).size === days.length && days.length > 1) return days;
+  const minutes = times.map((time, place) => `${days[place]} ${clock.format(time)}`);
+  const clocks = new Set(minutes).size === minutes.length ? clock : seconds;
+  return times.map((time, place) => `${clocks.format(time)}${days[place] === days[place - 1] ? "" : `\n${days[place]}`}`);
+}
+
+/** How long ago a thing was. It is past whatever our clock says: that may be behind, and is read every few seconds only. */
 export function ago(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
-  if (Math.abs(seconds) < 5) return "just now";
-  return seconds > 0 ? `${lasts(seconds)} ago` : `in ${lasts(-seconds)}`;
+  return seconds < 5 ? "just now" : `${lasts(seconds)} ago`;
+}
+/** How long until a thing comes. */
+export function until(time: string, now = Date.now()): string {
+  const seconds = (Date.parse(time) - now) / 1000;
+  return seconds < 5 ? "at any moment" : `in ${lasts(seconds)}`;
 }
 
 /** What is said of a deletion that has come so far while the page was open; nothing of what goes on. */
@@ -60,6 +81,13 @@ export const CLASSES: Record<string, { one: string; more: string; says: string; 
   unstored: { one: "unstored record", more: "unstored records", says: "records without an object yet", tone: "warn" },
   unknown: { one: "unknown key", more: "unknown keys", says: "keys that no layout explains", tone: "" },
   duplicate_spelling: { one: "duplicate spelling", more: "duplicate spellings", says: "names in two Unicode spellings", tone: "" },
+};
+/** Which of a class's cases a finding is. */
+export const KINDS: Record<string, Record<string, string>> = {
+  orphan: { active: "of a live project", deleting: "of a project being deleted", deleted: "of a deleted project", none: "of no known project" },
+  mismatch: { size: "another size", etag: "another ETag", returned: "there again", reappeared: "written again", not_as_announced: "not as announced" },
+  unstored: { pending: "announced, not come", uncommitted: "come, not confirmed", inline: "in the ledger itself", external: "at a foreign URL", missing: "marked missing" },
+  duplicate_spelling: { two_objects: "two objects", recorded_otherwise: "recorded otherwise", stored_otherwise: "stored otherwise" },
 };
 export const classed = (name: string, count: number): string => {
   const known = CLASSES[name];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tools.dashboard.made_up import (
     VERIFIED,
     House,
     a_deletion,
+    a_finding,
     a_run,
     analytics,
     empty,
@@ -96,7 +98,7 @@ def test_under_a_stage_everything_is_asked_there(visiting: Visiting) -> None:
 
 def test_one_look_says_how_many_are_stored_what_is_wrong_and_what_to_press(visiting: Visiting) -> None:
     page = visiting().page
-    assert verdict(page) == "12,281 objects are stored, and 20 things need a look."
+    assert verdict(page) == "By the ledger 12,281 objects are stored, and 20 differences need a look."
     expect(page.get_by_text("The last complete reconcile found 9 orphans, 5 missing objects")).to_be_visible()
     page.get_by_role("link", name="Look at the findings").click()
     expect(page.get_by_role("table", name="Findings")).to_be_visible()
@@ -131,8 +133,8 @@ def missed() -> House:
 @pytest.mark.parametrize(
     ("house", "sentence", "press"),
     [
-        (half_gone(), "1,284 objects are stored by the ledger, but the newest run ended incomplete.", "Look at the run"),
-        (empty(NOW), "0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
+        (half_gone(), "By the ledger 1,284 objects are stored, but the newest run ended incomplete.", "Look at the run"),
+        (empty(NOW), "By the ledger 0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
         (acknowledged(), "1,284 objects are stored, and bucket and ledger differ only in what is acknowledged.", None),
         (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
@@ -220,7 +222,7 @@ def test_five_numbers_stand_side_by_side_and_explain_themselves(visiting: Visiti
         "In the bucket\n12,286",
         "Orphans\n9",
         "Missing\n5",
-        "counted 3 hours ago; drift +5",
+        "counted 3 hours ago; drift +5 then",
     ):
         assert expected in said
     assert "the others are 3 uploads under way" in said
@@ -243,6 +245,92 @@ def test_every_chart_has_its_numbers_as_a_table(visiting: Visiting) -> None:
     )
     panel.get_by_text("As a table").click()
     assert panel.get_by_role("row").count() == 61
+
+
+def few(days: int, minutes_apart: list[float]) -> House:
+    """A deployment of its first days, whose runs ended so long before each other."""
+    house = lived_in(NOW)
+    assert house.history is not None
+    house.history["days"] = house.history["days"][-days:]
+    house.runs = house.runs[: len(minutes_apart) + 1]
+    at = NOW
+    for run, apart in zip(house.runs, [0.0, *minutes_apart], strict=True):
+        at -= timedelta(minutes=apart)
+        run |= {"started_at": rfc(at - timedelta(seconds=2)), "finished_at": rfc(at)}
+    return house
+
+
+# what stands below each chart since it was last drawn
+WRITTEN = """() => { window.written = {}; const {fillText, clearRect} = CanvasRenderingContext2D.prototype;
+    const name = canvas => canvas.closest('section').querySelector('h2').textContent;
+    CanvasRenderingContext2D.prototype.clearRect = function (...about) {
+        window.written[name(this.canvas)] = [];
+        return clearRect.apply(this, about);
+    };
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        const half = this.measureText(text).width / 2, from = x - half, to = x + half;
+        if (this.textAlign === 'center')
+            window.written[name(this.canvas)].push({text, from, to, line: y, whole: from >= 0 && to <= this.canvas.width});
+        return fillText.call(this, text, x, y);
+    } }"""
+
+
+@pytest.mark.parametrize(
+    ("house", "size", "days", "runs"),
+    [
+        (few(1, []), (390, 844), r"\d+ \w{3,4}", r"\d\d:\d\d, \d+ \w{3,4}"),
+        (few(2, [0.1, 0.2, 0.1, 7, 9]), (1280, 860), r"\d+ \w{3,4}, \d+ \w{3,4}", r"\d\d:\d\d:\d\d, .*"),
+        (few(2, [0.1, 0.2, 0.1, 7, 9]), (390, 844), r"\d+ \w{3,4}, \d+ \w{3,4}", r"\d\d:\d\d.*"),
+        (lived_in(NOW), (1280, 860), r"(\d+ \w{3,4}(, )?){3,}", r"(\d+ \w{3,4}(, )?){3,}"),
+    ],
+    ids=["one day and one run, phone", "six runs of one day", "the same, phone", "two months"],
+)
+def test_below_a_chart_no_label_is_said_twice_or_cut_or_lies_on_another(
+    visiting: Visiting, house: House, size: tuple[int, int], days: str, runs: str
+) -> None:
+    visit = visiting(house, signed_in=False, size=size)
+    visit.page.evaluate(WRITTEN)
+    visit.sign_in()
+    visit.settle()
+    for name, pattern in (("Objects by day", days), ("Differences by run", runs)):
+        visit.page.get_by_role("region", name=name, exact=True).get_by_role("img").wait_for()
+        labels = visit.page.evaluate("window.written")[name]
+        said = [label["text"] for label in labels]
+        assert re.fullmatch(pattern, ", ".join(said)), said
+        assert len(set(said)) == len(said) and all(label["whole"] for label in labels), labels
+        for one, other in pairwise(labels):
+            assert one["line"] != other["line"] or one["to"] < other["from"], labels
+
+
+def test_what_is_known_to_be_missing_leads_to_its_records(visiting: Visiting) -> None:
+    house = nothing_wrong()
+    house.analytics["counts"]["MISSING"] = tally(1)
+    house.runs[0]["counts"]["unstored"] = tally(2)
+    house.findings = [a_finding(NOW, "unstored", f"projects/proj_sunset/{kind}.png", kind=kind) for kind in ("missing", "external")]
+    visit = visiting(house)
+    page = visit.page
+    for link in ("marked so in their records", "Show the records marked missing"):
+        page.get_by_role("link", name=link).click()
+        found = page.get_by_role("table", name="Findings").get_by_role("row")
+        expect(found).to_have_count(2)
+        expect(found.nth(1)).to_contain_text("missing.png")
+        expect(page.get_by_label("Kind")).to_have_value("missing")
+        asked = visit.requests(f"GET /reconciliations/{RUN_ID}/findings")[-1].query
+        assert (asked["class"], asked["kind"]) == ("unstored", "missing")
+        page.go_back()
+
+
+def test_what_is_missing_by_the_last_run_leads_to_what_it_found(visiting: Visiting) -> None:
+    page = visiting().page
+    page.get_by_role("link", name="records whose object is gone").click()
+    expect(page.get_by_role("table", name="Findings").get_by_role("row")).to_have_count(6)
+    expect(page.get_by_role("button", name="5 missing objects")).to_have_attribute("aria-pressed", "true")
+
+
+def test_what_was_counted_a_moment_ago_is_never_said_to_come(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.analytics["as_of"] = rfc(NOW + timedelta(minutes=5))  # the clock here is behind
+    expect(visiting(house).page.get_by_text("as of just now")).to_be_visible()
 
 
 # states
@@ -279,7 +367,7 @@ def test_what_a_deployment_does_not_have_yet_is_said_to_be_absent_and_not_to_fai
     assert visit.page.get_by_role("alert").count() == 0
     assert "Of 12,286 records" in visit.page.get_by_role("region", name="Side by side").inner_text()
     visit.go("Health")
-    visit.page.get_by_role("region", name="The bucket").get_by_role("button", name="Identify it").click()
+    visit.page.get_by_role("button", name="Identify the bucket").click()
     visit.page.get_by_role("dialog").get_by_role("button", name="Identify").click()
     expect(visit.page.get_by_role("dialog")).to_contain_text("stocktake-data")
 
@@ -300,7 +388,7 @@ def test_nothing_at_all_has_words_of_its_own_in_every_view(visiting: Visiting) -
 def test_a_million_records_and_ten_thousand_findings_stay_readable(visiting: Visiting, size: tuple[int, int]) -> None:
     visit = visiting(huge(NOW), size=size)
     page = visit.page
-    assert verdict(page) == "1,000,000 objects are stored, and 10,000 things need a look."
+    assert verdict(page) == "By the ledger 1,000,000 objects are stored, and 10,000 differences need a look."
     expect(page.get_by_text("The 1,000 largest of 24,310")).to_be_visible()
     assert page.get_by_role("region", name="Projects", exact=True).get_by_role("row").count() == 16
     fits = "document.documentElement.scrollWidth <= innerWidth"
@@ -369,6 +457,39 @@ def test_images_come_from_the_bucket_and_what_is_none_is_named_in_its_place(visi
     expect(rows.nth(1).locator("td.thumb")).to_have_text("gone")
 
 
+def test_only_what_is_gone_is_called_gone(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    kinds = ("pending", "inline", "external", "missing")
+    house.findings = [a_finding(NOW, "unstored", f"projects/proj_sunset/{kind}.png", kind=kind) for kind in kinds]
+    visit = visiting(house)
+    visit.go("Findings")
+    expect(visit.page.locator("tbody td.thumb")).to_have_text(["png", "png", "png", "gone"])
+
+
+def test_findings_that_are_acknowledged_are_counted_where_they_are_listed(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.runs[0]["counts"]["acknowledged"] = tally(1)
+    house.findings.append({**a_finding(NOW, "orphan", "projects/proj_sunset/known.png"), "repair": "ACKNOWLEDGED"})
+    visit = visiting(house)
+    visit.go("Findings")
+    found = visit.page.get_by_role("region", name="What was found")
+    expect(found).to_contain_text("1 to 21 of 21")
+    expect(found.get_by_role("button", name="All 21")).to_be_visible()
+    found.get_by_role("button", name="9 orphans").click()
+    expect(found).to_contain_text("1 to 10 of 10")
+    found.get_by_role("button", name="1 acknowledged").click()
+    expect(found).to_contain_text("1 to 1 of 1")
+    expect(found.get_by_role("row").nth(1)).to_contain_text("known.png")
+
+
+def test_runs_of_one_minute_are_told_apart(visiting: Visiting) -> None:
+    visit = visiting(few(1, [0.1, 0.1, 0.1]))
+    visit.go("Findings")
+    options = visit.page.get_by_label("Which run").locator("option").all_inner_texts()
+    assert len(set(options)) == 4
+    assert re.fullmatch(r"\d+ \w+ \d{4}, \d\d:\d\d:\d\d, 20 findings", options[0])
+
+
 # deeds
 
 
@@ -427,8 +548,52 @@ def test_a_plan_is_shown_in_numbers_before_it_is_applied(visiting: Visiting) -> 
     plan.get_by_role("button", name="Apply to 14 findings").click()
     expect(page.get_by_text("The plan is being applied.")).to_be_visible()
     assert visit.requests("POST")[-1].body == {"plan_id": "01KAHP1AN00000000000000000"}
-    expect(page.get_by_text("The repair has ended.")).to_be_visible()
+    expect(page.get_by_text("The repair has ended: 5 findings acted on, 0 left alone.")).to_be_visible()
     expect(page.get_by_role("region", name="The run", exact=True)).to_contain_text("done: 5 mark missing")
+
+
+@pytest.mark.parametrize("steps", [0, 1], ids=["over before it is asked for", "under way"])
+def test_a_repair_of_an_older_run_is_followed_to_its_end(visiting: Visiting, steps: int) -> None:
+    house = lived_in(NOW)
+    house.steps = steps
+    house.runs[3]["counts"]["missing"] = tally(5)
+    visit = visiting(house)
+    page = visit.page
+    visit.go("Findings")
+    page.get_by_label("Which run").select_option(house.runs[3]["run_id"])
+    newer = "3 newer runs have compared since, the last one 3 hours ago"
+    expect(page.get_by_text(newer)).to_be_visible()
+    page.get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    expect(plan).to_contain_text(newer)
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan).to_contain_text(newer)
+    plan.get_by_role("button", name="Apply to").click()
+    expect(page.get_by_text("The repair has ended: 5 findings acted on, 0 left alone.")).to_be_visible()
+    expect(page.get_by_role("region", name="The run", exact=True)).to_contain_text("done: 5 mark missing")
+    expect(page.get_by_role("region", name="Under way", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Plan a repair").click()
+    plan.get_by_role("link", name="Look at the newest").click()
+    expect(plan).to_have_count(0)
+    expect(page.get_by_label("Which run")).to_have_value(RUN_ID)
+    expect(page.get_by_text("newer runs have compared")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "said"),
+    [
+        ({"actions": 100, "per_project": 500}, "One apply does at most 100 actions."),
+        ({"actions": 1000, "per_project": 500}, "One apply does at most 1,000 actions, of them at most 500 in one project."),
+    ],
+)
+def test_what_one_apply_may_do_reads_as_meant(visiting: Visiting, allowed: dict[str, int], said: str) -> None:
+    house = lived_in(NOW)
+    planned = house.api(Asked("POST", f"/reconciliations/{RUN_ID}/plan", body={"plan": {"missing": "mark_missing"}})).body
+    house.broken = {f"POST /reconciliations/{RUN_ID}/plan": Answered(200, {**planned, "allowed": allowed})}
+    page = visiting(house).page
+    page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    page.get_by_role("dialog").get_by_role("button", name="Show what it would do").click()
+    expect(page.get_by_role("dialog")).to_contain_text(said)
 
 
 def test_what_is_for_good_is_typed_and_a_first_run_is_said_to_be_read(visiting: Visiting) -> None:
@@ -564,11 +729,13 @@ def test_what_a_run_set_aside_is_told_by_what_it_did_where_the_list_goes_on(visi
 def test_health_is_shown_without_writing_anything(visiting: Visiting) -> None:
     visit = visiting()
     visit.go("Health")
-    expect(visit.page.get_by_role("region", name="The bucket")).to_contain_text("The bucket is the one that the ledger describes")
-    expect(visit.page.get_by_role("region", name="The store")).to_contain_text("The store can do all")
+    checks = visit.page.get_by_role("region", name="Checks", exact=True)
+    expect(checks).to_contain_text("1 warning, 7 fine and 1 not tried; looked at")
+    for said in ("The bucket is the one that the ledger describes", "The store can do all"):
+        expect(visit.page.get_by_text(said)).to_have_count(1)
     visit.settle()
     assert {asked.path for asked in visit.requests("GET /diagnostics")} == {"/diagnostics"}
-    visit.page.get_by_role("region", name="The store").get_by_role("button", name="List it").click()
+    checks.get_by_role("button", name="List what the store can do").click()
     asked = visit.page.get_by_role("dialog")
     expect(asked).to_contain_text("some small objects of Stocktake's own are put")
     asked.get_by_role("button", name="List").click()
@@ -703,7 +870,38 @@ def test_a_project_is_deleted_only_by_who_types_its_name(visiting: Visiting) -> 
     assert [asked.query for asked in visit.requests("DELETE")] == [{"dry_run": "true"}]
 
 
+def test_a_project_that_there_is_not_is_said_and_nothing_is_left_to_press(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    house.broken = {"DELETE /projects/sunsett": problem(404, "project-not-found", "there is no project 'sunsett': create it first")}
+    visit = visiting(house)
+    visit.go("Deletions")
+    visit.page.get_by_label("Project to delete").fill("sunsett")
+    visit.page.keyboard.press("Enter")
+    asked = visit.page.get_by_role("dialog")
+    expect(asked.get_by_role("alert")).to_contain_text("The ledger knows no project sunsett, so nothing can be deleted.")
+    expect(asked).not_to_contain_text("create it")
+    expect(asked.get_by_role("button")).to_have_text(["Close"])
+
+
 # by keyboard, by ear, in any light
+
+
+def test_on_a_phone_every_view_and_every_button_of_a_row_is_in_sight(visiting: Visiting) -> None:
+    visit = visiting(size=(390, 844))
+    beside = "all => all.map(one => one.getBoundingClientRect()).filter(box => box.left < 0 || box.right > innerWidth).length"
+    for view in ("Overview", "Findings", "Deletions", "Quarantine", "Health"):
+        visit.go(view) if view != "Overview" else None
+        visit.settle()
+        for seen in ("nav a", "main select", "main button"):
+            assert visit.page.locator(seen).evaluate_all(beside) == 0, (view, seen)
+
+
+def test_a_table_that_goes_on_sideways_shows_it(visiting: Visiting) -> None:
+    page = visiting(size=(390, 844)).page
+    table = page.get_by_role("region", name="Projects, those with the most")
+    expect(table.locator("xpath=..")).to_have_class(re.compile("further"))
+    table.evaluate("table => table.scrollTo({left: 9999})")
+    expect(table.locator("xpath=..")).not_to_have_class(re.compile("further"))
 
 
 def test_all_of_it_is_done_by_keyboard(visiting: Visiting) -> None:

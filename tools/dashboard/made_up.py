@@ -30,6 +30,7 @@ NOTHING = {"objects": 0, "bytes": 0}
 _STATES = ("PENDING", "STORED", "INLINE", "EXTERNAL", "MISSING", "QUARANTINED")
 CLASSES = ("orphan", "missing", "mismatch", "unstored", "unknown", "duplicate_spelling")
 _KINDS = {"orphan": "active", "missing": "gone", "mismatch": "size", "unstored": "uncommitted", "unknown": "no_layout"}
+_WITHOUT_OBJECT = ("pending", "inline", "external", "missing")
 _ACTIONS = {"mark_missing": "MARK_MISSING", "quarantine": "QUARANTINE", "refresh": "REFRESH", "settle": "SETTLE"}
 
 
@@ -180,8 +181,8 @@ class House:
         return left
 
     def _findings(self, query: Mapping[str, str]) -> Answered:
-        wanted = [finding for finding in self.findings if query.get("class") in (None, finding["class"])]
-        wanted = [finding for finding in wanted if query.get("project") in (None, finding["project"])]
+        filters = {name: query[name] for name in ("class", "kind", "project", "layout", "repair") if name in query}
+        wanted = [finding for finding in self.findings if all(finding[name] == value for name, value in filters.items())]
         start, limit = int(query.get("cursor", 0)), int(query.get("limit", 100))
         page: Sequence[Mapping[str, Any]] = wanted[start : start + limit]
         if query.get("urls") == "true":
@@ -314,9 +315,11 @@ def a_run(now: datetime, run_id: str, counts: Mapping[str, int], *, objects: int
     }
 
 
-def a_finding(now: datetime, name: str, key: str, *, project: str | None = "sunset", layout: str | None = "current") -> dict[str, Any]:
-    """Makes a finding, with what is really said of its kind."""
-    kind = _KINDS[name]
+def a_finding(
+    now: datetime, name: str, key: str, *, kind: str | None = None, project: str | None = "sunset", layout: str | None = "current"
+) -> dict[str, Any]:
+    """Makes a finding, with what is really said of its kind; of one kind of its class, unless told which."""
+    kind = kind or _KINDS[name]
     said = SENTENCES[FindingClass(name), kind]
     seen_at = rfc(now - timedelta(days=2, minutes=sum(key.encode()) % 4000))
     etag = "93b885adfe0da089cdf634904fd59f71"
@@ -335,7 +338,7 @@ def a_finding(now: datetime, name: str, key: str, *, project: str | None = "suns
         "layout": layout,
         "project": project,
         "bytes": 420_000,
-        "object": None if name == "missing" else {"bytes": 420_000, "etag": etag, "last_modified": seen_at},
+        "object": None if name == "missing" or kind in _WITHOUT_OBJECT else {"bytes": 420_000, "etag": etag, "last_modified": seen_at},
         "record": None if name in ("orphan", "unknown") else record,
         "meaning": said.meaning,
         "likely_cause": said.likely_cause,

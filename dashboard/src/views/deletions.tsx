@@ -7,7 +7,7 @@ import { Empty, Key, Loaded, Panel, Table, Tag, usePages, When } from "../parts"
 import { deleteProject, undo, verify } from "../questions";
 import { useNow } from "../state";
 import { useStock } from "../stock";
-import { ago, many, number, plain } from "../words";
+import { many, number, plain, until } from "../words";
 
 const SAID: Record<string, [string, string]> = {
   REQUESTED: ["busy", "about to begin"],
@@ -73,12 +73,17 @@ export function DeletionTable({ caption, children }: { caption: string; children
   return (
     <Table
       caption={caption}
+      acts
       head={
         <>
           <th scope="col">Project</th>
           <th scope="col">Status</th>
-          <th scope="col">Requested</th>
-          <th scope="col">Progress</th>
+          <th scope="col" class="wide-only">
+            Requested
+          </th>
+          <th scope="col" class="wide-only">
+            Progress
+          </th>
           <th scope="col">
             <span class="hidden">Actions</span>
           </th>
@@ -105,11 +110,14 @@ export function DeletionRows({ of }: { of: Deletion[] }) {
             </th>
             <td>
               <Tag tone={tone}>{word}</Tag>
+              <div class="narrow-only">
+                <Progress of={deletion} now={now} />
+              </div>
             </td>
-            <td class="when">
+            <td class="when wide-only">
               <When time={deletion.requested_at} now={now} />
             </td>
-            <td>
+            <td class="wide-only">
               <Progress of={deletion} now={now} />
             </td>
             <td class="act">
@@ -136,14 +144,14 @@ export function DeletionRows({ of }: { of: Deletion[] }) {
 
 function Progress({ of, now }: { of: Deletion; now: number }) {
   const { planned, done } = of.batches;
-  if (of.status === "HELD") return <span class="dim small">{of.erases_at ? `erased ${ago(of.erases_at, now)}` : ""}</span>;
+  if (of.status === "HELD") return <span class="dim small">{of.erases_at ? `erased ${until(of.erases_at, now)}` : ""}</span>;
   if (!isDeleting(of)) return <span class="dim small">{of.round > 1 ? `in ${of.round} rounds` : ""}</span>;
   const waits = of.status === "REMOVING" && planned !== null && done >= planned;
   return (
     <div class="progress">
       <progress {...(planned ? { max: planned, value: done } : {})} aria-label={`Batches of the deletion of ${plain(of.project_id)}`} />
       <span class="dim small">
-        {waits ? `all batches done; the final sweep ${Date.parse(of.sweep_at) > now ? `comes ${ago(of.sweep_at, now)}` : "is under way"}` : planned === null ? "looking for everything" : `${number(done)} of ${many(planned, "batch", "batches")}`}
+        {waits ? `all batches done; the final sweep ${Date.parse(of.sweep_at) > now ? `comes ${until(of.sweep_at, now)}` : "is under way"}` : planned === null ? "looking for everything" : `${number(done)} of ${many(planned, "batch", "batches")}`}
       </span>
     </div>
   );

@@ -7,10 +7,10 @@ import { Empty, Key, Loaded, Pager, Panel, Table, Tag, Trouble, Waiting, When } 
 import { reconcile, restoreRun } from "../questions";
 import { asProblem, usePolling, useResource } from "../state";
 import { useStock } from "../stock";
-import { acted, at, bytes, CLASSES, classed, listed, many, number, plain } from "../words";
-import { Live, RunTag } from "./run";
+import { acted, at, atSecond, bytes, CLASSES, classed, KINDS, listed, many, number, plain } from "../words";
+import { Live, Newer, newer, RunTag } from "./run";
 
-export function Findings({ runId }: { runId: string | undefined }) {
+export function Findings({ runId, within }: { runId: string | undefined; within: string[] }) {
   const stock = useStock();
   const chosen = runId ?? stock.runs.data?.reconciliations[0]?.run_id ?? null;
   const isNewest = chosen !== null && chosen === stock.newest.data?.run_id;
@@ -18,6 +18,9 @@ export function Findings({ runId }: { runId: string | undefined }) {
   const run = isNewest ? stock.newest : older;
   const busy = isBusy(stock.newest.data);
   usePolling(!isNewest && isBusy(older.data), async () => JSON.stringify(await older.reload()));
+  useEffect(() => {
+    if (stock.fresh && !isNewest) void older.reload();
+  }, [stock.fresh]);
   const listedRuns = stock.runs.data?.reconciliations ?? [];
 
   return (
@@ -53,7 +56,8 @@ export function Findings({ runId }: { runId: string | undefined }) {
             <>
               <Live run={data} />
               <Summary run={data} others={listedRuns} />
-              {data.counts && <List key={data.run_id} run={data} />}
+              <Newer runs={newer(data, listedRuns)} />
+              {data.counts && <List key={[data.run_id, ...within].join("/")} run={data} within={within} />}
             </>
           )}
         </Loaded>
@@ -77,7 +81,7 @@ function Summary({ run, others }: { run: Run; others: Run[] }) {
           <select id="run" value={run.run_id} onChange={(event) => (location.hash = `findings/${event.currentTarget.value}`)}>
             {known.map((other) => (
               <option key={other.run_id} value={other.run_id}>
-                {at(other.started_at)}, {other.status.toLowerCase()}
+                {atSecond(other.started_at)}, {other.counts ? many(found(other), "finding") : other.status.toLowerCase()}
               </option>
             ))}
           </select>
@@ -139,24 +143,30 @@ function Summary({ run, others }: { run: Run; others: Run[] }) {
   );
 }
 
+const found = (run: Run): number => Object.keys(CLASSES).reduce((sum, name) => sum + (run.counts?.[name]?.objects ?? 0), 0);
+
 const PAGE = 50;
+const QUIET = "ACKNOWLEDGED";
 /** Requests for one page: with filters an answer may hold few findings, or none, while there are more. */
 const REQUESTS = 6;
 
-function List({ run }: { run: Run }) {
+function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: string[] }) {
   const counted = Object.keys(CLASSES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
-  const all = counted.reduce((sum, name) => sum + run.counts![name]!.objects, 0);
-  const [wanted, setWanted] = useState({ class: "", project: "", layout: "", repair: "" });
+  // those that are acknowledged are listed, and counted apart from their classes
+  const quiet = run.counts?.acknowledged?.objects ?? 0;
+  const all = found(run) + quiet;
+  const [wanted, setWanted] = useState({ class: ofClass, kind: ofKind, project: "", layout: "", repair: "" });
   const [typed, setTyped] = useState("");
-  const [starts, setStarts] = useState<(string | null)[]>([null]);
+  const [starts, setStarts] = useState<{ cursor: string | null; place: number }[]>([{ cursor: null, place: 0 }]);
   const [page, setPage] = useState<{ rows: Finding[]; after: string | null }>();
   const [problem, setProblem] = useState<Problem>();
   const [busy, setBusy] = useState(true);
   const [again, setAgain] = useState(0);
   const turn = useRef(0);
-  const from = starts[starts.length - 1]!;
+  const { cursor: from, place } = starts[starts.length - 1]!;
   const layouts = Object.keys((run.counts as unknown as { layout?: Record<string, unknown> })?.layout ?? {});
-  const filtered = wanted.project || wanted.layout || wanted.repair;
+  const kinds = KINDS[wanted.class];
+  const filtered = wanted.kind || wanted.project || wanted.layout || wanted.repair || (wanted.class && quiet);
 
   useEffect(() => {
     const mine = ++turn.current;
@@ -186,28 +196,35 @@ function List({ run }: { run: Run }) {
     return () => {
       turn.current += 1;
     };
-  }, [run.run_id, run.repair?.status, wanted, from, again]);
+  }, [run.run_id, run.repair?.status, run.repair?.started_at, wanted, from, again]);
 
   const want = (change: Partial<typeof wanted>) => {
-    setStarts([null]);
+    setStarts([{ cursor: null, place: 0 }]);
     setWanted({ ...wanted, ...change });
   };
-  const place = (starts.length - 1) * PAGE;
+  const upTo = place + (page?.rows.length ?? 0);
+  // at the end it is known, also where nobody counted what a filter lets pass
+  const inAll = page?.after === null ? upTo : filtered ? null : wanted.class ? run.counts![wanted.class]!.objects : all;
   return (
     <Panel
       title="What was found"
       flush
       tools={
-        counted.length > 0 && (
+        all > 0 && (
           <div class="choose" role="group" aria-label="Class of finding">
-            <button type="button" aria-pressed={wanted.class === ""} onClick={() => want({ class: "" })}>
+            <button type="button" aria-pressed={wanted.class === "" && wanted.repair !== QUIET} onClick={() => want({ class: "", kind: "", repair: "" })}>
               All {number(all)}
             </button>
             {counted.map((name) => (
-              <button type="button" key={name} aria-pressed={wanted.class === name} onClick={() => want({ class: name })} title={CLASSES[name]!.says}>
+              <button type="button" key={name} aria-pressed={wanted.class === name} onClick={() => want({ class: name, kind: "" })} title={CLASSES[name]!.says}>
                 {classed(name, run.counts![name]!.objects)}
               </button>
             ))}
+            {quiet > 0 && (
+              <button type="button" aria-pressed={wanted.class === "" && wanted.repair === QUIET} onClick={() => want({ class: "", kind: "", repair: QUIET })} title="quiet until object or record change">
+                {number(quiet)} acknowledged
+              </button>
+            )}
           </div>
         )
       }
@@ -224,6 +241,19 @@ function List({ run }: { run: Run }) {
             <label for="of-project">Project</label>
             <input id="of-project" value={typed} autocomplete="off" spellcheck={false} onInput={(event) => setTyped(event.currentTarget.value)} onBlur={() => typed.trim() !== wanted.project && want({ project: typed.trim() })} />
           </div>
+          {kinds && (
+            <div class="field">
+              <label for="of-kind">Kind</label>
+              <select id="of-kind" value={wanted.kind} onChange={(event) => want({ kind: event.currentTarget.value })}>
+                <option value="">any</option>
+                {Object.entries(kinds).map(([kind, says]) => (
+                  <option key={kind} value={kind}>
+                    {says}
+                  </option>
+                ))}
+              </select>
+            </div>
+          )}
           {layouts.length > 0 && (
             <div class="field">
               <label for="of-layout">Layout</label>
@@ -240,7 +270,7 @@ function List({ run }: { run: Run }) {
             <select id="of-repair" value={wanted.repair} onChange={(event) => want({ repair: event.currentTarget.value })}>
               <option value="">anything</option>
               <option value="FOUND">nothing: open</option>
-              {["QUARANTINE", "MARK_MISSING", "REFRESH", "SETTLE", "ADOPT", "DELETE", "FORGET", "REFETCH", "SKIPPED", "ACKNOWLEDGED"].map((repair) => (
+              {["QUARANTINE", "MARK_MISSING", "REFRESH", "SETTLE", "ADOPT", "DELETE", "FORGET", "REFETCH", "SKIPPED", QUIET].map((repair) => (
                 <option key={repair} value={repair}>
                   {acted(repair)}
                 </option>
@@ -261,20 +291,23 @@ function List({ run }: { run: Run }) {
       )}
       {page && page.rows.length === 0 && (
         <Empty title={all === 0 ? "Nothing differs" : "No finding is like that"}>
-          {all === 0 ? "Bucket and ledger tell the same story." : page.after ? "Not all were looked through yet: go on with Next." : filtered ? "Look with fewer filters." : ""}
+          {all === 0 ? "Bucket and ledger tell the same story." : page.after ? "Not all were looked through yet: go on with Next." : wanted.kind === "missing" ? "What was marked missing since this run is found by the next one." : filtered ? "Look with fewer filters." : ""}
         </Empty>
       )}
       {page && page.rows.length > 0 && (
         <div aria-busy={busy}>
           <Table
             caption="Findings"
+            acts
             head={
               <>
                 <th scope="col" class="thumb">
                   <span class="hidden">Image</span>
                 </th>
                 <th scope="col">Key</th>
-                <th scope="col">Class</th>
+                <th scope="col" class="wide-only">
+                  Class
+                </th>
                 <th scope="col" class="wide-only">
                   Project
                 </th>
@@ -300,9 +333,9 @@ function List({ run }: { run: Run }) {
       {page && (page.rows.length > 0 || page.after || starts.length > 1) && (
         <Pager
           busy={busy}
-          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(place + page.rows.length)}${filtered ? "" : ` of ${number(wanted.class ? run.counts![wanted.class]!.objects : all)}`}`}
+          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(upTo)}${inAll === null ? "" : ` of ${number(inAll)}`}`}
           before={starts.length > 1 ? () => setStarts(starts.slice(0, -1)) : undefined}
-          after={page.after ? () => setStarts([...starts, page.after]) : undefined}
+          after={page.after ? () => setStarts([...starts, { cursor: page.after, place: upTo }]) : undefined}
         />
       )}
     </Panel>
@@ -312,6 +345,7 @@ function List({ run }: { run: Run }) {
 function Row({ of }: { of: Finding }) {
   const [open, set] = useState(false);
   const known = CLASSES[of.class];
+  const called = <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>;
   return (
     <>
       <tr>
@@ -320,10 +354,9 @@ function Row({ of }: { of: Finding }) {
         </td>
         <th scope="row">
           <Key of={of.key} short />
+          <div class="narrow-only">{called}</div>
         </th>
-        <td>
-          <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>
-        </td>
+        <td class="wide-only">{called}</td>
         <td class="wide-only">{of.project ? <Key of={of.project} short /> : <span class="dim">nobody's</span>}</td>
         <td class="n">{bytes(of.bytes)}</td>
         <td class="when wide-only">
@@ -378,7 +411,9 @@ function Row({ of }: { of: Finding }) {
 /** The image under a key. What lies there nobody has checked: as an `img` it is an image or nothing, and runs nothing. */
 function Thumbnail({ of }: { of: Finding }) {
   const [failed, fail] = useState(false);
+  // what never came, or lies elsewhere, is not gone
+  const isGone = of.class === "missing" || (of.class === "unstored" && of.kind === "missing");
   const ending = /\.([a-z0-9]{1,4})$/i.exec(of.key)?.[1] ?? "";
-  if (!of.url || failed || !/^https?:/.test(of.url)) return <span aria-hidden="true">{of.object ? ending : "gone"}</span>;
+  if (!of.url || failed || !/^https?:/.test(of.url)) return <span aria-hidden="true">{isGone ? "gone" : ending}</span>;
   return <img src={of.url} alt="" width={44} height={44} loading="lazy" decoding="async" referrerpolicy="no-referrer" onError={() => fail(true)} />;
 }

@@ -1,17 +1,25 @@
 // Whether the deployment is well: what it says of itself when it is asked, dead letters among it. To be shown it writes nothing.
 import type { Diagnostics } from "../answers";
 import { deadLetters } from "../answers";
-import { Empty, Loaded, Panel, Table, Tag, Waiting, When } from "../parts";
+import { Empty, Loaded, Panel, Table, Tag, When } from "../parts";
 import { conform, identify, selfTest } from "../questions";
 import { useStock } from "../stock";
-import { number, plain } from "../words";
+import { listed, many, number, plain } from "../words";
 
 const TONES: Record<string, string> = { ok: "good", warning: "warn", failed: "bad", skipped: "" };
 const ORDER = ["failed", "warning", "ok", "skipped"];
+const SUMS: Record<string, (count: number) => string> = {
+  failed: (count) => `${number(count)} failed`,
+  warning: (count) => many(count, "warning"),
+  ok: (count) => `${number(count)} fine`,
+  skipped: (count) => `${number(count)} not tried`,
+};
+
+const summed = ({ checks }: Diagnostics): string =>
+  listed(ORDER.map((status) => [status, checks.filter((check) => check.status === status).length] as const).filter(([, count]) => count > 0).map(([status, count]) => SUMS[status]!(count)));
 
 export function Health() {
   const { diagnostics, ask } = useStock();
-  const absent = diagnostics.problem?.isAbsent ?? false;
   return (
     <>
       <div class="head">
@@ -30,27 +38,33 @@ export function Health() {
           )}
         </div>
       </div>
-      {!absent && (
-        <Panel title="Checks" note={diagnostics.data && <When time={diagnostics.data.as_of} />}>
-          <Loaded of={diagnostics} what="the checks">
-            {(data) => <Checks of={data} />}
-          </Loaded>
-        </Panel>
-      )}
+      <Panel
+        title="Checks"
+        note={
+          diagnostics.data && (
+            <>
+              {summed(diagnostics.data)}; looked at <When time={diagnostics.data.as_of} />
+            </>
+          )
+        }
+        tools={
+          <div class="actions">
+            <button type="button" class="little" onClick={() => ask(identify())}>
+              Identify the bucket …
+            </button>
+            <button type="button" class="little" onClick={() => ask(conform())}>
+              List what the store can do …
+            </button>
+          </div>
+        }
+      >
+        <Loaded of={diagnostics} what="the checks">
+          {(data) => <Checks of={data} />}
+        </Loaded>
+      </Panel>
       <Letters />
-      <Bucket />
-      <Store />
     </>
   );
-}
-
-/** What the look at the deployment says of one thing; nothing is written for it. */
-function Part({ names }: { names: string[] }) {
-  const { diagnostics } = useStock();
-  const checks = diagnostics.data?.checks.filter((check) => names.includes(check.name)) ?? [];
-  if (diagnostics.data && checks.length) return <Checks of={{ ...diagnostics.data, checks }} />;
-  if (!diagnostics.data && !diagnostics.problem) return <Waiting what="the checks" />;
-  return <p class="dim small">The checks say nothing of it.</p>;
 }
 
 function Checks({ of }: { of: Diagnostics }) {
@@ -114,40 +128,6 @@ function Letters() {
           Free the cause, then <code>stocktake redrive</code> sends them back.
         </p>
       )}
-    </Panel>
-  );
-}
-
-function Bucket() {
-  const { ask } = useStock();
-  return (
-    <Panel
-      title="The bucket"
-      note="Which one is seen, and whether it is the one the ledger describes"
-      tools={
-        <button type="button" class="little" onClick={() => ask(identify())}>
-          Identify it …
-        </button>
-      }
-    >
-      <Part names={["bucket", "region", "identity"]} />
-    </Panel>
-  );
-}
-
-function Store() {
-  const { ask } = useStock();
-  return (
-    <Panel
-      title="The store"
-      note="What it can do, as the code that needs it found out"
-      tools={
-        <button type="button" class="little" onClick={() => ask(conform())}>
-          List it …
-        </button>
-      }
-    >
-      <Part names={["conformance"]} />
     </Panel>
   );
 }

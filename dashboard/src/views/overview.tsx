@@ -7,7 +7,7 @@ import { Empty, Key, Loaded, Panel, Table, Tag, usePages, Waiting, When } from "
 import { reconcile } from "../questions";
 import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
-import { explained, missing, verdict } from "../verdict";
+import { explained, MARKED, missing, verdict } from "../verdict";
 import { bytes, CLASSES, classed, lasts, listed, many, number, signed } from "../words";
 import { DeletionRows, DeletionTable } from "./deletions";
 import { Live, RunTag } from "./run";
@@ -66,7 +66,17 @@ function Sentence() {
         <h1 id="verdict" tabIndex={-1}>
           {said.says}
         </h1>
-        {said.because.length > 0 && <p>{said.because.join(" ")}</p>}
+        {said.because.length > 0 && (
+          <p>
+            {said.because.join(" ")}
+            {analytics.data.counts.MISSING.objects > 0 && analytics.data.bucket && (
+              <>
+                {" "}
+                <a href={`#findings/${analytics.data.bucket.run_id}/${MARKED}`}>Show the records marked missing</a>
+              </>
+            )}
+          </p>
+        )}
       </div>
       <div class="actions">
         {said.press === "findings" && (
@@ -106,15 +116,15 @@ function Tiles({ of }: { of: Analytics }) {
   return (
     <section class="panel side" aria-label="Side by side">
       <dl class="tiles">
-        <Tile name="Records" value={of.records.objects} note={`${bytes(of.records.bytes)} in the ledger`} />
-        <Tile name="Stored" value={of.stored.objects} note={`${bytes(of.stored.bytes)} confirmed by the bucket`} />
+        <Tile name="Records" value={of.records.objects} note={`that speak of ${bytes(of.records.bytes)}`} />
+        <Tile name="Stored" value={of.stored.objects} note={`${bytes(of.stored.bytes)}, confirmed when they were stored`} />
         <Tile
           name="In the bucket"
           value={of.bucket?.objects ?? null}
-          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)}` : ""}${of.acknowledged?.objects ? `; ${number(of.acknowledged.objects)} acknowledged` : ""}` : "not counted yet"}
+          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}${of.acknowledged?.objects ? `; ${number(of.acknowledged.objects)} acknowledged` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
-        <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} />
+        <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} to={gone.objects && of.bucket ? `#findings/${of.bucket.run_id}/${gone.at}` : undefined} />
       </dl>
       {(why || of.recounted_at) && (
         <p class="explained">
@@ -136,12 +146,12 @@ function Tiles({ of }: { of: Analytics }) {
   );
 }
 
-function Tile({ name, value, note, tone = "" }: { name: string; value: number | null; note: string; tone?: string }) {
+function Tile({ name, value, note, tone = "", to }: { name: string; value: number | null; note: string; tone?: string; to?: string | undefined }) {
   return (
     <div>
       <dt>{name}</dt>
       <dd class={`big ${tone} ${value !== null && value > 9_999_999 ? "long" : ""}`}>{value === null ? "–" : number(value)}</dd>
-      <dd>{note}</dd>
+      <dd>{to ? <a href={to}>{note}</a> : note}</dd>
     </div>
   );
 }
@@ -168,7 +178,7 @@ function DayChart({ of }: { of: Trend }) {
     return { times: days.map((day) => Date.parse(day.day)), lines };
   }, [of]);
   if (times.length === 0) return <Empty title="No day has ended yet">Once a day the counts are written down.</Empty>;
-  return <Chart label="Objects by day" times={times} lines={lines} />;
+  return <Chart label="Objects by day" times={times} lines={lines} by="day" />;
 }
 
 function Differences() {
@@ -198,7 +208,7 @@ function RunChart({ of, before }: { of: Run[]; before: Trend["runs"] }) {
     return { times: runs.map((run) => Date.parse(run.finished_at)), lines };
   }, [of, before]);
   if (times.length === 0) return <Empty title="No run is complete yet">What differs is drawn here, run by run.</Empty>;
-  return <Chart label="Differences by run" times={times} lines={lines} fromZero />;
+  return <Chart label="Differences by run" times={times} lines={lines} by="run" />;
 }
 
 const CUTS = [

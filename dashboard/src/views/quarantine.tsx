@@ -20,8 +20,8 @@ const SAID: Record<string, [string, string]> = {
 const STATUSES = ["HELD", "RESTORED", "PURGED", "MOVING", "CANCELLED"];
 const PAGE = 25;
 
-export function Quarantine({ fresh }: { fresh: number }) {
-  const { ask } = useStock();
+export function Quarantine() {
+  const { ask, fresh } = useStock();
   const [status, setStatus] = useState("HELD");
   const [starts, setStarts] = useState<(string | null)[]>([null]);
   const entries = useResource<{ entries: Entry[]; cursor: string | null }>(`quarantine${query({ status, limit: PAGE, cursor: starts[starts.length - 1] })}`);
@@ -74,17 +74,22 @@ export function Quarantine({ fresh }: { fresh: number }) {
                 <>
                   <Table
                     caption="Quarantine, newest first"
+                    acts
                     head={
                       <>
                         <th scope="col">Key</th>
-                        <th scope="col">Status</th>
-                        <th scope="col" class="n">
+                        <th scope="col" class="wide-only">
+                          Status
+                        </th>
+                        <th scope="col" class="n wide-only">
                           Bytes
                         </th>
                         <th scope="col" class="wide-only">
                           Type
                         </th>
-                        <th scope="col">Set aside</th>
+                        <th scope="col" class="wide-only">
+                          Set aside
+                        </th>
                         <th scope="col">Kept for</th>
                         <th scope="col">
                           <span class="hidden">Actions</span>
@@ -94,19 +99,21 @@ export function Quarantine({ fresh }: { fresh: number }) {
                   >
                     {data.entries.map((entry) => {
                       const [tone, word] = SAID[entry.status] ?? ["", entry.status.toLowerCase()];
+                      const said = <Tag tone={tone}>{word}</Tag>;
                       const left = (Date.parse(entry.expires_at) - now) / 1000;
                       return (
                         <tr key={entry.entry_id}>
                           <th scope="row">
                             <Key of={entry.key} short />
+                            <div class="narrow-only">
+                              {said} <span class="dim small">{bytes(entry.size)}</span>
+                            </div>
                             {(entry.not_restored ?? entry.kept) && <p class="bad small">{entry.not_restored ?? entry.kept}</p>}
                           </th>
-                          <td>
-                            <Tag tone={tone}>{word}</Tag>
-                          </td>
-                          <td class="n">{bytes(entry.size)}</td>
+                          <td class="wide-only">{said}</td>
+                          <td class="n wide-only">{bytes(entry.size)}</td>
                           <td class="wide-only dim">{entry.content_type ?? "not said"}</td>
-                          <td class="when">
+                          <td class="when wide-only">
                             <When time={entry.set_aside_at} now={now} />
                           </td>
                           <td class="when">{entry.status !== "HELD" ? "–" : left > 0 ? lasts(left) : "its time is over"}</td>
@@ -135,13 +142,13 @@ export function Quarantine({ fresh }: { fresh: number }) {
           </Loaded>
         </div>
       </Panel>
-      <Drills fresh={fresh} />
+      <Drills />
     </>
   );
 }
 
-function Drills({ fresh }: { fresh: number }) {
-  const { ask } = useStock();
+function Drills() {
+  const { ask, fresh } = useStock();
   const drills = useResource<{ drills: Drill[]; last_passed_at: string | null }>("quarantine/drills?limit=5");
   useEffect(() => {
     if (fresh) void drills.reload();

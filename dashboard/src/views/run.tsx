@@ -1,10 +1,11 @@
-// One run: how it stands, and how far it is while it goes.
+// One run: how it stands, how far it is while it goes, and what is said of it when it has ended.
+import type { ComponentChildren } from "preact";
 import type { Run } from "../answers";
 import { isBusy, isRepairing, isWalking } from "../answers";
 import { Tag } from "../parts";
 import { stop } from "../questions";
 import { useStock } from "../stock";
-import { lasts, many, number } from "../words";
+import { ago, lasts, many, number, sentence } from "../words";
 
 const SAID: Record<string, [string, string]> = {
   REQUESTED: ["busy", "about to start"],
@@ -20,6 +21,33 @@ export function RunTag({ run }: { run: Run }) {
   if (isRepairing(run)) return <Tag tone="busy">{run.restoration?.status === "RUNNING" ? "restoring" : "being repaired"}</Tag>;
   const [tone, word] = SAID[run.status] ?? ["", run.status.toLowerCase()];
   return <Tag tone={tone}>{word}</Tag>;
+}
+
+/** What is said of a run that is busy no more. */
+export function ended({ status, repair, restoration }: Run): string {
+  if (status !== "COMPLETE") return `The run is ${status.toLowerCase()}.`;
+  if (restoration && (!repair || Date.parse(restoration.started_at) > Date.parse(repair.started_at)))
+    return `The restoration has ended: ${many(restoration.restored, "object")} ${restoration.restored === 1 ? "is" : "are"} back${restoration.failed ? `, ${number(restoration.failed)} could not be` : ""}.`;
+  if (!repair) return "The reconcile is complete.";
+  const done = Object.values(repair.done).reduce((sum, count) => sum + count, 0);
+  const did = `${many(done, "finding")} acted on, ${number(repair.skipped)} left alone${repair.deferred ? `, ${number(repair.deferred)} put off` : ""}.`;
+  if (repair.status !== "DONE") return `The repair ${repair.status === "STOPPED" ? "was stopped" : "failed"}: ${did} ${sentence(repair.why ?? "")}`;
+  return `The repair has ended: ${did}`;
+}
+
+/** The complete runs that began after a run, the newest first: what it found may have been repaired since. */
+export const newer = (run: Run, among: Run[] = []): Run[] => among.filter((other) => other.status === "COMPLETE" && Date.parse(other.started_at) > Date.parse(run.started_at));
+
+export function Newer({ runs, onGo, children }: { runs: Run[]; onGo?: () => void; children?: ComponentChildren }) {
+  if (runs.length === 0) return null;
+  return (
+    <p class="callout">
+      {many(runs.length, "newer run")} {runs.length === 1 ? "has" : "have"} compared since, the last one {ago(runs[0]!.started_at)}: what this one found may be repaired or gone by now. {children}
+      <a href={`#findings/${runs[0]!.run_id}`} onClick={onGo}>
+        Look at the newest
+      </a>
+    </p>
+  );
 }
 
 /** What goes on at this moment, with the way to end it. */

@@ -31,7 +31,9 @@ def _of_names(keys: set[str]) -> set[str]:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(keys=st.sets(_KEYS, max_size=25).map(_of_names), bounds=st.tuples(_KEYS | st.just(""), _KEYS | st.none()), page_size=st.integers(1, 4))
+@given(
+    keys=st.sets(_KEYS, max_size=25).map(_of_names), bounds=st.tuples(_KEYS | st.just(""), _KEYS | st.none()), page_size=st.integers(1, 4)
+)
 def test_a_range_of_the_ledger_is_one_stream_sorted_as_a_bucket_lists(
     deploy: Callable[..., Deployment], keys: set[str], bounds: tuple[str, str | None], page_size: int
 ) -> None:
