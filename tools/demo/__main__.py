@@ -225,7 +225,8 @@ class Story:
         self.wait("the repair", lambda: self.run(run_id)["repair"]["status"] != "RUNNING")
         done = self.repairs(run_id)
         expected = {"MARK_MISSING": 5, "QUARANTINE": 8} if self.events else {"MARK_MISSING": 9, "QUARANTINE": 11}
-        self.checks.equal("repairs done", done, {**expected, "FOUND": 4})
+        left = 8 if self.events else 4  # what events marked is in the ledger's own words, and in no plan of this story
+        self.checks.equal("repairs done", done, {**expected, "FOUND": left})
         entries = [entry for entry in self.call("GET", "/quarantine", 200)["entries"] if self.tag in entry["key"]]
         self.checks.equal("quarantine entries", len(entries), expected["QUARANTINE"])
         entry = next(entry for entry in entries if entry["key"].startswith("projects/"))
