@@ -18,8 +18,8 @@ from stocktake.project_deletion.batches import WITHOUT_OBJECT
 from stocktake.project_deletion.receipts import Totals, failure_line
 from stocktake.storage import Store
 
-_PART = 250
-"""Keys whose bytes go in one request, a quarter of what it may name, so that their records go while it is answered for the next."""
+_PART = 500
+"""Keys whose bytes go in one request, half of what it may name, so that their records go while it is answered for the next."""
 PERSONAL_KINDS = ("generation", "idempotency", "multipart")
 """Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
