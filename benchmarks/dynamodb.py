@@ -22,8 +22,9 @@ import yaml
 from stocktake.ledger import Tables, tables
 from tests.conftest import TEMPLATE, TemplateLoader
 from tools.stack import Settings, StackError, processes
+from tools.stack.deployment import client_settings
 from tools.stack.servers import LocalAws
-from tools.stack.settings import ACCESS_KEY_ID, REGION, ROOT, SECRET_ACCESS_KEY
+from tools.stack.settings import REGION, ROOT
 
 _LOCK = ROOT / "requirements" / "bench"
 _HOME = ROOT / "build" / "bench"
@@ -82,13 +83,7 @@ def dynamodb(settings: Settings) -> Dynoxide | AllOfAws:
 
 def made_tables(settings: Settings, session: botocore.session.Session) -> Tables:
     """Makes the ledger's tables in a server, as template.yaml has them."""
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=settings.endpoint,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY_ID,
-        aws_secret_access_key=SECRET_ACCESS_KEY,
-    )
+    client = boto3.client("dynamodb", **client_settings(settings))
     resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
     for name in ("objects", "projects", "operations"):
         properties = resources[f"{name.title()}Table"]["Properties"]

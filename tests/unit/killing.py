@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,15 @@ class Killing:
 
 
 @contextmanager
-def killed_at(world: World, deployment: Deployment, call: int) -> Iterator[Killing]:
-    """Kills what runs inside before its call number `call`, from 0."""
+def before_call(world: World, deployment: Deployment, call: int, then: Callable[[], object]) -> Iterator[list[bool]]:
+    """Does `then` before call number `call`, from 0, of what runs inside; the list is empty where there were fewer."""
     client: Any = deployment.tables.client
-    real, calls, killing = client._make_api_call, itertools.count(), Killing()
+    real, calls, done = client._make_api_call, itertools.count(), list[bool]()
 
     def count(*_: object) -> None:
-        if next(calls) == call:
-            killing.happened = True
-            raise Crash
+        if not done and next(calls) == call:
+            done.append(True)
+            then()
 
     def counted(operation: str, params: dict[str, Any]) -> Any:
         count()
@@ -36,8 +36,19 @@ def killed_at(world: World, deployment: Deployment, call: int) -> Iterator[Killi
 
     world.store.on_call, client._make_api_call = count, counted
     try:
-        yield killing
-    except Crash:
-        pass
+        yield done
     finally:
         world.store.on_call, client._make_api_call = None, real
+
+
+@contextmanager
+def killed_at(world: World, deployment: Deployment, call: int) -> Iterator[Killing]:
+    """Kills what runs inside before its call number `call`, from 0."""
+    killing = Killing()
+
+    def die() -> None:
+        killing.happened = True
+        raise Crash
+
+    with suppress(Crash), before_call(world, deployment, call, die):
+        yield killing

@@ -46,6 +46,16 @@ def aside(world: World, key: str = ORPHAN, run_id: str = "r", body: bytes = b"pr
     return world.quarantine.set_aside(key, stored.etag, stored, run_id=run_id, why="a test")
 
 
+def left_moving(world: World) -> Operation:
+    """Lets a move meet an outage once the hold and the copy are there, and returns its entry."""
+    world.reconcile()
+    world.store.fail("delete", key=ORPHAN)
+    with pytest.raises(StorageUnavailable):
+        aside(world)
+    [entry] = world.quarantine.recent(1)[0]
+    return entry
+
+
 def expired(world: World) -> World:
     """Lets everything in quarantine be over its days, after a run that saw it all."""
     world.clock.advance(30 * DAY_MS)
@@ -364,11 +374,7 @@ def test_a_move_that_may_be_alive_is_ended_by_nobody(world: World, way: str) -> 
 
 @pytest.mark.parametrize("way", ["restore", "purge"])
 def test_an_attempt_that_goes_on_at_the_moment_a_move_is_ended_loses_nothing(world: World, way: str) -> None:
-    world.reconcile()
-    world.store.fail("delete", key=ORPHAN)
-    with pytest.raises(StorageUnavailable):
-        aside(world)
-    [entry] = world.quarantine.recent(1)[0]
+    entry = left_moving(world)
     world.clock.advance(MOVE_MS)
 
     def go_on(operation: str, key: str | None) -> None:
@@ -388,10 +394,7 @@ def test_an_attempt_that_goes_on_at_the_moment_a_move_is_ended_loses_nothing(wor
 
 
 def test_a_move_that_was_ended_is_not_gone_on_with(world: World) -> None:
-    world.reconcile()
-    world.store.fail("delete", key=ORPHAN)
-    with pytest.raises(StorageUnavailable):
-        aside(world)
+    left_moving(world)
     world.clock.advance(MOVE_MS)
     purged(world)
     with pytest.raises(ObjectChanged, match="broken off"):
@@ -400,11 +403,7 @@ def test_a_move_that_was_ended_is_not_gone_on_with(world: World) -> None:
 
 
 def test_a_broken_off_move_of_a_project_that_closed_since_is_restored_by_nobody_and_ended_by_the_purge(world: World) -> None:
-    world.reconcile()
-    world.store.fail("delete", key=ORPHAN)
-    with pytest.raises(StorageUnavailable):
-        aside(world)
-    [entry] = world.quarantine.recent(1)[0]
+    entry = left_moving(world)
     world.clock.advance(MOVE_MS)
     world.deletions.request("p1", reason="a test")
     with pytest.raises(Conflict, match="was deleted since"):
@@ -415,10 +414,7 @@ def test_a_broken_off_move_of_a_project_that_closed_since_is_restored_by_nobody_
 
 
 def test_what_broke_off_and_was_written_anew_meanwhile_is_held_and_the_new_object_let_go(world: World) -> None:
-    world.reconcile()
-    world.store.fail("delete", key=ORPHAN)
-    with pytest.raises(StorageUnavailable):
-        aside(world)
+    left_moving(world)
     world.plant(ORPHAN, body=b"written anew")
     world.clock.advance(MOVE_MS)
     purged(world)
@@ -443,11 +439,7 @@ def test_what_broke_off_and_is_gone_with_its_copy_says_so_and_holds_its_key_no_l
 
 
 def test_an_original_in_its_place_is_known_though_its_copy_has_another_etag(world: World) -> None:
-    world.reconcile()
-    world.store.fail("delete", key=ORPHAN)
-    with pytest.raises(StorageUnavailable):
-        aside(world)
-    [entry] = world.quarantine.recent(1)[0]
+    entry = left_moving(world)
     world.plant(entry.document["quarantine_key"], body=b"PRECIOUS")  # as a copy of what was uploaded in parts looks
     world.clock.advance(MOVE_MS)
     world.quarantine.restore(entry.operation_id)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from stocktake.errors import StorageUnavailable
 from stocktake.ledger import Operation
 from stocktake.model import State
 from stocktake.repair.holding import is_hold
-from tests.unit.killing import killed_at
+from tests.unit.killing import before_call, killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.test_repair_actions import found
 from tests.unit.world import HOUR, Crash, World, never
@@ -53,28 +52,6 @@ def again(world: World, finding: Operation) -> Operation:
     row = world.operations.get(finding.operation_id, finding.part)
     assert row is not None
     return row
-
-
-@contextmanager
-def meanwhile(world: World, deployment: Deployment, call: int, then: Callable[[], object]) -> Iterator[list[bool]]:
-    """Does `then` before call number `call`, from 0, of what runs inside; the list is empty where there were fewer."""
-    client: Any = deployment.tables.client
-    real, calls, done = client._make_api_call, itertools.count(), list[bool]()
-
-    def count(*_: object) -> None:
-        if not done and next(calls) == call:
-            done.append(True)
-            then()
-
-    def counted(operation: str, params: dict[str, Any]) -> Any:
-        count()
-        return real(operation, params)
-
-    world.store.on_call, client._make_api_call = count, counted
-    try:
-        yield done
-    finally:
-        world.store.on_call, client._make_api_call = None, real
 
 
 @pytest.mark.parametrize("action", ["quarantine", "adopt", "acknowledge"])
@@ -217,7 +194,7 @@ def test_an_object_that_is_recorded_at_any_moment_of_its_deletion_is_not_deleted
         key = f"projects/p1/scenes/s{call}/media/a.png"
         world.plant(key)
         finding = found(world, key)
-        with meanwhile(world, deployment, call, lambda key=key: world.aligner().align(key)) as happened:  # type: ignore[misc]
+        with before_call(world, deployment, call, lambda key=key: world.aligner().align(key)) as happened:  # type: ignore[misc]
             ended = world.actor.act(finding, "r", "delete")
         record, stored = world.ledger.record(key), world.store.head(key)
         if ended.status == "DELETE":
@@ -383,7 +360,7 @@ def test_a_deletion_whose_hold_the_deletion_of_the_project_takes_at_any_moment_i
             if record is not None:
                 world.ledger.move(record, None, gated=False)
 
-        with meanwhile(world, deployment, call, take) as happened:
+        with before_call(world, deployment, call, take) as happened:
             ended = world.actor.act(finding, "r", "delete")
         assert (ended.status, world.ledger.record(key), world.store.head(key)) == ("DELETE", None, None), call
         if not happened:
