@@ -63,6 +63,7 @@ from stocktake.ledger.rows import (
     INLINE_PREFIX,
     MAX_INLINE_BYTES,
     PROJECT_PART,
+    InlineRow,
     ObjectRow,
     ProjectRow,
     Raw,
@@ -249,12 +250,7 @@ class Ledger:
     def content(self, record: Record) -> bytes | None:
         """Reads the bytes of an INLINE record, consistently; None when it is INLINE no more, or gone."""
         row = self._tables.inline(INLINE_PREFIX + self._shard(record.key), record.key)
-        with ledger_errors(f"read the bytes of {record.key[:120]!r}"):
-            try:
-                row.refresh(consistent_read=True)
-            except self._tables.inline.DoesNotExist:
-                return None
-        return row.content
+        return row.content if _is_there(row, f"read the bytes of {record.key[:120]!r}") else None
 
     @overload
     def move(self, before: Record | None, after: Record, *, gated: bool, content: bytes | None = None) -> Record: ...
@@ -703,12 +699,7 @@ class Ledger:
     def _spelled(self, key: str) -> str | None:
         """Says under which spelling the name of this key is recorded, if not under the canonical one."""
         row = self._spelling_row(key)
-        with ledger_errors(f"read under which spelling {key[:120]!r} is recorded"):
-            try:
-                row.refresh(consistent_read=True)
-            except self._tables.spellings.DoesNotExist:
-                return None
-        return row.spelled
+        return row.spelled if _is_there(row, f"read under which spelling {key[:120]!r} is recorded") else None
 
     def _spelling_row(self, key: str) -> SpellingRow:
         return spelling_row(self._tables.spellings, key)
@@ -1062,6 +1053,16 @@ def _transactions(entries: Iterable[LedgerEntry | Record], places: Mapping[str, 
         last = place
     if part:
         yield part
+
+
+def _is_there(row: InlineRow | SpellingRow, what: str) -> bool:
+    """Fills a row with what the table has of it, read consistently; False where it has none."""
+    with ledger_errors(what):
+        try:
+            row.refresh(consistent_read=True)
+        except row.DoesNotExist:
+            return False
+    return True
 
 
 def _whose(stem: str, row: Raw) -> tuple[str, ProjectState]:
