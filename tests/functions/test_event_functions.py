@@ -307,8 +307,9 @@ def test_a_run_may_compare_an_inventory_in_place_of_a_listing(scene: Scene, monk
         pass
     assert scene.call(reconciliation.step_handler, "reconciliation/step_walk")["done"] is True
     assert scene.call(reconciliation.step_handler, "reconciliation/step_compare_runs")["done"] is True
-    assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["status"] == "COMPLETE"
+    assert scene.call(reconciliation.step_handler, "reconciliation/step_summarise")["run_id"] == RUN_ID
     run = scene.api(reconciliation.api_handler, "reconciliation/get_run")[1]
+    assert (run["status"], run.get("why")) == ("COMPLETE", None)
     assert (run["inventory"]["sorted"], run["counts"]["matched"]["objects"], run["counts"]["unknown"]["objects"]) == (3, 1, 1)
 
 
