@@ -1,4 +1,7 @@
-"""moto as these tests need it: one call at a time, and no search for what is already spelled right. Half the price of a call."""
+"""moto as these tests need it: one call at a time, and no search for what is already spelled right. Half the price of a call.
+
+And botocore's models are read once for all sessions: every deployment of a test has a session of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
@@ -33,6 +37,7 @@ def fast_moto() -> Iterator[None]:
         return pick(picker, context)
 
     with pytest.MonkeyPatch.context() as patched, mock_aws():
+        patched.setattr("botocore.session.create_loader", functools.cache(create_loader))
         patched.setattr(BotocoreStubber, "process_request", process_one)
         patched.setattr(XFormedAttributePicker, "__call__", pick_one)
         patched.setattr("moto.core.responses.method_names_from_class", functools.cache(method_names_from_class))
