@@ -53,6 +53,8 @@ MAX_ROW_BYTES = 380_000
 MAX_INLINE_BYTES = 350_000
 """Bytes of an INLINE record, which have an item of 400 KB to themselves and their key."""
 
+_MANY_ITEMS = 25
+"""Of a transaction: from here on the removal of a project, which sends one after the other."""
 INLINE_PREFIX = "inline#"
 SPELLING_PREFIX = "spelling#"
 PROJECT_PART = "project"
@@ -318,8 +320,17 @@ def read_as(read: Callable[[bytes], dict[str, Any]], call: Callable[..., Any]) -
 class _PlainJsonSerializer(JSONSerializer):
     """Sends what it is given: PynamoDB and our bulk reads write DynamoDB's JSON themselves, without blobs and timestamps."""
 
-    def _serialize(self, serialized: Any, value: Any, shape: Any, key: Any = None) -> None:
-        serialized.update(value)
+    def serialize_to_request(self, parameters: Mapping[str, Any], operation_model: Any) -> Any:
+        request: Any = super().serialize_to_request({}, operation_model)
+        return {**request, "body": _written(parameters)}
+
+
+def _written(request: Mapping[str, Any]) -> bytes:
+    if len(request.get("TransactItems", ())) < _MANY_ITEMS:
+        return json.dumps(request).encode()
+    from msgspec.json import encode  # an eighth of the time; 20 ms to import, for what most functions never do
+
+    return encode(request)
 
 
 class _PlainParserFactory(ResponseParserFactory):

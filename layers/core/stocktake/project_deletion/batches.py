@@ -12,7 +12,7 @@ the record.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -35,7 +35,8 @@ WITHOUT_OBJECT = ("record", "versions", "gone")
 Document = Mapping[str, Any]
 _Kind = tuple[str | None, ...]
 _STATES = {state.value: state for state in State}
-_as_stored = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for every line
+_PLACE = 1
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def batches(
@@ -47,13 +48,13 @@ def batches(
     lines: list[list[Any]] = []
     size = 0
     for item in chain.from_iterable(map(_lines, found)):
-        kind = _kind(item)
-        # a control character of a key takes six bytes there
-        weight = len(_as_stored(_line(item, len(kinds)))) + (0 if kind in kinds else len(_as_stored(kind)))
+        kind, line = _kind(item), _line(item)
+        weight = _weight(line) + (0 if kind in kinds else len(json.dumps(kind)))
         if lines and (len(lines) == most or size + weight > BATCH_BYTES or out_of_time()):
             yield {"kinds": list(kinds), "lines": lines}
             kinds, lines, size = {}, [], 0
-        lines.append(_line(item, kinds.setdefault(kind, len(kinds))))
+        line[_PLACE] = kinds.setdefault(kind, len(kinds))
+        lines.append(line)
         size += weight
     if lines:
         yield {"kinds": list(kinds), "lines": lines}
@@ -100,7 +101,13 @@ def _kind(item: Discovered) -> _Kind:
     return (item.layout, item.source, entry.project_id, entry.state.value, entry.counted_as)
 
 
-def _line(item: Discovered, place: int) -> list[Any]:
+def _line(item: Discovered) -> list[Any]:
     versions = [[v.version_id, v.size, v.is_delete_marker, v.is_latest] for v in item.versions] or None
-    of_record = () if (entry := item.entry) is None else (entry.size, entry.etag, entry.updated_at, entry.version)
-    return [item.key, place, item.size, versions, *of_record]
+    if (entry := item.entry) is None:
+        return [item.key, 0, item.size, versions]
+    return [item.key, 0, item.size, versions, entry.size, entry.etag, entry.updated_at, entry.version]
+
+
+def _weight(line: Sequence[Any]) -> int:
+    """Says about how many bytes of JSON a line takes: a character of a key takes up to six, the rest is as Python writes it."""
+    return len(_quoted(line[0])) + len(repr(line[1:]))
