@@ -310,7 +310,7 @@ class Story:
         adopted = 3 if self.events else 0
         stored = IMAGES + WAYS - 30 - 9 + adopted + 1
         sums = f"{IMAGES} + {WAYS} uploaded - 30 deleted with their project - 9 lost + {adopted} strangers adopted + 1 restored"
-        console.print(f"  stored: {sums} = {stored}")
+        console.print(f"  stored by this run: {sums} = {stored}")
         console.print("  quarantined: records; an orphan of no project is held in quarantine without one")
         ours = [self.call("GET", f"/projects/{project}/analytics", 200) for project in (*self.projects, self.ways)]
         self.checks.equal("stored in these projects", sum(line["stored"]["objects"] for line in ours), stored)
@@ -440,6 +440,9 @@ def main() -> int:
     except StackError as error:
         console.print(f"[red]{error}[/red]")
         return 2
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped half-way[/yellow]: `make demo` tells it again, beside what is there; `make down` stops the local stack")
+        return 130
     checks = story.checks
     chapter("The end")
     if not right:
