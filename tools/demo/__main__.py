@@ -441,7 +441,7 @@ def main() -> int:
         console.print(f"[red]{error}[/red]")
         return 2
     except KeyboardInterrupt:
-        console.print("[yellow]stopped half-way[/yellow]: `make demo` tells it again, beside what is there; `make down` stops the local stack")
+        console.print("[yellow]stopped half-way[/yellow]: `make demo` tells it again, beside what is there; `make down` ends the stack")
         return 130
     checks = story.checks
     chapter("The end")
