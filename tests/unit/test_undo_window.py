@@ -546,7 +546,7 @@ def test_the_slower_of_two_attempts_erases_nothing_of_what_the_faster_one_stored
             world.ledger.move = move  # type: ignore[method-assign]  # once
             world.aligner().align(before.key) if inline is None else world.storing.store(before.key)
             deletions.append(hold(world))
-        return move(before, after, **options)  # type: ignore[call-overload]  # as it was called
+        return move(before, after, **options)
 
     world.ledger.move = overtaken  # type: ignore[method-assign]  # a race, injected
     with pytest.raises(ProjectClosed):
