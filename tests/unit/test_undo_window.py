@@ -325,6 +325,21 @@ def test_an_object_that_came_under_the_key_is_left_and_what_it_keeps_out_can_be_
     assert world.bytes_of(uploaded) == an_image(1)
 
 
+def test_the_record_of_what_an_undo_could_not_move_back_is_held_no_longer_than_its_copy(world: World) -> None:
+    uploaded = world.upload()
+    deletion_id = hold(world)
+    world.plant(uploaded.key, body=b"another")
+    undo(world, deletion_id)
+    assert world.aligner().align(uploaded.key).outcome is Outcome.HELD
+    world.clock.advance(WINDOW)
+    assert world.quarantine.purge(out_of_time=never) == {"purged": 1, "kept": 0}
+    record = world.ledger.record(uploaded.key)
+    assert record is not None
+    assert (record.object_id, record.state) == (uploaded.object_id, State.MISSING)
+    assert world.aligner().align(uploaded.key).outcome is Outcome.RETURNED
+    assert world.counts() == {"STORED": (1, 7)}
+
+
 def test_a_copy_that_is_gone_is_named_and_its_record_says_missing(world: World) -> None:
     uploaded = world.upload()
     deletion_id = hold(world)
