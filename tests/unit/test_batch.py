@@ -132,8 +132,9 @@ def test_a_batch_into_a_project_that_closes_meanwhile_keeps_only_what_was_commit
     results = put_many(world, images(8))
     stored = {result.record.key for result in results if isinstance(result, Uploaded)}
     assert all(isinstance(result, ProjectClosed) for result in results if not isinstance(result, Uploaded))
-    assert world.bucket_keys() == stored
     assert {entry.key for entry in world.ledger.entries() if entry.state is State.STORED} == stored
+    world.pump()
+    assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 
 def test_a_batch_for_a_project_that_never_was_says_so_of_every_item(world: World) -> None:

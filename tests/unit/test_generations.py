@@ -523,6 +523,8 @@ def test_an_output_whose_project_closes_under_it_is_stored_by_nobody(world: Worl
     world.store.on_call = close
     with pytest.raises(ProjectClosed):
         put_output(world, job)
+    assert set(world.counts()) == {"PENDING"}
+    world.pump()
     assert (world.bucket_keys(), world.counts()) == (set(), {})
 
 

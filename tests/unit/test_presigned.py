@@ -752,11 +752,24 @@ def test_a_project_deleted_between_put_and_complete_refuses_the_commit_and_keeps
     world.deletions.request("p1")
     with pytest.raises(ProjectClosed):
         complete(world, upload)
-    assert (world.bucket_keys(), world.counts()) == (set(), {})
-    if not in_parts:
-        send(world, upload, an_image())  # the URL still lives
+    assert world.bucket_keys() == (set() if in_parts else {upload.record.key})  # it joins no parts, and erases nothing by itself
     world.pump()
     assert (world.bucket_keys(), list(world.store.list_multipart_uploads()), world.counts()) == (set(), [], {})
+
+
+def test_parts_that_were_all_there_are_joined_after_an_undo_and_not_before(world: World) -> None:
+    world.undo_ms = 3 * DAY
+    upload = begin_parts(world)
+    send_parts(world, upload)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.pump()
+    with pytest.raises(ProjectClosed):
+        complete(world, upload)
+    world.clock.advance(DAY + HOUR)
+    assert (tidy(world), world.bucket_keys(), len(list(world.store.list_multipart_uploads()))) == ({"project-closed": 1}, set(), 1)
+    world.deletions.undo(deletion_id)
+    world.pump()
+    assert complete(world, upload).state is State.STORED
 
 
 # ---- retries
@@ -847,6 +860,7 @@ def test_a_begin_killed_at_any_call_and_never_sent_again_leaves_nothing(world: W
         world.clock.advance(2 * DAY)
         tidy(world)
         assert is_clean(world), number
+        world.intents.forget("p1")
         number += 1
     assert number > 3
 

@@ -4,20 +4,22 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from stocktake.alignment import Outcome
 from stocktake.discovery import Named
-from stocktake.errors import Conflict, InvalidRequest, LedgerError, OperationNotFound, ProjectNotFound, StorageUnavailable
+from stocktake.errors import Conflict, InvalidRequest, LedgerError, OperationNotFound, ProjectClosed, ProjectNotFound, StorageUnavailable
 from stocktake.layouts import build_session
 from stocktake.ledger.operations import cursor_of
-from stocktake.model import DeletionMode, ProjectState, State
+from stocktake.model import DeletionMode, LedgerEntry, ProjectState, SessionPlace, State
 from stocktake.project_deletion.removal import unsettled
 from stocktake.project_deletion.steps import SWEEP_OVERDUE_MS
 from stocktake.storage.memory import MemoryStore
-from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, never
+from tests.unit.world import DAY, SWEEP_DELAY, Crash, World, an_image, never
 
 OLD_KEYS = [
     "projects/proj_p1/scenes/s1/media/clip.mp4",
@@ -946,6 +948,49 @@ def test_a_put_of_a_session_key_after_its_record_went_is_swept_and_counted(world
     assert objects(receipt, "layout") == {"session": 2}
     assert receipt["by_source"]["named"]["bytes"] == 4
     assert world.bucket_keys() == set()
+
+
+@pytest.mark.parametrize("way", ["upload", "migration"])
+def test_bytes_of_a_session_key_whose_commit_was_refused_are_swept(world: World, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    place = SessionPlace("ada", "s1")
+    inline = world.without_storage().put(an_image(), session_place=place).record if way == "migration" else None
+    world.clock.advance(DAY)
+    records = world.ledger.project_records
+
+    def lagging(*args: Any, **options: Any) -> Iterator[LedgerEntry]:
+        # as an index that does not show yet that the migration touched the record a moment ago
+        return (each if inline is None else each._replace(version=1, updated_at=inline.updated_at) for each in records(*args, **options))
+
+    def removed(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            world.deletions.request("p1")
+            with monkeypatch.context() as patched:
+                patched.setattr(world.ledger, "project_records", lagging)
+                deliver_what_is_due(world)
+
+    world.store.on_call = removed
+    with pytest.raises(ProjectClosed):
+        world.upload(session_place=place) if inline is None else world.storing.store(inline.key)
+    assert (len(world.bucket_keys()), list(world.ledger.entries())) == (1, [])
+    world.pump()
+    receipt = receipt_of(world, str(world.ledger.project("p1").deletion_id))
+    assert (receipt["status"], objects(receipt, "source"), world.bucket_keys()) == ("DELETED", {"named": 1}, set())
+
+
+def test_a_put_that_ends_after_the_final_sweep_is_recorded_by_nobody_and_named_by_a_verification(world: World) -> None:
+    def deleted(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            world.delete_project()
+
+    world.store.on_call = deleted
+    with pytest.raises(ProjectClosed):
+        world.upload()
+    [key] = world.bucket_keys()
+    assert world.aligner().align(key).outcome is Outcome.LATE
+    checked = world.deletions.verify(str(world.ledger.project("p1").deletion_id), out_of_time=never)
+    assert (checked["keys"], world.counts()) == ([key], {})
 
 
 def test_an_upload_announced_long_ago_whose_bytes_come_late_is_swept_too(world: World) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from stocktake.errors import LedgerRestored, StorageError
-from stocktake.model import ProjectState, State
+from stocktake.layouts import build_session
+from stocktake.model import DeletionMode, ProjectState, State
 from tests.unit.ledger.builders import Deployment
 from tests.unit.world import World, never
 
@@ -66,8 +67,15 @@ def test_what_an_incomplete_deletion_removed_stays_removed_after_a_restore(world
     world.pump()
     receipt = world.deletions.receipt(begun["deletion_id"])
     assert receipt is not None
-    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("DELETED", 1, 2)
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("INCOMPLETE", 0, 2)
+    assert [left["key"] for left in receipt["remaining"]] == [stays.key]
+    assert "mode both" in receipt["remaining"][0]["why"]
     assert list(world.ledger.entries()) == []
+    world.deletions.request("p1", mode=DeletionMode.BOTH)
+    world.pump()
+    receipt = world.deletions.receipt(begun["deletion_id"])
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], world.bucket_keys()) == ("DELETED", 1, set())
 
 
 def test_a_restored_ledger_stops_deletions_and_repairs_until_what_was_erased_is_erased_again(world: World, deployment: Deployment) -> None:
@@ -137,6 +145,53 @@ def test_a_replay_deletes_no_object_that_only_the_bucket_knows(world: World, dep
     assert receipt is not None
     assert (receipt["status"], [left["key"] for left in receipt["remaining"]]) == ("INCOMPLETE", [anew.key])
     assert world.bucket_keys() == {anew.key}
+
+
+OLD_KEY = "projects/p1/scenes/s/media/a.png"
+"""Of an older layout: whoever wrote it once may write it again."""
+
+
+@pytest.mark.parametrize("key", [OLD_KEY, build_session("s1", "ada", f"{7:026d}", "png")], ids=["listed", "under no prefix"])
+def test_a_replay_deletes_no_object_of_the_project_created_anew_whose_key_a_record_names(
+    world: World, deployment: Deployment, key: str
+) -> None:
+    world.plant(key, body=b"first life")
+    world.record(key, State.STORED)
+    backup = Backup(deployment)
+    world.delete_project()
+    world.uploads.create_project("p1", {})
+    world.plant(key, body=b"second life")
+    upload = world.store.begin_multipart_upload(f"{OLD_KEY}.mp4", content_type="video/mp4", cache_control=None)
+    backup.restore()
+    [line] = world.deletions.replay(out_of_time=never)["replayed"]
+    world.pump()
+    receipt = world.deletions.receipt(line["deletion_id"])
+    assert receipt is not None
+    assert (receipt["status"], receipt["objects"], receipt["records"]) == ("INCOMPLETE", 0, 1)
+    assert [left["key"] for left in receipt["remaining"]] == [key]
+    assert [left["key"] for left in receipt["suspects"]] == [f"{OLD_KEY}.mp4"]
+    content = world.store.get(key)
+    assert content is not None
+    assert (content.body, [each.upload_id for each in world.store.list_multipart_uploads()]) == (b"second life", [upload])
+    assert list(world.ledger.entries()) == []
+
+
+def test_a_batch_of_before_a_restore_that_comes_during_the_replay_removes_nothing(world: World, deployment: Deployment) -> None:
+    world.plant(OLD_KEY, body=b"first life")
+    deletion_id = world.deletions.request("p1").operation_id
+    queue, message, _ = world.messages.popleft()
+    world.deliver(queue, message)
+    [(_, batch, _)] = world.messages
+    backup = Backup(deployment)
+    world.pump()
+    world.uploads.create_project("p1", {})
+    world.plant(OLD_KEY, body=b"second life")
+    backup.restore()
+    assert world.deletions.replay(out_of_time=never)["replayed"][0]["deletion_id"] == deletion_id
+    world.deliver("batches", batch)
+    world.pump()
+    world.deliver("batches", batch)
+    assert world.bucket_keys() == {OLD_KEY}
 
 
 def test_a_deletion_that_was_restored_half_done_is_gone_on_with(world: World, deployment: Deployment) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stocktake.alignment import Outcome
 from stocktake.errors import (
     Conflict,
     InvalidRequest,
@@ -324,6 +325,21 @@ def test_an_object_that_came_under_the_key_is_left_and_what_it_keeps_out_can_be_
     assert world.bytes_of(uploaded) == an_image(1)
 
 
+def test_the_record_of_what_an_undo_could_not_move_back_is_held_no_longer_than_its_copy(world: World) -> None:
+    uploaded = world.upload()
+    deletion_id = hold(world)
+    world.plant(uploaded.key, body=b"another")
+    undo(world, deletion_id)
+    assert world.aligner().align(uploaded.key).outcome is Outcome.HELD
+    world.clock.advance(WINDOW)
+    assert world.quarantine.purge(out_of_time=never) == {"purged": 1, "kept": 0}
+    record = world.ledger.record(uploaded.key)
+    assert record is not None
+    assert (record.object_id, record.state) == (uploaded.object_id, State.MISSING)
+    assert world.aligner().align(uploaded.key).outcome is Outcome.RETURNED
+    assert world.counts() == {"STORED": (1, 7)}
+
+
 def test_a_copy_that_is_gone_is_named_and_its_record_says_missing(world: World) -> None:
     uploaded = world.upload()
     deletion_id = hold(world)
@@ -503,8 +519,74 @@ def test_an_upload_under_way_waits_takes_no_commit_and_can_be_completed_after_an
     assert {left["key"] for left in world.deletions.remaining(deletion_id, None)["remaining"]} == {each.record.key for each in uploads}
     with pytest.raises(ProjectClosed):
         world.presigned.complete(uploads[0].record.object_id, (), out_of_time=never)
+    assert world.aligner().align(uploads[0].record.key).outcome is Outcome.PROJECT_CLOSED
+    world.clock.advance(HOUR)  # their time is over
+    world.store.calls.clear()
+    assert (world.presigned.tidy(out_of_time=never), world.store.calls) == ({"project-closed": 2}, [])
     undo(world, deletion_id)
-    assert world.presigned.complete(uploads[1].record.object_id, (), out_of_time=never).state is State.STORED
+    assert world.presigned.complete(uploads[0].record.object_id, (), out_of_time=never).state is State.STORED
+    assert world.presigned.tidy(out_of_time=never) == {"committed": 1}
+    assert world.counts() == {"STORED": (2, 2 * len(body))}
+
+
+def test_bytes_whose_commit_meets_a_closed_project_wait_for_the_end_of_its_window(world: World) -> None:
+    deletions: list[str] = []
+
+    def held(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            deletions.append(hold(world))
+
+    world.store.on_call = held
+    with pytest.raises(ProjectClosed):
+        world.upload()
+    undo(world, deletions.pop())
+    world.clock.advance(HOUR)
+    assert world.presigned.tidy(out_of_time=never) == {"committed": 1}
+    world.store.on_call = held
+    with pytest.raises(ProjectClosed):
+        world.upload(color=1)
+    end_windows(world)
+    world.pump()
+    assert (world.bucket_keys(), world.counts(), status(world, deletions[0])) == (set(), {}, "DELETED")
+
+
+@pytest.mark.parametrize("way", ["upload", "migration"])
+def test_the_slower_of_two_attempts_erases_nothing_of_what_the_faster_one_stored_before_the_window(world: World, way: str) -> None:
+    inline = world.without_storage().put(an_image()).record if way == "migration" else None
+    move, deletions = world.ledger.move, list[str]()
+
+    def overtaken(before: Record | None, after: Record | None, **options: Any) -> Any:
+        if before is not None and after is not None and after.state is State.STORED:
+            world.ledger.move = move  # type: ignore[method-assign]  # once
+            world.aligner().align(before.key) if inline is None else world.storing.store(before.key)
+            deletions.append(hold(world))
+        return move(before, after, **options)
+
+    world.ledger.move = overtaken  # type: ignore[method-assign]  # a race, injected
+    with pytest.raises(ProjectClosed):
+        world.upload() if inline is None else world.storing.store(inline.key)
+    undo(world, deletions[0])
+    [entry] = world.ledger.entries()
+    record = world.ledger.record(entry.key)
+    assert record is not None
+    assert (record.state, world.bytes_of(record)) == (State.STORED, an_image())
+
+
+def test_bytes_that_a_migration_put_as_the_project_closed_are_found_by_the_next_one_after_an_undo(world: World) -> None:
+    inline, deletions = world.without_storage().put(an_image()).record, list[str]()
+
+    def held(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            deletions.append(hold(world))
+
+    world.store.on_call = held
+    with pytest.raises(ProjectClosed):
+        world.storing.store(inline.key)
+    undo(world, deletions[0])
+    assert world.bytes_of(world.storing.store(inline.key)) == an_image()
+    assert world.counts() == {"STORED": (1, inline.size)}
 
 
 def test_late_bytes_of_a_url_given_out_before_are_neither_adopted_nor_mixed_up(world: World) -> None:

@@ -110,7 +110,9 @@ def test_a_project_deleted_while_the_bytes_are_on_their_way_refuses_the_commit_a
     world.store.on_call = close
     with pytest.raises(ProjectClosed):
         world.upload()
-    assert (world.bucket_keys(), world.counts()) == (set(), {})
+    assert set(world.counts()) == {"PENDING"}  # for its deletion, or for an undo
+    world.pump()
+    assert (world.bucket_keys(), world.counts(), world.ledger.project("p1").state) == (set(), {}, "DELETED")
 
 
 def test_a_project_closed_before_the_intent_is_written_gets_no_byte(world: World) -> None:

@@ -162,14 +162,20 @@ class Discovery:
                 if self._ownership(upload.key, self.layouts.parse(upload.key))[0]:
                     yield upload
 
-    def suspect_uploads(self, after: str) -> list[Suspect]:
-        """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once."""
+    def suspect_uploads(self, after: str, *, also_ours: bool = False) -> list[Suspect]:
+        """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once.
+
+        Args:
+            also_ours: and those with one that is, where none is aborted.
+        """
         suspects: dict[str, Suspect] = {}
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
                 if upload.key <= after:
                     continue
-                _, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
+                is_ours, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
+                if is_ours and also_ours:
+                    doubt = "it may be of the project opened anew: a replay aborts none"
                 if doubt is not None:
                     suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
         return [suspects[key] for key in sorted(suspects)]

@@ -179,7 +179,7 @@ class Intents:
         """Makes the record STORED: the bucket has confirmed the object. An intent that was withdrawn as over is recorded anew.
 
         Raises:
-            ProjectClosed: the project was deleted meanwhile; the bytes are gone again.
+            ProjectClosed: the project was closed meanwhile. Intent and bytes stay: its deletion takes them, and an undo goes on with them.
             ObjectDeleted: the object was deleted meanwhile; the bytes are gone again.
             Conflict: someone else has the record by now; the bytes are theirs.
         """
@@ -194,7 +194,7 @@ class Intents:
         """Makes the record INLINE, with its bytes; the bucket is not asked. An intent that was withdrawn as over is recorded anew.
 
         Raises:
-            ProjectClosed, ObjectDeleted: the project or the object was deleted meanwhile.
+            ProjectClosed, ObjectDeleted: the project was closed, or the object deleted, meanwhile.
             Conflict: someone else has the record by now.
             TooLarge: the ledger cannot hold so many bytes.
         """
@@ -206,12 +206,6 @@ class Intents:
     def _settle(self, intent: Record, after: Record, content: bytes | None = None) -> Record:
         try:
             return self._ledger.move(intent, after, gated=True, content=content)
-        except ProjectClosed:
-            if content is None:
-                # the project was deleted while the bytes were on their way: they are ours, and never served
-                self._deletions.erase(intent.key)
-            self.withdraw(intent)
-            raise
         except RecordChanged as lost:
             current = self._ledger.record(intent.key)
             if current is None:

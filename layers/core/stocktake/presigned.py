@@ -217,7 +217,8 @@ class PresignedUploads:
             UploadIncomplete: bytes or parts are not there yet, or there was no time to read all of them: ask again.
             ConfirmationFailed: what arrived is not what was announced.
             UnsupportedType, TooLarge, InvalidRequest: it is none that is taken; it was deleted. Or the hashes are not one a part.
-            ProjectClosed, Conflict: the project or the intent ended meanwhile; the bytes are gone.
+            ProjectClosed: the project was closed. Its deletion takes what arrived; after an undo it can be completed.
+            Conflict: the intent ended meanwhile.
         """
         session = self._session(upload_id)
         record = self._record(upload_id, session)
@@ -228,6 +229,7 @@ class PresignedUploads:
             raise InvalidRequest(f"upload {record.object_id} has {count} parts: give the SHA-256 of each, in order, or of none")
         stored = self._store.head(record.key)
         if stored is None and session is not None:
+            self._intents.open_project(record.project_id)  # what a closed one joins could come behind its final sweep
             stored = self._join(record, session, part_sha256)
         if stored is None:
             raise UploadIncomplete(f"the bucket has no bytes of upload {upload_id} yet: PUT them as the upload says, then complete it")
@@ -252,6 +254,7 @@ class PresignedUploads:
         """Ends the intents whose time is over, and returns how many by outcome: that of one that cannot be ended now is its error's type.
 
         What arrived whole is committed, what is none we take is deleted, what did not come is withdrawn, what is not as announced is left.
+        Those of a closed project are left to its deletion, or to the first call after an undo.
         """
         done: dict[str, int] = {}
         for record in self._ledger.expired_intents(self._now()):
@@ -265,6 +268,7 @@ class PresignedUploads:
         return done
 
     def _tidy(self, record: Record) -> str:
+        self._intents.remembered(record.project_id)
         if record.source not in UNCHECKED and record.source != ENDED:
             return self._aligner.align(record.key).outcome.value
         session = self._session(record.object_id)

@@ -394,8 +394,13 @@ class Quarantine:
 
     def _let_go_of_key(self, entry: Operation) -> None:
         record = self._ledger.record(entry.document["key"])
-        if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
+        if record is None or record.state is not State.QUARANTINED:
+            return
+        if record.object_id == _object_id(entry):
             self._ledger.move(record, None, gated=False)
+        elif record.object_id == entry.document.get("record_id"):
+            # the object's own, of before its project's deletion: it goes on, and events and repairs take it up again
+            self._ledger.move(record, replace(record, state=State.MISSING, updated_at=self._now()), gated=False)
 
     def _project_of(self, key: str) -> Project | None:
         parsed = self._layouts.parse(key)
@@ -435,17 +440,23 @@ def enter_copy(
     key: str,
     project_id: str,
     epoch: int,
+    record_id: str | None = None,
     run_id: str,
     why: str,
     at: int,
     expires_at: int,
 ) -> None:
-    """Makes an entry of a copy that lies in the quarantine already, as that of an undone deletion which met another object."""
+    """Makes an entry of a copy that lies in the quarantine already, as that of an undone deletion which met another object.
+
+    Args:
+        record_id: the object id of the record that waits under the key for it; None where there is none.
+    """
     document = {
         "key": key,
         "quarantine_key": copy.key,
         "project_id": project_id,
         "epoch": epoch,
+        "record_id": record_id,
         "size": copy.size,
         "etag": copy.etag,
         "content_type": copy.content_type,

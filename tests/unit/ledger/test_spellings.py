@@ -104,6 +104,17 @@ def test_what_an_older_version_recorded_is_found_once_it_was_noted(deployment: D
     assert rows_of(deployment) == 1
 
 
+def test_of_two_records_of_one_name_that_an_older_version_wrote_the_other_stays_found(deployment: Deployment) -> None:
+    found = deployment.record(FOLDER + MIXED)
+    other = replace(a_record(FOLDER + DECOMPOSED), version=1)
+    put_records(deployment.tables, [other])
+    spelling_row(deployment.tables.spellings, found.key).save()  # of the two it names this one
+    deployment.ledger.move(other, None, gated=False)
+    assert deployment.ledger.spelled_otherwise(FOLDER + COMPOSED) == found
+    deployment.ledger.move(found, None, gated=False)
+    assert rows_of(deployment) == 0
+
+
 def test_counting_what_an_older_version_recorded_notes_its_spelling_too(deployment: Deployment) -> None:
     old = replace(a_record(FOLDER + MIXED), version=1)
     put_records(deployment.tables, [old])

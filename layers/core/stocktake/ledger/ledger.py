@@ -720,7 +720,9 @@ class Ledger:
 
     def _leave_name(self, key: str) -> Sequence[Callable[[Writes], None]]:
         """Returns what the transaction that removes a record does besides."""
-        return (lambda writes: writes.delete(self._spelling_row(key)),) if is_spelled_otherwise(key) else ()
+        # of two records of one name, which an older version may have written, the row may name the other
+        is_ours = is_spelled_otherwise(key) and self._spelled(key) in (None, key)
+        return (lambda writes: writes.delete(self._spelling_row(key)),) if is_ours else ()
 
     def _has_names(self, names: str | None) -> Condition:
         projects = self._tables.projects

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stocktake import checks
-from stocktake.errors import ConfirmationFailed, ImportRefused, InvalidRequest, ObjectNotFound, ProjectClosed, RecordChanged
+from stocktake.errors import ConfirmationFailed, ImportRefused, InvalidRequest, ObjectNotFound, RecordChanged
 from stocktake.importing import Fetcher
 from stocktake.intents import Intents
 from stocktake.ledger import Ledger
@@ -172,16 +172,17 @@ class Storing:
         return self._ledger.move(before or record, replace(record, updated_at=self._now()), gated=True)
 
     def _stored(self, touched: Record, body: bytes, found: Record | None = None) -> Record:
-        """Puts the bytes and moves the record; erases them where the record is gone, and may not have them."""
+        """Puts the bytes and moves the record; erases them where the record is gone.
+
+        In a project that was closed meanwhile they stay: it was touched, so that the deletion sweeps the key, and after an undo the mark
+        lets the next attempt find them. They may also be all there is by now, since another attempt may have made the record STORED first.
+        """
         after = found or touched
         stored = self.put(after, body)
         try:
             return self._ledger.move(
                 touched, replace(after, state=State.STORED, size=stored.size, etag=stored.etag, updated_at=self._now()), gated=True
             )
-        except ProjectClosed:
-            self._deletions.erase(touched.key)  # the project was deleted meanwhile: they are ours, and never served
-            raise
         except RecordChanged:
             if self._ledger.record(touched.key) is None:
                 self._deletions.erase(touched.key)  # its object was deleted meanwhile, and its key is never used again

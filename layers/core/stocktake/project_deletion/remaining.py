@@ -21,7 +21,7 @@ from stocktake.project_deletion.refusals import Refusal
 PART_BYTES = 80_000
 """JSON of the lines of one row, which is one page of an answer: DynamoDB takes 400 KB an item."""
 CAME_BACK = "it came back after every round: something keeps writing under this key"
-UNSEEN = "the way this deletion looks does not show it: ask for the deletion again in mode both"
+UNSEEN = "a deletion in this mode does not remove it: if it may go, ask for the deletion again in mode both"
 
 
 class Remaining:

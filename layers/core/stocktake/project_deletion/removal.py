@@ -36,15 +36,14 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
     refused: dict[str, KeyFailure] = {}
     gone: list[Discovered] = []
     with ThreadPoolExecutor(1) as beside:
-        removals: list[Future[None]] = []
+        removals: list[Future[tuple[str, ...]]] = []
         for part in batched(items, _PART, strict=False):
             failures = _remove_bytes(store, part, one_by_one)
             went = [item for item in part if item.key not in failures]
             removals.append(beside.submit(_remove_records, ledger, [item.entry for item in went if item.entry is not None]))
             refused |= failures
             gone += went
-        for removal in removals:
-            removal.result()
+        changed = {key for removal in removals for key in removal.result()}
     totals = Totals()
     for item in gone:
         totals.add(item.layout, item.source, item.size)
@@ -56,7 +55,11 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
         "records": len(entries),
         "inline": [len(inline), sum(inline)],
         "failures": [failure_line(refused[key]) for key in sorted(refused)],
-        "unsettled": [[entry.key, entry.state is State.PENDING] for entry in _unlisted(gone) if _may_be_written(entry, written_since)],
+        "unsettled": [
+            [entry.key, entry.state is State.PENDING]
+            for entry in _unlisted(gone)
+            if entry.key in changed or _may_be_written(entry, written_since)
+        ],
     }
 
 
@@ -110,11 +113,14 @@ def forget(operations: Operations, project_id: str, *, until: int, out_of_time: 
     return True
 
 
-def _remove_records(ledger: Ledger, entries: Sequence[LedgerEntry]) -> None:
-    for key in ledger.remove_many(entries).changed:
+def _remove_records(ledger: Ledger, entries: Sequence[LedgerEntry]) -> tuple[str, ...]:
+    """Returns the keys whose records were newer than what was seen of them: touched, perhaps, by who puts their bytes at this moment."""
+    changed = ledger.remove_many(entries).changed
+    for key in changed:
         # read through an index, it was older than the row; the gate is closed, so what is there now stays
         while (record := ledger.record(key)) is not None:
             try:
                 ledger.move(record, None, gated=False)
             except RecordChanged:
                 continue
+    return changed

@@ -1,9 +1,9 @@
 """After a restore of the tables: what was erased is erased again, and only in the ledger.
 
 The bucket was not restored. It was proved empty of an erased project then, but for keys that were named, so that what else lies in it now
-came later and is perhaps of a project created anew, whose records the restore has lost. Replayed deletions therefore look by the ledger
-alone: records that came back go, with what they name, and anything else that the final sweep finds makes the deletion INCOMPLETE, by name,
-for an operator to judge.
+came later and is perhaps of a project created anew, whose records the restore has lost; also under a key that a record names, since keys of
+older layouts are written again. A replayed deletion therefore removes the records that came back and no object. What the final sweep finds
+in the bucket makes it INCOMPLETE, by name, for an operator to judge: who asks for it again in another mode has it removed.
 """
 
 from __future__ import annotations

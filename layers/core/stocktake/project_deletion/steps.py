@@ -380,7 +380,8 @@ class ProjectDeletions:
             batch = self._operations.get(deletion_id, part)
             if batch is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            if self._receipt_row(operation) is not None:
+            round_number: int = operation.document["round"]
+            if not part.startswith(f"batch#{round_number:02d}#") or self._receipt_row(operation) is not None:
                 return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = items_of(batch.document)
@@ -421,7 +422,8 @@ class ProjectDeletions:
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
         walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
         for found, refusal in merge_join(
-            _and_uploads(walk, discovery, swept_to), refusals(self._operations, deletion_id, rounds=round_number)
+            _and_uploads(walk, discovery.suspect_uploads(swept_to, also_ours=_keeps_objects(operation)), discovery),
+            refusals(self._operations, deletion_id, rounds=round_number),
         ):
             if found is None:
                 continue  # refused once, and gone by now
@@ -467,7 +469,10 @@ class ProjectDeletions:
             self._abort(operation, discovery.uploads())
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
-        for batch in batches(discovery.those(walk, lambda _: True), out_of_time, one_by_one=one_by_one):
+        found = discovery.those(walk, lambda _: True)
+        if _keeps_objects(operation):
+            found = (each._replace(source="record", size=0, versions=()) for each in found)
+        for batch in batches(found, out_of_time, one_by_one=one_by_one):
             part = f"batch#{operation.document['round']:02d}#{number:08d}"
             if not self._write_row(operation, part, batch, "PLANNED"):
                 return False  # another delivery of this step is ahead: begin again after its last batch
@@ -496,6 +501,8 @@ class ProjectDeletions:
             yield found
 
     def _abort(self, operation: Operation, uploads: Iterable[MultipartUpload]) -> None:
+        if _keeps_objects(operation):
+            return
         # the row first: an upload counts as aborted once, however often this step is delivered
         for upload in uploads:
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
@@ -655,9 +662,9 @@ class ProjectDeletions:
             return True
 
 
-def _and_uploads(walk: Iterator[Discovered | Suspect], discovery: Discovery, after: str) -> Iterator[Discovered | Suspect]:
+def _and_uploads(walk: Iterator[Discovered | Suspect], uploads: Iterable[Suspect], discovery: Discovery) -> Iterator[Discovered | Suspect]:
     """Yields a walk, and among it the open multipart uploads that are suspects, as far as the walk comes."""
-    for found in heapq.merge(walk, discovery.suspect_uploads(after), key=attrgetter("key")):
+    for found in heapq.merge(walk, uploads, key=attrgetter("key")):
         if discovery.stopped_at is not None and found.key > discovery.stopped_at:
             return
         yield found
@@ -677,8 +684,15 @@ def _is_one_by_one(operation: Operation) -> bool:
     return _mode(operation) is DeletionMode.SEQUENTIAL
 
 
+def _keeps_objects(operation: Operation) -> bool:
+    """Says whether a deletion removes records alone: a replay does, until somebody who has looked asks for it in another mode."""
+    return operation.document.get("replay_of") is not None and _mode(operation) is DeletionMode.LEDGER
+
+
 def _shows(operation: Operation, found: Discovered | Suspect) -> bool:
     """Says whether the rounds of a deletion saw such a key, so that they tried to remove it."""
+    if _keeps_objects(operation):
+        return False
     unseen = {DeletionMode.LEDGER: ("listing",), DeletionMode.LISTING: ("ledger", "record")}.get(_mode(operation), ())
     return isinstance(found, Suspect) or found.source not in unseen
 

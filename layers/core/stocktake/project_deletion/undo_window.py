@@ -291,7 +291,7 @@ class UndoWindow:
         """Makes a quarantine entry of what could not be moved back, so that it can be restored by itself once its key is free."""
         if failure.copy is None:
             return
-        document = operation.document
+        document, record = operation.document, self._ledger.record(failure.seen.key)
         enter_copy(
             self._operations,
             entry_id(operation.operation_id, failure.seen.key),
@@ -299,6 +299,7 @@ class UndoWindow:
             key=failure.seen.key,
             project_id=document["project_id"],
             epoch=document["epoch"] - 1,  # the one in which the project goes on
+            record_id=record.object_id if record is not None and failure.seen.was_stored else None,
             run_id=operation.operation_id,
             why=f"Its project's deletion was undone, and it could not be restored: {failure.why}",
             at=self._now(),
