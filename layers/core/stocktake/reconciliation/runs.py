@@ -5,7 +5,7 @@ plan -> (sort the inventory) -> walk range 0..n side by side, each from its curs
 ```
 
 A run is an operation. Its ranges, findings and counts are parts of it, written so that a step killed anywhere and started again writes
-the same rows: a range's cursor and totals are saved together, findings are named by their key.
+the same rows: a range's cursor and totals are saved together, and findings behind the cursor are removed before it goes on.
 
 One run or repair at a time: `lease`. A run that is over, whatever ended it, has no open range, and a step writes only into an open one.
 

@@ -20,6 +20,7 @@ from stocktake.findings import Finding, classify, sightings
 from stocktake.inventory import Inventories
 from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.ledger.operations import PARTS_AT_ONCE, cursor_of
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
 from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
@@ -35,6 +36,8 @@ SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
 UNEXPLAINED = "unknown"
 """Stands for the layout of a key that none explains."""
+_KEPT_OF_KEY = 200
+"""Characters of a key too long to be a row's name, before its hash."""
 _SHORTENED = re.compile(r"#[0-9a-f]{64}\Z")
 
 
@@ -119,6 +122,7 @@ class Walker:
         row = self._operations.update(row, document=document)
         seen_at = inventory["created_at"] if inventory else None
         of = _Step(run_id, run.document["previous"], run.document["grace_ms"], seen_at, row, self._now())
+        self._forget_uncounted(of)
         bounds = row.document
         totals = Totals.of(bounds)
         owners = Owners(self._ledger, self._layouts)
@@ -150,6 +154,22 @@ class Walker:
         self._save(of, totals, status="DONE")
         self._operations.add(run_id, PROGRESS, "keys", since_save)
         return True
+
+    def _forget_uncounted(self, of: _Step) -> None:
+        """Removes the findings behind the cursor: of a step that was killed before it saved one, and no longer true, maybe."""
+        after, until = of.row.document["cursor"], of.row.document["until"]
+        for finding_class in FindingClass:
+            prefix = _findings_of(finding_class)
+            cursor: str | None = cursor_of(prefix + after[:_KEPT_OF_KEY])
+            while cursor is not None:
+                rows, cursor = self._operations.parts(of.run_id, prefix, PARTS_AT_ONCE, cursor)
+                keys = {row.part: row.document["key"] for row in rows}
+                parts = [part for part, key in keys.items() if key > after and (until is None or key <= until)]
+                if parts:
+                    self._operations.remove_while(of.row, of.run_id, parts)
+                # shortened names are in key order as far as they are keys
+                if until is not None and any(key[:_KEPT_OF_KEY] > until[:_KEPT_OF_KEY] for key in keys.values()):
+                    break
 
     def _compare(
         self,
@@ -230,7 +250,7 @@ class Walker:
     def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:
         """Puts a range back to its beginning, to be walked over a sorted listing: keys before the break of the order may lack.
 
-        Returns `{"run_id", "number", "done"}`. Findings stay: both sides were asked for each, and the next walk names them the same.
+        Returns `{"run_id", "number", "done"}`.
 
         Raises:
             ListingOutOfOrder: it is sorted already.
@@ -286,7 +306,11 @@ def finding_part(finding_class: FindingClass, key: str) -> str:
 
     A key that looks as the name of a longer one does is named as that is, so that no two keys have one name.
     """
-    name = f"finding#{finding_class}#{key}"
+    name = _findings_of(finding_class) + key
     if len(name.encode()) > 1024 or _SHORTENED.search(key):
-        name = f"finding#{finding_class}#{key[:200]}#{hashlib.sha256(key.encode()).hexdigest()}"
+        name = f"{_findings_of(finding_class)}{key[:_KEPT_OF_KEY]}#{hashlib.sha256(key.encode()).hexdigest()}"
     return name
+
+
+def _findings_of(finding_class: FindingClass) -> str:
+    return f"finding#{finding_class}#"
