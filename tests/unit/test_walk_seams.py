@@ -130,7 +130,7 @@ def test_what_a_killed_step_found_and_is_no_longer_true_is_found_by_nobody(
 
 
 def test_a_range_begun_again_leaves_the_findings_of_its_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = [f"{'k' * 1000}{number}" for number in range(4)]  # of which a row's name holds the same letters, and a hash
+    keys = [f"{'k' * 1023}{last}" for last in "abhi"]  # of which a row's name holds the same letters, and a hash
     monkeypatch.setattr(walking, "PARTS_AT_ONCE", 1)
     world.plant("a", *keys, "l")
     world.clock.advance(world.grace_ms + 1)
@@ -139,7 +139,7 @@ def test_a_range_begun_again_leaves_the_findings_of_its_neighbours(world: World,
     for number in (0, 2):
         world.runs.walk(run_id, number, out_of_time=never)
     killed_before_it_saves(world, monkeypatch, run_id, 1)
-    world.store.remove(keys[2])  # by its hash it is behind the next range's
+    world.store.remove(keys[2])  # whose row lies behind that of the next range
     counts = walked(world, run_id)
     assert {key for _, _, key in world.found(run_id)} == {"a", *keys[:2], keys[3], "l"}
     assert counts["unknown"]["objects"] == 5
