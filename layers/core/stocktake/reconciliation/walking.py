@@ -39,6 +39,10 @@ UNEXPLAINED = "unknown"
 _KEPT_OF_KEY = 200
 """Characters of a key too long to be a row's name, before its hash."""
 _SHORTENED = re.compile(r"#[0-9a-f]{64}\Z")
+_OBJECT_GONE = "objects", (FindingClass.MISSING, FindingClass.UNSTORED)
+_RECORD_GONE = "records", (FindingClass.ORPHAN, FindingClass.UNKNOWN)
+_LOSSES = {finding_class: loss for loss in (_OBJECT_GONE, _RECORD_GONE) for finding_class in loss[1]}
+"""What a key has lost, and what it may be found as then, by each of these."""
 
 
 PROGRESS = "progress"
@@ -49,11 +53,13 @@ PROGRESS = "progress"
 class _Step:
     """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written.
 
-    `seen_at` is when the inventory was begun that is compared; None for a listing, which tells of now.
+    `seen_at` is when the inventory was begun that is compared; None for a listing, which tells of now. What was written no later than
+    `judged_until` was old enough for `previous`, the complete run before.
     """
 
     run_id: str
     previous: str | None
+    judged_until: int
     grace_ms: int
     seen_at: int | None
     row: Operation
@@ -121,7 +127,8 @@ class Walker:
         # its version is what every write of this step depends on: one that is asleep somewhere has an older one from here on
         row = self._operations.update(row, document=document)
         seen_at = inventory["created_at"] if inventory else None
-        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], seen_at, row, self._now())
+        previous = run.document["previous"]
+        of = _Step(run_id, previous, self._judged_until(previous), run.document["grace_ms"], seen_at, row, self._now())
         self._forget_uncounted(of)
         bounds = row.document
         totals = Totals.of(bounds)
@@ -234,12 +241,32 @@ class Walker:
         part, at = finding_part(finding.finding_class, key), self._now()
         earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
+        if earlier is None and (lost := self._lost(of, finding)):
+            totals.lose(lost, finding.size)
         is_known = self._acknowledgements.covers(document)
         if is_known:
             document["sightings"] = max(document["sightings"], 2)  # whoever acknowledged it had seen it: it is not new
         totals.add("acknowledged" if is_known else finding.finding_class.value, project, layout, finding.size)
         status = ACKNOWLEDGED if is_known else "FOUND"
         self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status=status)
+
+    def _judged_until(self, run_id: str | None) -> int:
+        run = self._operations.get(run_id) if run_id else None
+        if run is None:
+            return 0
+        return int(run.document.get("inventory", {}).get("created_at", run.document["started_at"]) - run.document["grace_ms"])
+
+    def _lost(self, of: _Step, finding: Finding) -> str | None:
+        """Says which side this key has lost since the run before: that run judged it, and found nothing of the kind."""
+        stored, record = finding.stored, finding.record
+        what, classes = _LOSSES.get(finding.finding_class, ("", ()))
+        if of.previous is None or (stored is not None and stored.last_modified > of.judged_until):
+            return None
+        if record is not None and record.state not in (State.STORED, State.MISSING):
+            return None  # it has had no object yet
+        # a record that is marked, or a layout that is new, moves a key from one class to the other
+        earlier = (self._operations.get(of.previous, finding_part(each, finding.key)) for each in classes)
+        return what if classes and not any(earlier) else None
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = (self._now() if of.seen_at is None else of.seen_at) - of.grace_ms
