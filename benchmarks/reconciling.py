@@ -120,6 +120,10 @@ class Rows:
         self.row = replace(row, document=document, status=status)
         return self.row
 
+    def parts(self, *_: object) -> tuple[list[Operation], None]:
+        """Has no findings."""
+        return [], None
+
     def add(self, *_: object) -> None:
         """Nobody asks for its progress."""
 

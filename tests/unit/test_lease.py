@@ -210,6 +210,24 @@ def test_a_run_that_has_ended_is_followed_at_once_though_it_died_before_it_gave_
     assert world.runs.run(world.plan()["run_id"]).document["previous"] == run_id
 
 
+def test_a_repair_that_begins_anew_is_not_taken_for_the_one_that_has_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(ORPHAN)
+    run_id = world.seen_twice()
+    world.repair(run_id, {"missing": "mark_missing"})
+    repairs, take = world.repairs(), world.runs.lease.take
+
+    def rivalled(*asked: Any) -> Any:
+        held = take(*asked)
+        monkeypatch.undo()
+        with pytest.raises(RunInProgress):
+            world.runs.request()
+        return held
+
+    monkeypatch.setattr(world.runs.lease, "take", rivalled)
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
+    assert world.ended(repairs, run_id)["done"] == {"QUARANTINE": 1}
+
+
 def test_what_two_dead_runs_left_open_is_closed_by_the_third(world: World) -> None:
     first = world.plan()["run_id"]
     world.clock.advance(DEAD)

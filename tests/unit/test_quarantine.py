@@ -130,6 +130,15 @@ def test_what_was_restored_by_now_is_not_purged_though_the_list_has_not_heard_of
     assert (world.counts(), world.bucket_keys()) == ({"STORED": (1, stale[0].document["size"])}, {ORPHAN})
 
 
+def test_runs_that_were_skipped_keep_nothing_from_being_purged(world: World) -> None:
+    aside(world)
+    expired(world)
+    for _ in range(2):
+        world.clock.advance(1)
+        world.operations.put(world.new_id(0), "", "reconciliation", {}, created_at=world.clock(), status="SKIPPED")
+    assert purged(world)["purged"] == 1
+
+
 @pytest.mark.parametrize("status", ["REQUESTED", "RUNNING", "INCOMPLETE", "FAILED"])
 def test_nothing_is_purged_unless_the_newest_run_saw_everything(world: World, status: str) -> None:
     aside(world)

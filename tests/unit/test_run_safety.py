@@ -9,7 +9,7 @@ import pytest
 
 from stocktake.errors import BucketNotFound, RunIncomplete, StocktakeError, StorageDenied, StorageUnavailable, WrongRegion
 from stocktake.identity import IDENTITY_KEY
-from stocktake.model import State
+from stocktake.model import FindingClass, State
 from stocktake.reconciliation.doubts import is_whole
 from tests.unit.world import HOUR, World, never
 
@@ -194,6 +194,39 @@ def test_a_bucket_that_lost_little_is_believed(shrinking: World) -> None:
     assert shrinking.runs.run(shrinking.reconcile()).status == "COMPLETE"
 
 
+def test_a_loss_that_events_have_marked_is_one_until_someone_knows_why(shrinking: World) -> None:
+    marked = list(shrinking.ledger.entries())[:3]
+    lose(shrinking, 3)
+    for entry in marked:
+        shrinking.aligner().align(entry.key)
+    for _ in range(2):
+        run = later(shrinking)
+        assert (run.status, run.document["counts"]["lost"]["objects"]["objects"]) == ("INCOMPLETE", 3)
+    assert later(shrinking, accept_loss=True).status == "COMPLETE"
+    lost_again = later(shrinking)
+    assert (lost_again.status, "lost" in lost_again.document["counts"]) == ("COMPLETE", False)
+
+
+def test_a_loss_that_was_accepted_and_is_marked_by_a_repair_is_not_met_again(shrinking: World) -> None:
+    lose(shrinking, 3)
+    accepted = later(shrinking, accept_loss=True)
+    assert shrinking.repair(accepted.operation_id, {"missing": "mark_missing"})["done"] == {"MARK_MISSING": 3}
+    assert later(shrinking).status == "COMPLETE"
+
+
+def test_what_a_repair_took_out_of_the_bucket_is_no_loss(compared: World) -> None:
+    compared.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(30)))
+    assert compared.repair(compared.seen_twice(), {"orphan": "quarantine"})["done"] == {"QUARANTINE": 31}
+    assert later(compared).status == "COMPLETE"
+
+
+def test_records_that_never_had_an_object_have_lost_none(shrinking: World) -> None:
+    for number in range(8):
+        shrinking.record(f"projects/p1/scenes/s/media/{number}.png", State.EXTERNAL)
+    run = later(shrinking)
+    assert (run.status, run.document["counts"]["unstored"]["objects"]) == ("COMPLETE", 8)
+
+
 def test_what_the_ledger_let_go_of_is_no_loss(shrinking: World) -> None:
     lose(shrinking, 4)
     for entry in list(shrinking.ledger.entries())[:4]:
@@ -252,6 +285,36 @@ def test_rows_whose_objects_no_layout_explains_are_lost_as_well(compared: World)
     for number in range(3):
         compared.ledger.move(compared.ledger.record(f"elsewhere/{number}"), None, gated=False)
     assert later(compared).status == "INCOMPLETE"
+
+
+def test_a_ledger_that_was_emptied_is_in_doubt_beside_any_number_of_objects(compared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.reconciliation.doubts.LOST_OBJECTS", 100)
+    without_rows(compared, 20)
+    compared.clock.advance(compared.grace_ms + 1)
+    compared.upload()
+    run = later(compared)
+    assert (run.status, "20 objects" in run.document["why"], "of some 20" in run.document["why"]) == ("INCOMPLETE", True, True)
+
+
+def test_what_was_without_a_record_and_acknowledged_is_no_loss_when_that_ends(compared: World) -> None:
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(30)]
+    compared.plant(*keys)
+    compared.repair(later(compared).operation_id, {"orphan": "acknowledge"})
+    assert "orphan" not in later(compared).document["counts"]
+    for acknowledged in compared.acknowledgements.recent(10, None)[0]:
+        compared.acknowledgements.revoke(acknowledged.operation_id)
+    compared.plant(*keys[:5], body=b"written anew")
+    run = later(compared)
+    assert (run.status, "lost" in run.document["counts"]) == ("COMPLETE", False)
+    assert run.document["counts"]["orphan"]["objects"] >= 10
+
+
+def test_keys_that_a_new_layout_explains_have_lost_no_record(compared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared.plant(*(f"elsewhere/{number}" for number in range(30)))
+    assert later(compared).document["counts"]["unknown"]["objects"] == 30
+    monkeypatch.setattr("stocktake.reconciliation.walking.classify", lambda *_: (FindingClass.ORPHAN, "none"))
+    run = later(compared)
+    assert (run.status, run.document["counts"]["orphan"]["objects"]) == ("COMPLETE", 31)
 
 
 def test_a_ledger_that_lost_few_rows_is_believed(compared: World) -> None:

@@ -85,3 +85,82 @@ def test_no_two_findings_have_one_name() -> None:
     assert len({finding_part(FindingClass.ORPHAN, key) for key in keys}) == len(keys)
     assert finding_part(FindingClass.ORPHAN, "a#b") == "finding#orphan#a#b"
     assert len(finding_part(FindingClass.DUPLICATE_SPELLING, "\U0001f600" * 256).encode()) <= 1024
+
+
+ORPHANS = [f"projects/p1/scenes/s1/media/{number}.png" for number in range(3)]
+
+
+def killed_before_it_saves(world: World, monkeypatch: pytest.MonkeyPatch, run_id: str, number: int = 0) -> None:
+    """Walks a range to its end and dies before that is saved: its findings are written, and counted nowhere."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.runs._walker, "_save", killed)
+        with pytest.raises(Crash):
+            world.runs.walk(run_id, number, out_of_time=never)
+
+
+@pytest.mark.parametrize("is_begun_anew", [False, True])
+def test_what_a_killed_step_found_and_is_no_longer_true_is_found_by_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_begun_anew: bool
+) -> None:
+    monkeypatch.setattr(walking, "PARTS_AT_ONCE", 1)
+    lost = world.upload().key
+    world.upload(color=1)
+    world.plant(*ORPHANS)
+    world.store.remove(lost)
+    world.clock.advance(world.grace_ms + 1)
+    run_id = world.plan()["run_id"]
+    if is_begun_anew:
+        assert not world.runs.walk(run_id, 0, out_of_time=lambda: True)["done"]
+        world.store.distrust_order()
+        assert not world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    else:
+        killed_before_it_saves(world, monkeypatch, run_id)
+    for key in (ORPHANS[0], lost):
+        world.aligner().align(key)
+    world.store.remove(ORPHANS[1])
+    counts = walked(world, run_id)
+    world.changes.step(run_id, out_of_time=never)
+    assert world.found(run_id) == {("orphan", "active", ORPHANS[2]), ("unstored", "missing", lost)}
+    assert (counts["orphan"]["objects"], counts["unstored"]["objects"], "missing" in counts) == (1, 1, False)
+    assert world.changes.counts(world.runs.run(run_id))["new"] == {"orphan": 1, "unstored": 1}  # type: ignore[index]  # it is complete
+
+
+def test_a_range_begun_again_leaves_the_findings_of_its_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{'k' * 1023}{last}" for last in "abhi"]  # of which a row's name holds the same letters, and a hash
+    monkeypatch.setattr(walking, "PARTS_AT_ONCE", 1)
+    world.plant("a", *keys, "l")
+    world.clock.advance(world.grace_ms + 1)
+    monkeypatch.setattr("stocktake.reconciliation.runs.cuts", lambda *_: [keys[0], keys[2]])
+    run_id = world.plan()["run_id"]
+    for number in (0, 2):
+        world.runs.walk(run_id, number, out_of_time=never)
+    killed_before_it_saves(world, monkeypatch, run_id, 1)
+    world.store.remove(keys[2])  # whose row lies behind that of the next range
+    counts = walked(world, run_id)
+    assert {key for _, _, key in world.found(run_id)} == {"a", *keys[:2], keys[3], "l"}
+    assert counts["unknown"]["objects"] == 5
+
+
+def test_a_step_that_slept_while_another_walked_its_range_removes_none_of_its_findings(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plant(*ORPHANS)
+    world.clock.advance(world.grace_ms + 1)
+    run_id = world.plan()["run_id"]
+    killed_before_it_saves(world, monkeypatch, run_id)
+    parts = world.operations.parts
+
+    def slept(*asked: Any) -> Any:
+        read = parts(*asked)
+        if read[0]:
+            monkeypatch.setattr(world.operations, "parts", parts)
+            assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+        return read
+
+    monkeypatch.setattr(world.operations, "parts", slept)
+    assert world.runs.walk(run_id, 0, out_of_time=never)["done"]
+    assert {key for _, _, key in world.found(run_id)} == set(ORPHANS)

@@ -26,13 +26,15 @@ from pynamodb.transactions import TransactWrite
 from stocktake.errors import InvalidRequest, LedgerError, OperationNotFound, RecordChanged, TooLarge
 from stocktake.ledger.failures import BUSY, Sleep, back_off, code_of, is_in_doubt, ledger_errors, named
 from stocktake.ledger.rows import Raw, Tables, json_text
-from stocktake.ledger.transactions import ATTEMPTS, commit, new_write_id
+from stocktake.ledger.transactions import ATTEMPTS, Writes, commit, new_write_id
 
 _NAME_BYTES = 1024
 """What a key of the bucket, and a sort key of DynamoDB, has at most."""
 MAX_DOCUMENT_BYTES = 350_000
 """Under DynamoDB's 400 KB an item, with room for the counters."""
 
+PARTS_AT_ONCE = 99
+"""What one transaction removes, beside the row it checks."""
 _KEYS_PER_READ = 100
 """What one BatchGetItem takes."""
 
@@ -172,9 +174,26 @@ class Operations:
             sleep=self._sleep,
         )
         if failed:
-            raise RecordChanged(
-                f"operation {guard.operation_id!r} part {guard.part!r} changed since it was read, so nothing was written: read it again"
-            )
+            raise _changed(guard)
+
+    def remove_while(self, guard: Operation, operation_id: str, parts: Sequence[str]) -> None:
+        """Removes at most PARTS_AT_ONCE parts, in one transaction with a check as in `put_while`. Saying it again is safe.
+
+        Raises:
+            RecordChanged: the guard has changed since, or is gone; nothing was removed.
+        """
+        row, what = self._row, f"remove {len(parts)} parts of operation {operation_id!r}"
+
+        def fill(transaction: Writes) -> None:
+            transaction.condition_check(row, guard.operation_id, _stored(guard.part), condition=row.version == guard.version)
+            for part in parts:
+                transaction.delete_as_written({"TableName": self._name, "Key": _key(operation_id, part)})
+
+        def landed() -> bool:
+            return self.get(operation_id, parts[0]) is None
+
+        if commit(self._tables.connection, fill, landed=landed, what=what, sleep=self._sleep):
+            raise _changed(guard)
 
     def get(self, operation_id: str, part: str = "") -> Operation | None:
         """Reads one part, consistently; None when there is none."""
@@ -539,6 +558,12 @@ def _operation(raw: Raw) -> Operation:
         document=json.loads(raw["document"]["S"]) if "document" in raw else {},
         counters={name.removeprefix(_COUNTER): int(value["N"]) for name, value in raw.items() if name.startswith(_COUNTER)},
         expires_at=int(expires_at["N"]) * 1000 if expires_at else None,
+    )
+
+
+def _changed(guard: Operation) -> RecordChanged:
+    return RecordChanged(
+        f"operation {guard.operation_id!r} part {guard.part!r} changed since it was read, so nothing was written: read it again"
     )
 
 

@@ -50,6 +50,11 @@ class RunCounts(AnswerBody):
     settled: Tally = Field(default=LEFT_OUT, description="Differed at first, and no more when both sides were asked again.", examples=[])
     unlisted: Tally = Field(default=LEFT_OUT, description="Objects that the listing left out.", examples=[])
     system: Tally = Field(default=LEFT_OUT, description="Objects of Stocktake's own.", examples=[])
+    lost: dict[str, Tally] = Field(
+        default=LEFT_OUT,
+        description="Of the findings, those whose key had both sides in the run before: by what it has lost, objects or records.",
+        examples=[],
+    )
     orphan: Tally = Field(default=LEFT_OUT, description="Findings: objects without record.")
     missing: Tally = Field(default=LEFT_OUT, description="Findings: records whose object is gone.", examples=[])
     mismatch: Tally = Field(default=LEFT_OUT, description="Findings: object and record differ.", examples=[])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LOST_PERCENT = 10
-"""A bucket that lost more than this since the last complete run, beyond what the ledger let go, is in doubt. So is a ledger."""
+"""A bucket that lost more than this of what the ledger has as stored, since the last complete run, is in doubt. So is a ledger."""
 LOST_OBJECTS = 100
 """And no fewer objects than this: below, the percentage would doubt small buckets at every turn."""
 UNLISTED_PERCENT = 1
@@ -42,42 +42,30 @@ def left_out(counts: Counts) -> str | None:
 
 
 def lost(before: Counts, counts: Counts) -> str | None:
-    """Says what of bucket or ledger is gone since the run before and nobody asked for."""
-    return _objects_lost(before, counts) or _records_lost(before, counts)
+    """Says what of bucket or ledger is gone since the run before and nobody asked for. Of a ledger that was emptied any number is much."""
+    gone, had = _gone(before, counts, "objects")
+    if _is_much(gone, had):
+        return (
+            f"{gone} objects that the ledger has as stored are gone since the run before, of some {had}, and nobody asked for it: look for "
+            f"the cause; {_ACCEPT}"
+        )
+    gone, had = _gone(before, counts, "records")
+    if _is_much(gone, had) or 0 < had <= gone:
+        return (
+            f"{gone} objects that the bucket had in the run before have no record any more, of some {had} that had one: the ledger's "
+            f"tables have lost rows, or are those of an earlier time. Bring the records back before anything is set aside; {_ACCEPT}"
+        )
+    return None
 
 
-def _objects_lost(before: Counts, counts: Counts) -> str | None:
-    objects, had = _objects(counts, "bucket"), _objects(before, "bucket")
-    let_go = _objects(before, "ledger", "stored") - _objects(counts, "ledger", "stored")
-    gone = had - objects - max(let_go, 0)
-    if not _is_much(gone, had):
-        return None
-    return (
-        f"the bucket has {objects} objects and had {had} in the run before, and {gone} of the difference nobody asked for: look for the "
-        f"cause; {_ACCEPT}"
-    )
-
-
-def _records_lost(before: Counts, counts: Counts) -> str | None:
-    """The mirror: objects that were there before and have no record any more. What came since without one is no loss."""
-    came = _objects(counts, "bucket") - _objects(before, "bucket")
-    had = _objects(before, "ledger", "stored") - max(-came, 0)
-    # what was young then has come of age without a record
-    gone = _unrecorded(counts) - _unrecorded(before) - _objects(before, "young") - max(came, 0)
-    if not _is_much(gone, had):
-        return None
-    return (
-        f"{gone} objects that the bucket had in the run before have no record any more, of some {had} that had one: the ledger's tables "
-        f"have lost rows, or are those of an earlier time. Bring the records back before anything is set aside; {_ACCEPT}"
-    )
+def _gone(before: Counts, counts: Counts, what: str) -> tuple[int, int]:
+    """Returns how many were lost, and of how many: of what was deleted on request nothing can be lost."""
+    gone = _objects(counts, "lost", what)
+    return gone, min(_objects(before, "ledger", "stored"), _objects(counts, "ledger", "stored") + gone)
 
 
 def _is_much(gone: int, had: int) -> bool:
     return gone >= LOST_OBJECTS and gone * 100 > had * LOST_PERCENT
-
-
-def _unrecorded(counts: Counts) -> int:
-    return _objects(counts, "orphan") + _objects(counts, "unknown")
 
 
 def _objects(counts: Counts, *path: str) -> int:

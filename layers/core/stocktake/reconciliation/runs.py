@@ -5,7 +5,7 @@ plan -> (sort the inventory) -> walk range 0..n side by side, each from its curs
 ```
 
 A run is an operation. Its ranges, findings and counts are parts of it, written so that a step killed anywhere and started again writes
-the same rows: a range's cursor and totals are saved together, findings are named by their key.
+the same rows: a range's cursor and totals are saved together, and findings behind the cursor are removed before it goes on.
 
 One run or repair at a time: `lease`. A run that is over, whatever ended it, has no open range, and a step writes only into an open one.
 
@@ -237,7 +237,9 @@ class Reconciliations:
             self._close_ranges(refusal.run_id)
             if rows[0].status == "COMPLETE":
                 self._show(rows[0])
-        self.lease.free(refusal.run_id, refusal.work)
+        # where it has the lease under another number than these, it has begun anew and has not written that down yet
+        fences = [row.document["fence"] for row in rows if "fence" in row.document]
+        self.lease.free(refusal.run_id, refusal.work, max(fences, default=None))
         return True
 
     def plan(self, run_id: str) -> dict[str, Any]:
@@ -464,8 +466,6 @@ class Reconciliations:
         previous = self._operations.get(run.document["previous"]) if run.document["previous"] else None
         if previous is None or run.document.get("accept_loss"):
             return None
-        if inventory and inventory["created_at"] < previous.document["finished_at"]:
-            return None  # what came in between is in the run before and not in the inventory
         return doubts.lost(previous.document["counts"], counted)
 
     def _show(self, run: Operation) -> None:

@@ -39,12 +39,14 @@ class Totals:
     layouts: Tallies = field(default_factory=dict)
     projects: Tallies = field(default_factory=dict)
     states: dict[str, list[int]] = field(default_factory=dict)
+    lost: dict[str, list[int]] = field(default_factory=dict)
     flushed: int = 0
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
         """Takes up what a range saw before its cursor."""
-        return cls(document.get("layouts", {}), document["projects"], document.get("states", {}), document["flushed"])
+        states, lost = document.get("states", {}), document.get("lost", {})
+        return cls(document.get("layouts", {}), document["projects"], states, lost, document["flushed"])
 
     def match(self, project: str, layout: str, size: int) -> None:
         """Counts a key of which both sides tell the same."""
@@ -71,10 +73,16 @@ class Totals:
         tally[0] += 1
         tally[1] += size
 
+    def lose(self, what: str, size: int) -> None:
+        """Counts, beside what it is found as, a key that lost its `objects` or its `records` side since the run before."""
+        tally = self.lost.setdefault(what, [0, 0])
+        tally[0] += 1
+        tally[1] += size
+
     def document(self) -> dict[str, Any]:
         """Returns what a range's row keeps."""
-        named = {"layouts": self.layouts, "projects": self.projects, "states": self.states, "flushed": self.flushed}
-        return {**named, "counts": dict(self.counts())}
+        named = {"layouts": self.layouts, "projects": self.projects, "states": self.states, "lost": self.lost}
+        return {**named, "flushed": self.flushed, "counts": dict(self.counts())}
 
     def counts(self) -> Counter[str]:
         """Names what was counted as a run answers it: `{"orphan.objects": 3, "layout.current.bytes": 9, ...}`."""
@@ -91,6 +99,8 @@ class Totals:
                     _name(counts, "ledger.stored", tally)
         for state, tally in self.states.items():
             _name(counts, f"ledger.{state}", tally)
+        for what, tally in self.lost.items():
+            _name(counts, f"lost.{what}", tally)
         return counts
 
 

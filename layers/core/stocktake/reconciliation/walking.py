@@ -20,6 +20,7 @@ from stocktake.findings import Finding, classify, sightings
 from stocktake.inventory import Inventories
 from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, project_stem
 from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.ledger.operations import PARTS_AT_ONCE, cursor_of
 from stocktake.model import FindingClass, LedgerEntry, ListedObject, Record, State, StoredObject
 from stocktake.reconciliation.cost import Meter
 from stocktake.reconciliation.lease import Lease
@@ -35,7 +36,13 @@ SAVE_EVERY = 20_000
 """Keys between two saved cursors: what a killed step walks again at most."""
 UNEXPLAINED = "unknown"
 """Stands for the layout of a key that none explains."""
+_KEPT_OF_KEY = 200
+"""Characters of a key too long to be a row's name, before its hash."""
 _SHORTENED = re.compile(r"#[0-9a-f]{64}\Z")
+_OBJECT_GONE = "objects", (FindingClass.MISSING, FindingClass.UNSTORED)
+_RECORD_GONE = "records", (FindingClass.ORPHAN, FindingClass.UNKNOWN)
+_LOSSES = {finding_class: loss for loss in (_OBJECT_GONE, _RECORD_GONE) for finding_class in loss[1]}
+"""What a key has lost, and what it may be found as then, by each of these."""
 
 
 PROGRESS = "progress"
@@ -46,11 +53,13 @@ PROGRESS = "progress"
 class _Step:
     """One walk of a range: of which run, the range's row as this step last wrote it, and since when it has not been written.
 
-    `seen_at` is when the inventory was begun that is compared; None for a listing, which tells of now.
+    `seen_at` is when the inventory was begun that is compared; None for a listing, which tells of now. What was written no later than
+    `judged_until` was old enough for `previous`, the complete run before.
     """
 
     run_id: str
     previous: str | None
+    judged_until: int
     grace_ms: int
     seen_at: int | None
     row: Operation
@@ -118,7 +127,9 @@ class Walker:
         # its version is what every write of this step depends on: one that is asleep somewhere has an older one from here on
         row = self._operations.update(row, document=document)
         seen_at = inventory["created_at"] if inventory else None
-        of = _Step(run_id, run.document["previous"], run.document["grace_ms"], seen_at, row, self._now())
+        previous = run.document["previous"]
+        of = _Step(run_id, previous, self._judged_until(previous), run.document["grace_ms"], seen_at, row, self._now())
+        self._forget_uncounted(of)
         bounds = row.document
         totals = Totals.of(bounds)
         owners = Owners(self._ledger, self._layouts)
@@ -150,6 +161,22 @@ class Walker:
         self._save(of, totals, status="DONE")
         self._operations.add(run_id, PROGRESS, "keys", since_save)
         return True
+
+    def _forget_uncounted(self, of: _Step) -> None:
+        """Removes the findings behind the cursor: of a step that was killed before it saved one, and no longer true, maybe."""
+        after, until = of.row.document["cursor"], of.row.document["until"]
+        for finding_class in FindingClass:
+            prefix = _findings_of(finding_class)
+            cursor: str | None = cursor_of(prefix + after[:_KEPT_OF_KEY])
+            while cursor is not None:
+                rows, cursor = self._operations.parts(of.run_id, prefix, PARTS_AT_ONCE, cursor)
+                keys = {row.part: row.document["key"] for row in rows}
+                parts = [part for part, key in keys.items() if key > after and (until is None or key <= until)]
+                if parts:
+                    self._operations.remove_while(of.row, of.run_id, parts)
+                # shortened names are in key order as far as they are keys
+                if until is not None and any(key[:_KEPT_OF_KEY] > until[:_KEPT_OF_KEY] for key in keys.values()):
+                    break
 
     def _compare(
         self,
@@ -214,12 +241,32 @@ class Walker:
         part, at = finding_part(finding.finding_class, key), self._now()
         earlier = self._operations.get(of.previous, part) if of.previous else None
         document = {**finding.document(), **sightings(finding.document(), earlier.document if earlier else None, at)}
+        if earlier is None and (lost := self._lost(of, finding)):
+            totals.lose(lost, finding.size)
         is_known = self._acknowledgements.covers(document)
         if is_known:
             document["sightings"] = max(document["sightings"], 2)  # whoever acknowledged it had seen it: it is not new
         totals.add("acknowledged" if is_known else finding.finding_class.value, project, layout, finding.size)
         status = ACKNOWLEDGED if is_known else "FOUND"
         self._operations.put_while(of.row, of.run_id, part, document, created_at=at, status=status)
+
+    def _judged_until(self, run_id: str | None) -> int:
+        run = self._operations.get(run_id) if run_id else None
+        if run is None:
+            return 0
+        return int(run.document.get("inventory", {}).get("created_at", run.document["started_at"]) - run.document["grace_ms"])
+
+    def _lost(self, of: _Step, finding: Finding) -> str | None:
+        """Says which side this key has lost since the run before: that run judged it, and found nothing of the kind."""
+        stored, record = finding.stored, finding.record
+        what, classes = _LOSSES.get(finding.finding_class, ("", ()))
+        if of.previous is None or (stored is not None and stored.last_modified > of.judged_until):
+            return None
+        if record is not None and record.state not in (State.STORED, State.MISSING):
+            return None  # it has had no object yet
+        # a record that is marked, or a layout that is new, moves a key from one class to the other
+        earlier = (self._operations.get(of.previous, finding_part(each, finding.key)) for each in classes)
+        return what if classes and not any(earlier) else None
 
     def _is_young(self, of: _Step, found: ListedObject | StoredObject | None, entry: LedgerEntry | Record | None) -> bool:
         since = (self._now() if of.seen_at is None else of.seen_at) - of.grace_ms
@@ -230,7 +277,7 @@ class Walker:
     def begin_sorted(self, run_id: str, number: int, broken: ListingOutOfOrder) -> dict[str, Any]:
         """Puts a range back to its beginning, to be walked over a sorted listing: keys before the break of the order may lack.
 
-        Returns `{"run_id", "number", "done"}`. Findings stay: both sides were asked for each, and the next walk names them the same.
+        Returns `{"run_id", "number", "done"}`.
 
         Raises:
             ListingOutOfOrder: it is sorted already.
@@ -286,7 +333,11 @@ def finding_part(finding_class: FindingClass, key: str) -> str:
 
     A key that looks as the name of a longer one does is named as that is, so that no two keys have one name.
     """
-    name = f"finding#{finding_class}#{key}"
+    name = _findings_of(finding_class) + key
     if len(name.encode()) > 1024 or _SHORTENED.search(key):
-        name = f"finding#{finding_class}#{key[:200]}#{hashlib.sha256(key.encode()).hexdigest()}"
+        name = f"{_findings_of(finding_class)}{key[:_KEPT_OF_KEY]}#{hashlib.sha256(key.encode()).hexdigest()}"
     return name
+
+
+def _findings_of(finding_class: FindingClass) -> str:
+    return f"finding#{finding_class}#"
