@@ -11,6 +11,7 @@ import pytest
 from stocktake.errors import StorageUnavailable
 from stocktake.ledger import Operation
 from stocktake.model import State
+from stocktake.reconciliation.lease import SKEW_MS, STEP_MS
 from stocktake.repair.holding import is_hold
 from tests.unit.killing import before_call, killed_at
 from tests.unit.ledger.builders import Deployment
@@ -21,13 +22,14 @@ KEY = "projects/p1/scenes/s1/media/a.png"
 
 
 def broken_off(world: World, policy: dict[str, str], call: str = "delete") -> str:
-    """Lets a repair meet an outage at the first such call to the bucket until it has failed, and returns its run."""
+    """Lets a repair meet an outage at the first such call to the bucket until it has failed and its step is over, and returns its run."""
     run_id, repairs = world.seen_twice(), world.repairs()
     repairs.request(run_id, policy, first_run=True, out_of_time=never)
     world.store.fail(call, key=KEY)  # type: ignore[arg-type]  # of a parameter
     with pytest.raises(StorageUnavailable):
         repairs.step(run_id, out_of_time=never)
     repairs.fail(run_id, "the store did not answer")
+    world.clock.advance(STEP_MS + SKEW_MS + 1)
     assert world.finding(run_id, KEY)["repair"] == "ACTING"
     return run_id
 
@@ -77,6 +79,7 @@ def test_a_forgetting_that_broke_off_forgets_nothing_under_a_plan_that_says_some
         repairs.step(run_id, out_of_time=never)
     world.store.on_call = None
     repairs.fail(run_id, "the store did not answer")
+    world.clock.advance(STEP_MS + SKEW_MS + 1)
     world.repair(run_id, {"missing": "mark_missing"})
     kept = world.ledger.record(record.key)
     assert kept is not None
