@@ -118,6 +118,20 @@ class Aligner:
                 continue
         raise RecordChanged(f"the record of {key!r} changed {_ATTEMPTS} times while it was being brought in line: try again later")
 
+    def let_go(self, held: Record) -> None:
+        """Removes the record that holds a key, and does for what came under the key meanwhile what its event would have done.
+
+        That event found the key held, and comes no second time. The object that was held for is left without a record.
+
+        Raises:
+            RecordChanged: the record is another by now.
+            StorageError, LedgerError: one side could not be asked.
+        """
+        self.ledger.move(held, None, gated=False)
+        stored = self.store.head(held.key)
+        if stored is not None and not same_bytes(held, stored):
+            replace(self, source="event").align(held.key)
+
     def owner_of(self, parsed: ParsedKey | None) -> str | None:
         """Returns the stem of the project a parsed key belongs to, or None while no one or more than one may own it."""
         return None if parsed is None else self.layouts.owner(parsed, self.ledger.has_project)

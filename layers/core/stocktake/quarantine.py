@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from stocktake.alignment import record_of_object
+from stocktake.alignment import Aligner, record_of_object
 from stocktake.errors import (
     BucketNotFound,
     Conflict,
@@ -47,10 +47,9 @@ from stocktake.errors import (
     TooLarge,
     WrongRegion,
 )
-from stocktake.layouts import QUARANTINE_PREFIX, Registry, project_stem
-from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.layouts import QUARANTINE_PREFIX, project_stem
+from stocktake.ledger import Operation, Operations
 from stocktake.model import Project, ProjectState, State, StoredObject
-from stocktake.storage import Store
 
 KIND = "quarantine"
 DAY_MS = 86_400_000
@@ -71,18 +70,17 @@ class Quarantine:
 
     def __init__(
         self,
-        store: Store,
-        ledger: Ledger,
+        aligner: Aligner,
         operations: Operations,
-        layouts: Registry,
         *,
         days: int,
         now: Callable[[], int],
     ) -> None:
-        self._store = store
-        self._ledger = ledger
+        self._aligner = aligner
+        self._store = aligner.store
+        self._ledger = aligner.ledger
         self._operations = operations
-        self._layouts = layouts
+        self._layouts = aligner.layouts
         self._days = days
         self._now = now
 
@@ -395,7 +393,7 @@ class Quarantine:
     def _let_go_of_key(self, entry: Operation) -> None:
         record = self._ledger.record(entry.document["key"])
         if record is not None and record.state is State.QUARANTINED and record.object_id == _object_id(entry):
-            self._ledger.move(record, None, gated=False)
+            self._aligner.let_go(record)
 
     def _project_of(self, key: str) -> Project | None:
         parsed = self._layouts.parse(key)

@@ -94,6 +94,7 @@ class Actor:
         acknowledgements: Acknowledgements,
         storing: Storing,
         operations: Operations,
+        holds: Holds,
         *,
         grace_ms: int,
         now: Callable[[], int],
@@ -105,7 +106,7 @@ class Actor:
         self._acknowledgements = acknowledgements
         self._storing = storing
         self._operations = operations
-        self._holds = Holds(aligner, now=now)
+        self._holds = holds
         self._grace_ms = grace_ms
         self._now = now
 
@@ -244,8 +245,7 @@ class Actor:
     def _delete(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:
         key = finding.document["key"]
         if stored is not None:
-            if not is_hold(record):
-                self._holds.take(stored, run_id)
+            self._holds.take(stored, run_id, record)
             try:
                 if self._ledger.spelled_otherwise(key) is not None:
                     raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
@@ -257,7 +257,9 @@ class Actor:
                 raise
         if self._holds.let_go(key) is not None:
             with suppress(*_OF_THE_KEY):  # whatever becomes of that, the object is gone
-                self._aligner.align(key)  # its project was opened anew at this moment, and an event made a record: it says what is missing
+                self._aligner.align(
+                    key
+                )  # the deletion of its project took what held it, and an event made a record: it says what is missing
         return self._done(finding, "DELETE")
 
     def _forget(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:
