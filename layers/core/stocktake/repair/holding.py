@@ -97,7 +97,7 @@ class Holds:
             row = self._operations.get(listed.operation_id)
             if row is None or row.created_at > self._now() - MOVE_MS:
                 continue
-            if record is not None and record.object_id == row.operation_id:
+            if record is not None and is_hold(record) and record.object_id == row.operation_id:
                 with suppress(RecordChanged):
                     self._aligner.let_go(record)
                     self._operations.remove(row.operation_id)
