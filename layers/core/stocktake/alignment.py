@@ -260,6 +260,18 @@ def _uploaded_sha256(stored: StoredObject) -> str | None:
     return stored.metadata.get("sha256") if _intent(stored) is not None else None
 
 
+def is_copy_of(found: StoredObject, copy: StoredObject) -> bool | None:
+    """Says whether one object is a copy of the other; None where nothing tells them apart and no hash tells that they are the same."""
+    if found.size != copy.size:
+        return False
+    if found.sha256 is not None and copy.sha256 is not None:
+        return found.sha256 == copy.sha256
+    if found.etag == copy.etag:
+        return True
+    headers = ("content_type", "cache_control", "metadata")
+    return None if all(getattr(found, name) == getattr(copy, name) for name in headers) else False
+
+
 def same_bytes(record: Record, stored: StoredObject) -> bool:
     """Says whether the object is the one the record was written for.
 
