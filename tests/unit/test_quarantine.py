@@ -525,6 +525,21 @@ def test_what_lies_under_the_key_before_a_restore_is_not_taken_for_its_copy_wher
     assert world.quarantine.entry(entry.operation_id).status == "HELD"
 
 
+def test_what_comes_at_the_moment_of_a_restore_is_not_taken_for_its_copy_where_no_etag_is_a_hash(deployment: Deployment) -> None:
+    world = without_hashes(deployment)
+    entry = planted_aside(world)
+
+    def stranger(operation: str, _: str | None) -> None:
+        if operation == "copy":
+            world.store.on_call = None
+            world.plant(ORPHAN, body=b"strangex")
+
+    world.store.on_call = stranger
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(entry.operation_id)
+    assert world.quarantine.entry(entry.operation_id).status == "HELD"
+
+
 def test_what_comes_with_other_headers_after_a_restore_was_killed_is_not_taken_for_its_copy(deployment: Deployment) -> None:
     world = without_hashes(deployment)
     entry = planted_aside(world)

@@ -311,7 +311,7 @@ class World:
             self.runs,
             self.identity,
             self.actor,
-            Plans(self.operations, breaker, grace_ms=self.grace_ms, now=self.clock, new_id=self.new_id),
+            Plans(self.operations, self.acknowledgements, breaker, grace_ms=self.grace_ms, now=self.clock, new_id=self.new_id),
             breaker,
             self.operations,
             self.tombstones,

@@ -428,7 +428,7 @@ class Services:
             self.reconciliations,
             self.identity,
             actor,
-            Plans(self.operations, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
+            Plans(self.operations, self.acknowledgements, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
             breaker,
             self.operations,
             self._tombstones,

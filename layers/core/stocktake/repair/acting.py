@@ -233,7 +233,7 @@ class Actor:
         record = self._ledger.record(finding.document["key"])
         if record is not None and record.state is State.MISSING:
             marked = {"class": "unstored", "kind": "missing", "object": None, "record": seen_record(record)}
-            self._acknowledgements.acknowledge({**finding.document, **marked}, run_id=run_id)
+            self._acknowledgements.acknowledge({**finding.document, **marked}, run_id=run_id, is_marking=True)
 
     def _set_aside(self, finding: Operation, run_id: str, stored: StoredObject | None) -> Operation:
         document = finding.document
@@ -284,10 +284,21 @@ class Actor:
         except OF_THE_STORE as error:
             is_back, unknown = True, error  # it may be: the next run tells
         if is_back:
-            self._ledger.move(None, record, gated=True)
+            self._keep(record)
             self._operations.put(name, "", None, document, created_at=at, status="RETURNED", expires_at=at + _KEEP_MS)
             raise unknown or ObjectChanged(f"{key!r} came back while its record was being forgotten: the record is kept")
         return self._done(finding, "FORGET")
+
+    def _keep(self, record: Record) -> None:
+        """Puts back a record that was being forgotten, also in place of one that the event of its object's return made."""
+        try:
+            self._ledger.move(None, record, gated=True)
+        except RecordChanged:
+            adopted = self._ledger.record(record.key)
+            if adopted is None or (adopted.state, adopted.source) != (State.STORED, "event"):
+                raise
+            self._ledger.move(adopted, record, gated=True)
+            self._aligner.align(record.key)
 
     def _refetch(self, finding: Operation, record: Record | None, stored: StoredObject | None) -> Operation:
         key = finding.document["key"]

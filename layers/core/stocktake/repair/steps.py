@@ -33,7 +33,7 @@ from stocktake.reconciliation import Reconciliations
 from stocktake.repair.acting import ACTING, FOUND, SKIPPED, Actor, action_begun
 from stocktake.repair.breaker import Breaker
 from stocktake.repair.plans import APPLIED, PLANNING, Plans, answer, check_usable, deferred_by, plan_id_of
-from stocktake.repair.policies import checked, name_of, reason_against
+from stocktake.repair.policies import ACKNOWLEDGE, checked, name_of, reason_against
 from stocktake.repair.restoring import PART
 from stocktake.tombstones import Tombstones
 
@@ -249,10 +249,12 @@ class Repairs:
         for planned in some:
             finding = self._operations.get(row.operation_id, planned.part)
             if finding is not None:
-                if finding.status in (FOUND, ACTING):
+                action = document["plan"][planned.name]
+                # a plan holds what is acknowledged only where that was no wish of anybody's
+                if finding.status in (FOUND, ACTING) or (finding.status == ACKNOWLEDGED and action != ACKNOWLEDGE):
                     # asked before every action: this step may have slept since the last one
                     self._runs.lease.keep(row.operation_id, document["fence"])
-                    finding = self._actor.act(finding, row.operation_id, document["plan"][planned.name])
+                    finding = self._actor.act(finding, row.operation_id, action)
                 if finding.status == SKIPPED:
                     reasons[finding.document["reason"]] += 1
                 else:
