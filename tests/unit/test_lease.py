@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from stocktake.errors import Conflict, LeaseLost, MessagingError, RecordChanged, RunIncomplete, RunInProgress, StorageUnavailable
-from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS
-from tests.unit.world import HOUR, World, never
+from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS, STEP_MS
+from tests.unit.world import HOUR, Crash, World, never
 
 ORPHAN = "projects/p1/scenes/s/media/orphan.png"
 DEAD = LEASE_MS + SKEW_MS + 1
@@ -172,13 +174,91 @@ def test_a_stopped_run_keeps_its_findings_lets_the_next_begin_and_is_never_acted
 
 def test_a_stop_ends_a_repair_too(world: World) -> None:
     run_id = an_orphan(world).reconcile()
-    repairs = world.repairs()
-    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
-    world.runs.stop(run_id)
-    assert repairs.step(run_id, out_of_time=never)["done"]
-    assert ORPHAN in world.bucket_keys()
     with pytest.raises(Conflict, match="ended"):
         world.runs.stop(run_id)
+    repairs = world.repairs()
+    repairs.request(run_id, {"orphan": "quarantine"}, first_run=True, out_of_time=never)
+    for _ in range(2):
+        world.runs.stop(run_id)
+        assert (repairs.repair(run_id) or {})["status"] == "STOPPED"
+    assert repairs.step(run_id, out_of_time=never)["done"]
+    assert ORPHAN in world.bucket_keys()
+    world.runs.request()
+
+
+def at_the_object(world: World, run_id: str, action: str, meanwhile: Callable[[], object], error: BaseException | None = None) -> None:
+    """Lets a step of a repair be at its object, about to delete it, while something else happens; then it goes on, or dies of the error."""
+    repairs = world.repairs()
+    repairs.request(run_id, {"orphan": action}, out_of_time=never)
+
+    def at_it(operation: str, key: str | None) -> None:
+        if (operation, key) == ("delete", ORPHAN):
+            world.store.on_call = None
+            meanwhile()
+            if error is not None:
+                raise error
+
+    world.store.on_call = at_it
+    with suppress(Crash, StorageUnavailable):
+        assert repairs.step(run_id, out_of_time=never)["done"]
+    world.store.on_call = None
+
+
+@pytest.mark.parametrize("then", ["adopt", "acknowledge"])
+@pytest.mark.parametrize("action", ["quarantine", "delete"])
+@pytest.mark.parametrize("end", ["stop", "fail"])
+def test_nothing_else_is_done_while_a_step_of_an_ended_repair_is_at_an_object(world: World, end: str, action: str, then: str) -> None:
+    run_id = an_orphan(world).seen_twice()
+
+    def meanwhile() -> None:
+        world.runs.stop(run_id) if end == "stop" else world.repairs().fail(run_id, "no answer")
+        world.runs.stop(run_id) if end == "stop" else None
+        for begin in (lambda: world.repair(run_id, {"orphan": then}), lambda: world.restorations.request(run_id), world.runs.request):
+            with pytest.raises(RunInProgress, match=r"ending \(apply\).* in 10 minutes") as refused:
+                begin()
+            assert refused.value.run_id == run_id
+
+    at_the_object(world, run_id, action, meanwhile)
+    assert ORPHAN not in world.bucket_keys()
+    assert world.repair(run_id, {"orphan": then})["done"] == {}
+    assert [entry.status for entry in world.quarantine.recent(9)[0]] == (["HELD"] if action == "quarantine" else [])
+
+
+@pytest.mark.parametrize("error", [Crash(), StorageUnavailable("no answer")])
+def test_an_ended_repair_whose_step_may_have_a_deletion_under_way_stands_in_the_way_until_that_must_be_over(
+    world: World, error: BaseException
+) -> None:
+    run_id = an_orphan(world).seen_twice()
+    at_the_object(world, run_id, "delete", lambda: None, error)
+    world.runs.stop(run_id)
+    world.clock.advance(STEP_MS + SKEW_MS)
+    with pytest.raises(RunInProgress, match="ending"):
+        world.runs.request()
+    world.clock.advance(1)
+    assert world.repair(run_id, {"orphan": "adopt"})["done"] == {"ADOPT": 1}
+    assert world.tells_one_story()
+
+
+def test_the_lease_goes_back_with_the_last_of_two_steps_that_are_at_work(world: World) -> None:
+    fence = world.runs.take("r", "apply").fence
+    with world.runs.lease.step("r", fence):
+        with world.runs.lease.step("r", fence):
+            world.runs.lease.free("r", "apply")
+            with pytest.raises(LeaseLost):
+                world.runs.lease.keep("r", fence)
+        with pytest.raises(RunInProgress, match="ending"):
+            world.runs.request()
+    world.runs.request()
+
+
+def test_a_step_that_died_long_ago_keeps_no_lease_from_going_back(world: World) -> None:
+    fence = world.runs.take("r", "apply").fence
+    with suppress(Crash), world.runs.lease.step("r", fence):
+        raise Crash
+    for _ in range(2):
+        world.clock.advance(LEASE_MS // 2 + 1)
+        world.runs.lease.keep("r", fence)
+    world.runs.lease.free("r", "apply")
     world.runs.request()
 
 

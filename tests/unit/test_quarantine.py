@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,10 +26,11 @@ from stocktake.errors import (
 from stocktake.ledger import Operation
 from stocktake.model import State, StoredObject
 from stocktake.quarantine import DAY_MS, MAX_BYTES, MOVE_MS
+from tests.unit.hashless import HashlessStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.test_reconciliation import ORPHAN, aged
-from tests.unit.world import World, never
+from tests.unit.world import Clock, World, never
 
 HEADERS: dict[str, Any] = {
     "content_type": "image/png",
@@ -125,7 +127,7 @@ def test_what_was_restored_by_now_is_not_purged_though_the_list_has_not_heard_of
     stale = list(world.operations.of_kind("quarantine"))
     world.quarantine.restore(stale[0].operation_id)
     expired(world)
-    monkeypatch.setattr(world.operations, "of_kind", lambda kind: iter(stale))
+    monkeypatch.setattr(world.operations, "of_kind", lambda kind: iter(stale if kind == "quarantine" else ()))
     assert purged(world) == {"purged": 0, "kept": 0}
     assert (world.counts(), world.bucket_keys()) == ({"STORED": (1, stale[0].document["size"])}, {ORPHAN})
 
@@ -422,12 +424,12 @@ def test_a_broken_off_move_of_a_project_that_closed_since_is_restored_by_nobody_
     assert (statuses(world), world.bucket_keys()) == (["CANCELLED"], {ORPHAN})
 
 
-def test_what_broke_off_and_was_written_anew_meanwhile_is_held_and_the_new_object_let_go(world: World) -> None:
+def test_what_broke_off_and_was_written_anew_meanwhile_is_held_and_the_new_object_recorded(world: World) -> None:
     left_moving(world)
     world.plant(ORPHAN, body=b"written anew")
     world.clock.advance(MOVE_MS)
     purged(world)
-    assert (statuses(world), world.ledger.record(ORPHAN), world.bucket_keys()) == (["HELD"], None, {ORPHAN})
+    assert (statuses(world), world.counts(), world.bucket_keys()) == (["HELD"], {"STORED": (1, 12)}, {ORPHAN})
     [entry] = world.quarantine.recent(1)[0]
     with pytest.raises(ObjectExists):
         world.quarantine.restore(entry.operation_id)
@@ -478,6 +480,84 @@ def test_a_restore_that_finds_no_copy_any_more_believes_only_what_was_set_aside(
         with pytest.raises(Conflict, match="is gone from the bucket"):
             world.quarantine.restore(entry.operation_id)
     assert world.counts() == {"STORED" if is_back else "QUARANTINED": (1, 8)}
+
+
+def without_hashes(deployment: Deployment) -> World:
+    """Makes a deployment over a store whose ETags say nothing of the bytes."""
+    clock = Clock()
+    world = World(HashlessStore("data", now=clock), deployment.ledger, deployment.operations, clock)
+    world.uploads.create_project("p1", {})
+    return world
+
+
+def planted_aside(world: World) -> Operation:
+    """Sets aside an object that says nothing of where it is from."""
+    world.plant(ORPHAN, body=b"precious")
+    stored = world.store.head(ORPHAN)
+    assert stored is not None
+    return world.quarantine.set_aside(ORPHAN, stored.etag, stored, run_id="r", why="a test")
+
+
+def test_a_restore_killed_before_any_call_is_ended_by_the_next_where_no_etag_is_a_hash(
+    deploy: Callable[..., Deployment],
+) -> None:
+    for call in itertools.count():
+        world = without_hashes(deployment := deploy())
+        entry = planted_aside(world)
+        with killed_at(world, deployment, call) as killing:
+            world.quarantine.restore(entry.operation_id)
+        assert world.quarantine.restore(entry.operation_id).status == "RESTORED", call
+        assert world.store.head(entry.document["quarantine_key"]) is None, call
+        assert (world.bucket_keys(), world.counts()) == ({ORPHAN}, {"STORED": (1, 8)}), call
+        record, stored = world.ledger.record(ORPHAN), world.store.head(ORPHAN)
+        assert record is not None and stored is not None
+        assert record.etag == stored.etag, call
+        if not killing.happened:
+            return
+
+
+@pytest.mark.parametrize("body", [b"strangex", b"precious but longer"])
+def test_what_lies_under_the_key_before_a_restore_is_not_taken_for_its_copy_where_no_etag_is_a_hash(
+    deployment: Deployment, body: bytes
+) -> None:
+    world = without_hashes(deployment)
+    entry = planted_aside(world)
+    world.plant(ORPHAN, body=body)
+    for _ in range(2):
+        with pytest.raises(ObjectExists):
+            world.quarantine.restore(entry.operation_id)
+    world.store.fail("copy")
+    with pytest.raises(StorageUnavailable):
+        world.quarantine.restore(entry.operation_id)
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(entry.operation_id)
+    assert world.quarantine.entry(entry.operation_id).status == "HELD"
+
+
+def test_what_comes_at_the_moment_of_a_restore_is_not_taken_for_its_copy_where_no_etag_is_a_hash(deployment: Deployment) -> None:
+    world = without_hashes(deployment)
+    entry = planted_aside(world)
+
+    def stranger(operation: str, _: str | None) -> None:
+        if operation == "copy":
+            world.store.on_call = None
+            world.plant(ORPHAN, body=b"strangex")
+
+    world.store.on_call = stranger
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(entry.operation_id)
+    assert world.quarantine.entry(entry.operation_id).status == "HELD"
+
+
+def test_what_comes_with_other_headers_after_a_restore_was_killed_is_not_taken_for_its_copy(deployment: Deployment) -> None:
+    world = without_hashes(deployment)
+    entry = planted_aside(world)
+    world.store.fail("copy")
+    with pytest.raises(StorageUnavailable):
+        world.quarantine.restore(entry.operation_id)
+    world.store.put(ORPHAN, b"strangex", sha256=hashlib.sha256(b"strangex").hexdigest(), **HEADERS)
+    with pytest.raises(ObjectExists):
+        world.quarantine.restore(entry.operation_id)
 
 
 @pytest.mark.parametrize("what", ["purge", "restore"])

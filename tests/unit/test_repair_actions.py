@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stocktake.alignment import Outcome
 from stocktake.errors import ImportRefused, ObjectNotFound, OperationNotFound
 from stocktake.findings import Finding, classify
 from stocktake.importing import Fetched
@@ -113,7 +114,7 @@ def test_what_is_written_between_the_look_and_the_deletion_stays(world: World) -
 
     world.store.on_call = overwrite
     assert world.repair(run_id, {"orphan": "delete"})["reasons"] == {"changed": 1}
-    assert (world.bucket_keys(), world.counts()) == ({ORPHAN}, {})
+    assert (world.bucket_keys(), world.counts()) == ({ORPHAN}, {"STORED": (1, 5)})
 
 
 def test_an_orphan_that_has_a_record_by_now_is_not_deleted_by_a_deletion_that_was_begun(world: World) -> None:
@@ -212,6 +213,48 @@ def test_who_has_a_record_marked_has_seen_it_and_is_not_told_again_until_it_chan
     assert marked is not None
     world.ledger.move(marked, replace(marked, file_name="another.png"), gated=True)
     assert world.found(aged(world).reconcile()) == {("unstored", "missing", record.key)}
+
+
+@pytest.mark.parametrize("action", ["forget", "refetch"])
+def test_what_is_quiet_because_it_was_marked_may_be_forgotten_or_fetched_again_and_what_somebody_acknowledged_may_not(
+    world: World, action: str
+) -> None:
+    record = world.upload()
+    world.upload(color=9)
+    world.store.remove(record.key)
+    world.repair(world.seen_twice(), {"missing": "mark_missing"})
+    run_id = world.seen_twice()
+    assert world.found(run_id) == set()
+    assert world.repairs().plan(run_id, {"unstored": "settle"}, out_of_time=never)["actions"][0]["count"] == 0
+    assert world.repairs().plan(run_id, {"unstored": action}, out_of_time=never)["actions"][0]["count"] == 1
+    if action == "forget":
+        assert world.repair(run_id, {"unstored": "forget"})["done"] == {"FORGET": 1}
+        assert world.ledger.record(record.key) is None
+        return
+    world.acknowledgements.acknowledge(world.finding(run_id, record.key), run_id=run_id)
+    assert world.repairs().plan(run_id, {"unstored": action}, out_of_time=never)["actions"][0]["count"] == 0
+
+
+def test_a_record_is_kept_whole_though_the_event_of_its_objects_return_came_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = world.upload(metadata={"prompt": "a cat"}, file_name="cat.png"), world.upload(color=9)
+    body = world.bytes_of(record)
+    world.store.remove(record.key)
+    run_id, move = world.seen_twice(), world.ledger.move
+
+    def event_first(before: Any, after: Any, **named: Any) -> Any:
+        moved = move(before, after, **named)
+        if after is None:
+            monkeypatch.undo()
+            world.plant(record.key, body=body)
+            assert world.aligner().align(record.key).outcome is Outcome.ADOPTED
+        return moved
+
+    monkeypatch.setattr(world.ledger, "move", event_first)
+    assert world.repair(run_id, {"missing": "forget"})["reasons"] == {"changed": 1}
+    kept = world.ledger.record(record.key)
+    assert kept is not None
+    assert (kept.object_id, kept.state, kept.metadata, kept.file_name) == (record.object_id, State.STORED, {"prompt": "a cat"}, "cat.png")
+    assert world.tells_one_story()
 
 
 def test_an_inline_record_is_refetched_from_the_ledger(world: World) -> None:

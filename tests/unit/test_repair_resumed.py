@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from stocktake.alignment import Aligner, Outcome
 from stocktake.errors import StorageUnavailable
 from stocktake.ledger import Operation
-from stocktake.model import State
+from stocktake.model import Record, State
+from stocktake.quarantine import MOVE_MS
+from stocktake.reconciliation.lease import SKEW_MS, STEP_MS
 from stocktake.repair.holding import is_hold
 from tests.unit.killing import before_call, killed_at
 from tests.unit.ledger.builders import Deployment
@@ -21,13 +24,14 @@ KEY = "projects/p1/scenes/s1/media/a.png"
 
 
 def broken_off(world: World, policy: dict[str, str], call: str = "delete") -> str:
-    """Lets a repair meet an outage at the first such call to the bucket until it has failed, and returns its run."""
+    """Lets a repair meet an outage at the first such call to the bucket until it has failed and its step is over, and returns its run."""
     run_id, repairs = world.seen_twice(), world.repairs()
     repairs.request(run_id, policy, first_run=True, out_of_time=never)
     world.store.fail(call, key=KEY)  # type: ignore[arg-type]  # of a parameter
     with pytest.raises(StorageUnavailable):
         repairs.step(run_id, out_of_time=never)
     repairs.fail(run_id, "the store did not answer")
+    world.clock.advance(STEP_MS + SKEW_MS + 1)
     assert world.finding(run_id, KEY)["repair"] == "ACTING"
     return run_id
 
@@ -77,6 +81,7 @@ def test_a_forgetting_that_broke_off_forgets_nothing_under_a_plan_that_says_some
         repairs.step(run_id, out_of_time=never)
     world.store.on_call = None
     repairs.fail(run_id, "the store did not answer")
+    world.clock.advance(STEP_MS + SKEW_MS + 1)
     world.repair(run_id, {"missing": "mark_missing"})
     kept = world.ledger.record(record.key)
     assert kept is not None
@@ -286,7 +291,7 @@ def test_what_is_skipped_under_another_plan_is_said_of_what_that_one_wanted(worl
     world.plant(KEY, body=b"another")
     assert world.repair(run_id, {"orphan": "quarantine"})["reasons"] == {"changed": 1}
     [line], _ = world.repairs().actions(run_id, None, 9, None)
-    assert (line["action"], line["result"], world.ledger.record(KEY)) == ("quarantine", "skipped", None)
+    assert (line["action"], line["result"]) == ("quarantine", "skipped")
 
 
 def set_aside_and_killed(world: World, finding: Operation) -> Operation:
@@ -339,14 +344,88 @@ def test_what_an_event_did_first_is_not_said_to_have_been_done(world: World) -> 
     assert world.actor.act(finding, "r", "refresh").document["reason"] == "in_line"
 
 
-def test_a_late_object_of_a_deleted_project_is_deleted_though_nothing_can_hold_its_key(world: World) -> None:
+def test_a_late_object_of_a_deleted_project_is_deleted_and_adopted_by_no_event_where_it_is_opened_anew(world: World) -> None:
     world.upload()
     world.delete_project()
     world.plant(KEY)
     run_id = world.seen_twice()
     assert world.found(run_id) == {("orphan", "deleted", KEY)}
+
+    def opened() -> None:
+        world.uploads.create_project("p1", {})
+        assert world.aligner().align(KEY).outcome is Outcome.HELD
+
+    at_call(world, "delete", opened)
     assert world.repair(run_id, {"orphan": "delete"})["done"] == {"DELETE": 1}
-    assert world.bucket_keys() == set()
+    assert (world.bucket_keys(), world.ledger.record(KEY), world.counts()) == (set(), None, {})
+
+
+def at_call(world: World, name: str, then: Callable[[], object]) -> None:
+    """Does something right before the next such call to the bucket about the key."""
+
+    def called(operation: str, key: str | None) -> None:
+        if (operation, key) == (name, KEY):
+            world.store.on_call = None
+            then()
+
+    world.store.on_call = called
+
+
+@pytest.mark.parametrize(("action", "call"), [("delete", "delete"), ("quarantine", "copy"), ("quarantine", "delete")])
+def test_what_is_written_while_an_action_holds_its_key_is_recorded_when_it_lets_go(world: World, action: str, call: str) -> None:
+    world.plant(KEY)
+    run_id = world.seen_twice()
+
+    def written() -> None:
+        world.plant(KEY, body=b"of a living writer")
+        assert world.aligner().align(KEY).outcome is Outcome.HELD
+
+    at_call(world, call, written)
+    assert world.repair(run_id, {"orphan": action})["reasons"] == {"changed": 1}
+    assert world.tells_one_story()
+    assert world.counts() == {"STORED": (1, 18)}
+
+
+def test_what_was_written_while_a_deletion_that_broke_off_held_its_key_is_recorded_when_it_is_let_go(world: World) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "delete"})
+    world.plant(KEY, body=b"of a living writer")
+    world.repair(run_id, {"orphan": "quarantine"})
+    assert world.tells_one_story()
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_key_that_a_deletion_held_and_that_no_apply_comes_to_again_is_let_go_by_the_purge(world: World, is_gone: bool) -> None:
+    world.plant(KEY)
+    broken_off(world, {"orphan": "delete"})
+    if is_gone:
+        world.store.remove(KEY)
+    world.clock.advance(MOVE_MS - STEP_MS - SKEW_MS - 2)
+    world.holds.purge(out_of_time=never)
+    assert is_hold(world.ledger.record(KEY)), "a step may be at it"
+    world.clock.advance(world.grace_ms)
+    world.reconcile()
+    world.expiry.purge(out_of_time=never)
+    assert (world.ledger.record(KEY), world.counts(), world.operations.recent("hold", 9)) == (None, {}, [])
+
+
+def test_a_key_that_a_step_comes_to_again_while_it_is_purged_stays_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "delete"})
+    world.clock.advance(MOVE_MS)
+    let_go = Aligner.let_go
+
+    def at_it(aligner: Aligner, held: Record) -> None:
+        monkeypatch.undo()
+        stored = world.store.head(KEY)
+        assert stored is not None
+        world.holds.take(stored, run_id, held)
+        let_go(aligner, held)
+
+    monkeypatch.setattr(Aligner, "let_go", at_it)
+    world.holds.purge(out_of_time=never)
+    assert is_hold(world.ledger.record(KEY))
+    assert len(world.operations.recent("hold", 9)) == 1
 
 
 def test_a_deletion_whose_hold_the_deletion_of_the_project_takes_at_any_moment_is_ended(world: World, deployment: Deployment) -> None:

@@ -13,7 +13,7 @@ from stocktake.errors import Conflict, LedgerRestored, RunIncomplete, RunInProgr
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
 from stocktake.quarantine import DAY_MS, enter_copy
-from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS
+from stocktake.reconciliation.lease import LEASE_MS, SKEW_MS, STEP_MS
 from tests.unit.world import Crash, World, never
 
 KEYS = tuple(f"projects/p1/scenes/s{number}/media/a.png" for number in range(3))
@@ -207,7 +207,7 @@ def _crash() -> None:
 
 
 def moved_and_killed(world: World) -> str:
-    """Lets a repair be killed between the deletion of the original and the entry's last word, and be stopped then."""
+    """Lets a repair be killed between the deletion of the original and the entry's last word, and be stopped, and its step be over."""
     world.plant(KEYS[0])
     run_id, repairs = world.seen_twice(), world.repairs()
     repairs.request(run_id, QUARANTINE, out_of_time=never)
@@ -217,6 +217,7 @@ def moved_and_killed(world: World) -> str:
         repairs.step(run_id, out_of_time=never)
     world.store.delete = real  # type: ignore[method-assign]
     world.runs.stop(run_id)
+    world.clock.advance(STEP_MS + SKEW_MS + 1)
     assert world.bucket_keys() == set()
     return run_id
 

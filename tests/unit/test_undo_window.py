@@ -25,8 +25,10 @@ from stocktake.errors import (
 )
 from stocktake.ledger import Operation
 from stocktake.model import Announced, DeletionMode, ProjectState, Quota, Record, State
+from stocktake.project_deletion.set_aside import Moves
 from stocktake.project_deletion.undo_window import WORKER_MS
 from stocktake.storage.memory import MemoryStore
+from tests.unit.hashless import HashlessStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.test_tombstones import Backup
@@ -880,6 +882,43 @@ def pump_with_one_death_a_message(world: World, deployment: Deployment, call: in
             world.deliver(queue, message)
         if killing.happened:
             world.deliver(queue, message)
+
+
+@pytest.mark.parametrize("call", ["_release", "_drop"])
+def test_an_undo_killed_where_no_etag_is_a_hash_knows_what_it_had_put_back(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    world = without_hashes(deployment)
+    deletion_id = hold(world)
+
+    def killed(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched, contextlib.suppress(Crash):
+        patched.setattr(Moves, call, killed)
+        undo(world, deletion_id)
+    assert undo(world, deletion_id).document["undone"]["not_restored_objects"] == 0
+    assert (status(world, deletion_id), world.bucket_keys(), world.counts()) == ("UNDONE", {OLD_KEY}, {"STORED": (1, 8)})
+    assert world.tells_one_story()
+
+
+def test_what_came_under_a_key_before_the_undo_is_not_taken_for_what_was_put_back_where_no_etag_is_a_hash(deployment: Deployment) -> None:
+    world = without_hashes(deployment)
+    deletion_id = hold(world)
+    world.store.plant(OLD_KEY, b"strangex")
+    world.clock.advance(HOUR)
+    assert undo(world, deletion_id).document["undone"]["not_restored_objects"] == 1
+    assert len(world.quarantine.recent(9)[0]) == 1
+
+
+def without_hashes(deployment: Deployment) -> World:
+    """Makes a deployment over a store whose ETags say nothing of the bytes, with a recorded object of an older layout."""
+    clock = Clock()
+    world = World(HashlessStore("data", now=clock), deployment.ledger, deployment.operations, clock, undo_ms=WINDOW)
+    world.uploads.create_project("p1", {})
+    world.plant(OLD_KEY, body=b"precious")
+    world.aligner().align(OLD_KEY)
+    return world
 
 
 def test_a_schedule_killed_before_it_announced_an_erasure_announces_it_the_next_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

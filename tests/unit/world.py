@@ -44,7 +44,7 @@ from stocktake.reconciliation import Reconciliations
 from stocktake.reconciliation.changes import Changes
 from stocktake.reconciliation.cost import Meter, Prices
 from stocktake.recounts import Recounts
-from stocktake.repair import Actor, Breaker, Expiry, Plans, Repairs, Restorations
+from stocktake.repair import Actor, Breaker, Expiry, Holds, Plans, Repairs, Restorations
 from stocktake.sealing import KeyRing, Sealer
 from stocktake.serving import Serving
 from stocktake.storage.memory import MemoryStore
@@ -282,11 +282,15 @@ class World:
 
     @cached_property
     def quarantine(self) -> Quarantine:
-        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=30, now=self.clock)
+        return Quarantine(self.aligner("reconciliation"), self.operations, days=30, now=self.clock)
 
     @cached_property
     def acknowledgements(self) -> Acknowledgements:
         return Acknowledgements(self.operations, now=self.clock)
+
+    @cached_property
+    def holds(self) -> Holds:
+        return Holds(self.aligner("reconciliation"), self.operations, now=self.clock)
 
     @cached_property
     def actor(self) -> Actor:
@@ -296,6 +300,7 @@ class World:
             self.acknowledgements,
             self.storing,
             self.operations,
+            self.holds,
             grace_ms=self.grace_ms,
             now=self.clock,
         )
@@ -306,7 +311,7 @@ class World:
             self.runs,
             self.identity,
             self.actor,
-            Plans(self.operations, breaker, grace_ms=self.grace_ms, now=self.clock, new_id=self.new_id),
+            Plans(self.operations, self.acknowledgements, breaker, grace_ms=self.grace_ms, now=self.clock, new_id=self.new_id),
             breaker,
             self.operations,
             self.tombstones,
@@ -324,7 +329,7 @@ class World:
 
     @cached_property
     def expiry(self) -> Expiry:
-        return Expiry(self.runs, self.quarantine, self.tombstones)
+        return Expiry(self.runs, self.quarantine, self.holds, self.tombstones)
 
     @cached_property
     def drills(self) -> Drills:

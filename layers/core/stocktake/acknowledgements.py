@@ -27,17 +27,26 @@ class Acknowledgements:
         self._operations = operations
         self._now = now
 
-    def acknowledge(self, finding: Mapping[str, Any], *, run_id: str) -> Operation:
-        """Lets this finding be quiet until it changes; said again, or after it was revoked, it is known anew."""
+    def acknowledge(self, finding: Mapping[str, Any], *, run_id: str, is_marking: bool = False) -> Operation:
+        """Lets this finding be quiet until it changes; said again, or after it was revoked, it is known anew.
+
+        Args:
+            is_marking: nobody asked for it: it comes of marking a record, and whoever wants something else done may.
+        """
         at = self._now()
         shown = {name: finding.get(name) for name in _SHOWN}
-        document = {**shown, "fingerprint": _fingerprint(finding), "run_id": run_id, "acknowledged_at": at}
+        document = {**shown, "fingerprint": _fingerprint(finding), "run_id": run_id, "acknowledged_at": at, "is_marking": is_marking}
         return self._operations.put(_id_of(finding), "", KIND, document, created_at=at, status=_ACTIVE)
 
     def covers(self, finding: Mapping[str, Any]) -> bool:
         """Says whether exactly this was acknowledged."""
         row = self._operations.get(_id_of(finding))
         return row is not None and row.status == _ACTIVE and row.document["fingerprint"] == _fingerprint(finding)
+
+    def is_marking(self, finding: Mapping[str, Any]) -> bool:
+        """Says whether what made a finding quiet was the marking of its record, and nobody's wish."""
+        row = self._operations.get(_id_of(finding))
+        return row is not None and bool(row.document.get("is_marking"))
 
     def recent(self, limit: int, cursor: str | None) -> tuple[list[Operation], str | None]:
         """Reads one page of those that hold, newest first."""

@@ -118,6 +118,20 @@ class Aligner:
                 continue
         raise RecordChanged(f"the record of {key!r} changed {_ATTEMPTS} times while it was being brought in line: try again later")
 
+    def let_go(self, held: Record) -> None:
+        """Removes the record that holds a key, and does for what came under the key meanwhile what its event would have done.
+
+        That event found the key held, and comes no second time. The object that was held for is left without a record.
+
+        Raises:
+            RecordChanged: the record is another by now.
+            StorageError, LedgerError: one side could not be asked.
+        """
+        self.ledger.move(held, None, gated=False)
+        stored = self.store.head(held.key)
+        if stored is not None and not same_bytes(held, stored):
+            replace(self, source="event").align(held.key)
+
     def owner_of(self, parsed: ParsedKey | None) -> str | None:
         """Returns the stem of the project a parsed key belongs to, or None while no one or more than one may own it."""
         return None if parsed is None else self.layouts.owner(parsed, self.ledger.has_project)
@@ -244,6 +258,18 @@ def _intent(stored: StoredObject) -> str | None:
 def _uploaded_sha256(stored: StoredObject) -> str | None:
     """Returns the SHA-256 an upload of ours put on the object: the store held the bytes against it when they came in."""
     return stored.metadata.get("sha256") if _intent(stored) is not None else None
+
+
+def is_copy_of(found: StoredObject, copy: StoredObject) -> bool | None:
+    """Says whether one object is a copy of the other; None where nothing tells them apart and no hash tells that they are the same."""
+    if found.size != copy.size:
+        return False
+    if found.sha256 is not None and copy.sha256 is not None:
+        return found.sha256 == copy.sha256
+    if found.etag == copy.etag:
+        return True
+    headers = ("content_type", "cache_control", "metadata")
+    return None if all(getattr(found, name) == getattr(copy, name) for name in headers) else False
 
 
 def same_bytes(record: Record, stored: StoredObject) -> bool:

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from stocktake.alignment import record_of_object
+from stocktake.alignment import Aligner, is_copy_of, record_of_object
 from stocktake.errors import (
     BucketNotFound,
     Conflict,
@@ -47,10 +47,9 @@ from stocktake.errors import (
     TooLarge,
     WrongRegion,
 )
-from stocktake.layouts import QUARANTINE_PREFIX, Registry, project_stem
-from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.layouts import QUARANTINE_PREFIX, project_stem
+from stocktake.ledger import Operation, Operations
 from stocktake.model import Project, ProjectState, State, StoredObject
-from stocktake.storage import Store
 
 KIND = "quarantine"
 DAY_MS = 86_400_000
@@ -71,18 +70,17 @@ class Quarantine:
 
     def __init__(
         self,
-        store: Store,
-        ledger: Ledger,
+        aligner: Aligner,
         operations: Operations,
-        layouts: Registry,
         *,
         days: int,
         now: Callable[[], int],
     ) -> None:
-        self._store = store
-        self._ledger = ledger
+        self._aligner = aligner
+        self._store = aligner.store
+        self._ledger = aligner.ledger
         self._operations = operations
-        self._layouts = layouts
+        self._layouts = aligner.layouts
         self._days = days
         self._now = now
 
@@ -188,10 +186,12 @@ class Quarantine:
             return entry
         if entry.status not in ("HELD", "RESTORING"):
             raise Conflict(f"quarantine entry {entry_id} is {entry.status.lower()}: only what is held can be restored")
+        is_again = entry.status == "RESTORING"
         if entry.status == "HELD":
-            entry = self._operations.update(entry, status="RESTORING")
+            was_free = self._store.head(entry.document["key"]) is None
+            entry = self._operations.update(entry, document={**entry.document, "was_free": was_free}, status="RESTORING")
         try:
-            self._put_back(entry)
+            self._put_back(entry, is_again=is_again)
         except (Conflict, ProjectNotFound):
             self._operations.update(entry, status="HELD")  # it stays where it is, and can be restored another time
             raise
@@ -285,22 +285,39 @@ class Quarantine:
         at = self._now()
         return self._operations.update(entry, document={**entry.document, when: at}, status=status, expires_at=at + _KEEP_MS)
 
-    def _put_back(self, entry: Operation) -> None:
+    def _put_back(self, entry: Operation, *, is_again: bool) -> None:
         self._check_project(entry)
         key, aside = entry.document["key"], entry.document["quarantine_key"]
         try:
             restored = self._store.copy(aside, key, only_if_absent=True)
         except ObjectExists:
-            restored, copy = self._store.head(key), self._store.head(aside)
-            is_the_same = restored is not None and copy is not None and (restored.size, restored.etag) == (copy.size, copy.etag)
-            if restored is None or not (is_the_same or _is_original(entry, restored)):
+            restored = self._store.head(key)
+            if restored is None or not self._is_back(entry, restored, self._store.head(aside), is_again=is_again):
                 raise
         if restored is None:
             restored = self._store.head(key)  # an attempt before may have stopped between removing the copy and saying so
-            if restored is None or not (_is_original(entry, restored) or _is_copy(entry, restored)):
+            if restored is None or not self._is_back(entry, restored, None, is_again=is_again):
                 raise Conflict(f"the copy of quarantine entry {entry.operation_id} is gone from the bucket: nothing can be restored")
         self._record_restored(entry, restored)
         self._store.delete(aside)
+
+    def _is_back(self, entry: Operation, found: StoredObject, copy: StoredObject | None, *, is_again: bool) -> bool:
+        """Says whether what lies under the key is what was set aside: it never left, or an attempt before put it there.
+
+        Where an ETag is no hash, every copy has another. There, what is of its size is taken for it if the record says so that an attempt
+        before wrote; or if one began, found the key free, and what came since under the held key has all the copy's headers.
+        """
+        if found.size != entry.document["size"]:
+            return False
+        same = None if copy is None else is_copy_of(found, copy)
+        if same or found.etag in (entry.document["etag"], entry.document.get("copy_etag")):
+            return True
+        record = self._ledger.record(entry.document["key"])
+        if record is None or record.object_id != _object_id(entry):
+            return False
+        if record.state is State.STORED:
+            return record.etag == found.etag
+        return copy is not None and same is None and is_again and bool(entry.document.get("was_free"))
 
     def _moved(self, entry: Operation) -> Operation:
         """Says of a move that was killed, or stopped, where its object is: HELD; or RESTORING, where it never left its place.
@@ -397,7 +414,7 @@ class Quarantine:
         if record is None or record.state is not State.QUARANTINED:
             return
         if record.object_id == _object_id(entry):
-            self._ledger.move(record, None, gated=False)
+            self._aligner.let_go(record)
         elif record.object_id == entry.document.get("record_id"):
             # the object's own, of before its project's deletion: it goes on, and events and repairs take it up again
             self._ledger.move(record, replace(record, state=State.MISSING, updated_at=self._now()), gated=False)

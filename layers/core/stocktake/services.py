@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from stocktake.reconciliation.changes import Changes
     from stocktake.reconciliation.cost import Meter
     from stocktake.recounts import Recounts
-    from stocktake.repair import Expiry, Repairs, Restorations
+    from stocktake.repair import Expiry, Holds, Repairs, Restorations
     from stocktake.sealing import DataKeys, Sealer
     from stocktake.serving import Serving
     from stocktake.tombstones import Tombstones
@@ -397,7 +397,7 @@ class Services:
         """The quarantine."""
         from stocktake.quarantine import Quarantine
 
-        return Quarantine(self.store, self.ledger, self.operations, self.layouts, days=self.settings.quarantine_days, now=now_ms)
+        return Quarantine(self._aligner("reconciliation"), self.operations, days=self.settings.quarantine_days, now=now_ms)
 
     @cached_property
     def acknowledgements(self) -> Acknowledgements:
@@ -420,6 +420,7 @@ class Services:
             self.acknowledgements,
             self._storing,
             self.operations,
+            self._holds,
             grace_ms=grace_ms,
             now=now_ms,
         )
@@ -427,7 +428,7 @@ class Services:
             self.reconciliations,
             self.identity,
             actor,
-            Plans(self.operations, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
+            Plans(self.operations, self.acknowledgements, breaker, grace_ms=grace_ms, now=now_ms, new_id=new_id),
             breaker,
             self.operations,
             self._tombstones,
@@ -449,7 +450,7 @@ class Services:
         """The end of what was set aside."""
         from stocktake.repair import Expiry
 
-        return Expiry(self.reconciliations, self.quarantine, self._tombstones)
+        return Expiry(self.reconciliations, self.quarantine, self._holds, self._tombstones)
 
     @cached_property
     def drills(self) -> Drills:
@@ -758,6 +759,12 @@ class Services:
         elif settings.sealing_secret:
             keys = RingInSecret(lambda: self._secret(settings.sealing_secret, "the sealing keys"), now_ms)
         return Sealer(keys, frozenset(settings.sensitive_fields))
+
+    @cached_property
+    def _holds(self) -> Holds:
+        from stocktake.repair import Holds
+
+        return Holds(self._aligner("reconciliation"), self.operations, now=now_ms)
 
     def _aligner(self, source: str) -> Aligner:
         from stocktake.alignment import Aligner

@@ -605,7 +605,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "reconciliation",
         {200: Answer("The run as it was left.", Run)},
         (errors.OperationNotFound, errors.Conflict),
-        "What it found stays readable and is never acted on. Stopping a stopped run again is safe.",
+        "What it found stays readable and is never acted on. Stopping again is safe. A repair whose step is at an object ends with "
+        "it: until then, whoever asks for another run or repair is answered `run-in-progress`.",
         body=NoBody,
     ),
     Operation(

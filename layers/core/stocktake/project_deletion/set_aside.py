@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stocktake.alignment import is_copy_of
 from stocktake.discovery import Discovered
 from stocktake.errors import BucketNotFound, ObjectChanged, ObjectExists, RecordChanged, StorageError, StorageUnavailable, WrongRegion
 from stocktake.layouts import QUARANTINE_PREFIX, project_stem
@@ -71,7 +72,7 @@ def entry_id(deletion_id: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """The moves of one deletion's objects.
+    """The moves of one deletion's objects. `undone_since` is when its undoing was asked for.
 
     Raises (any method): StorageUnavailable, BucketNotFound, WrongRegion, LedgerError: nothing is known, and saying it again goes on.
     """
@@ -80,6 +81,7 @@ class Moves:
     ledger: Ledger
     project_id: str
     deletion_id: str
+    undone_since: int | None = None
 
     def aside(self, key: str) -> str:
         """Returns where an object of this deletion lies while it can be restored: under the project's name, as all that is set aside."""
@@ -188,7 +190,7 @@ class Moves:
             if restored is None or copy is None:
                 raise RecordChanged(f"{seen.key!r} came and went while it was being restored: try again") from None
             # the original itself, or the copy that an attempt before had put there
-            if restored.size != seen.size or restored.etag not in (seen.etag, copy.etag):
+            if not self._is_back(seen, restored, copy):
                 return NotRestored(seen, "another object lies under the key: neither was touched, and this one's copy is kept", copy)
         if restored is None:
             return self._without_copy(seen)
@@ -197,6 +199,18 @@ class Moves:
         self._release(seen, restored)
         self._drop(aside)
         return None
+
+    def _is_back(self, seen: Seen, found: StoredObject, copy: StoredObject) -> bool:
+        """Says whether what lies under a key is the original, or what an attempt before put there.
+
+        Where an ETag is no hash, every copy has another: there, what came since the undo was asked for with all the copy's headers is it.
+        """
+        if found.size != seen.size:
+            return False
+        same = is_copy_of(found, copy)
+        if same is None:
+            same = self.undone_since is not None and found.last_modified >= self.undone_since // 1000 * 1000  # stores tell whole seconds
+        return same or found.etag == seen.etag
 
     def _without_copy(self, seen: Seen) -> NotRestored | None:
         """Settles an object of which no copy is kept: it never moved, or is back already; else it is lost, and its record says so."""

@@ -227,7 +227,7 @@ class UndoWindow:
         """
         deletion_id, erases_at, at = operation.operation_id, operation.document.get("erases_at"), self._now()
         if operation.status in OPEN and erases_at is not None and at < erases_at:
-            change = {"restore_at": self.quiet_at(operation), "restoring": None}
+            change = {"restore_at": self.quiet_at(operation), "restoring": None, "undone_since": at}
             operation = self._transition(deletion_id, OPEN, RESTORING, lambda _: change) or self._operation(deletion_id)
         if operation.status not in (RESTORING, UNDONE):
             raise Conflict(
@@ -343,7 +343,8 @@ class UndoWindow:
         self._wiring.steps(message, min(900, -(-wait_ms // 1000)))
 
     def _moves(self, operation: Operation) -> Moves:
-        return Moves(self._store, self._ledger, operation.document["project_id"], operation.operation_id)
+        document = operation.document
+        return Moves(self._store, self._ledger, document["project_id"], operation.operation_id, document.get("undone_since"))
 
     def _seen(self, deletion_id: str, number: str) -> list[Seen] | None:
         row = self._operations.get(deletion_id, f"seen#{number}")

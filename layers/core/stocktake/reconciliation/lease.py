@@ -5,21 +5,33 @@ rows of the run before (`Reconciliations`), and every write of a step is made on
 that slept through its end finds its row closed and writes nothing, whatever its clock says.
 
 Clocks may differ by SKEW_MS: a taker waits that much longer than the end it reads, so one that is ahead by as much does not come before it.
+
+What a step asks of the bucket no row holds back, and a deletion may be under way when its repair is stopped. So the steps of an apply say
+when they begin and when they end (`step`), and what is given back meanwhile is ENDING: nobody has it until the last step has left, or until
+the longest of them must be over.
+
+```
+HELD ─▶ FREE
+  └───▶ ENDING ─▶ FREE: while a step is at work
+```
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stocktake.errors import LeaseLost, RecordChanged, RunInProgress
+from stocktake.errors import LeaseLost, RecordChanged, RunInProgress, StorageUnavailable
 from stocktake.ledger import Operation, Operations
 
 type Work = Literal["compare", "apply"]
 
-LEASE_MS = 900_000
-"""Three times the 300 s of a step, and more than the state machine's longest wait between two tries of one."""
+STEP_MS = 300_000
+"""The longest a step lives, as the template has it."""
+LEASE_MS = 3 * STEP_MS
+"""More than a step and the state machine's longest wait between two tries of one."""
 SKEW_MS = 300_000
 """By how much the clocks of two functions may differ."""
 
@@ -54,24 +66,19 @@ class Lease:
         for _ in range(_ATTEMPTS):
             row, at = self._operations.get(*_ROW), self._now()
             if row is None:
-                first = _document(owner, work, 1, at, [])
+                first = _document(owner, work, 1, at, [], [])
                 if self._operations.put_new(*_ROW, None, first, created_at=at, status="HELD"):
                     return _held(first)
                 continue
             before = row.document
             ousted = before["ousted"]
             if row.status == "HELD" and (before["owner"], before["work"]) == (owner, work):
-                document = _document(owner, work, before["fence"], at, ousted)
-            elif row.status == "HELD" and at <= before["ends_at"] + SKEW_MS:
-                raise RunInProgress(
-                    f"reconciliation {before['owner']} is alive ({before['work']}), and there is one at a time: wait for its end, or stop "
-                    f"it with POST /reconciliations/{before['owner']}/stop",
-                    run_id=before["owner"],
-                    work=before["work"],
-                )
+                document = _document(owner, work, before["fence"], at, ousted, before["at_work"])
+            elif row.status != "FREE" and at <= before["ends_at"] + SKEW_MS:
+                raise _refused(row, at)
             else:
                 dead = [*ousted, [before["owner"], before["work"]]] if row.status == "HELD" else ousted
-                document = _document(owner, work, before["fence"] + 1, at, dead)
+                document = _document(owner, work, before["fence"] + 1, at, dead, [])
             try:
                 self._operations.update(row, document=document, status="HELD")
             except RecordChanged:
@@ -101,16 +108,65 @@ class Lease:
         except RecordChanged:
             self.settled(held)
 
+    @contextmanager
+    def step(self, owner: str, fence: int) -> Iterator[None]:
+        """Says that a step is at work, for as long as it is; for all its time where it is killed, or the store does not answer it.
+
+        Raises:
+            LeaseLost: it was given back, or another one took it over.
+        """
+        until = self._enter(owner, fence)
+        try:
+            yield
+        except StorageUnavailable:
+            raise  # what was asked of the bucket may still be under way
+        except Exception:
+            self._leave(owner, fence, until)
+            raise
+        self._leave(owner, fence, until)
+
     def free(self, owner: str, work: Work, fence: int | None = None) -> None:
-        """Gives the lease back; nothing happens when it is another's by now, or has another number than `fence` where one is given."""
+        """Gives the lease back, or lets the last step that is at work do so.
+
+        Nothing happens when it is another's by now, or has another number than `fence` where one is given.
+        """
         row = self._operations.get(*_ROW)
-        if row is None or row.status != "HELD" or (row.document["owner"], row.document["work"]) != (owner, work):
+        if row is None or row.status == "FREE" or (row.document["owner"], row.document["work"]) != (owner, work):
             return
         if fence in (None, row.document["fence"]):
             try:
-                self._operations.update(row, status="FREE")
+                self._give_back(row, row.document["at_work"])
             except RecordChanged:
                 self.free(owner, work, fence)
+
+    def _enter(self, owner: str, fence: int) -> int:
+        row, at = self._holding(owner, fence), self._now()
+        until = at + STEP_MS
+        document = {**row.document, "ends_at": at + LEASE_MS, "at_work": [*row.document["at_work"], until]}
+        try:
+            self._operations.update(row, document=document)
+        except RecordChanged:
+            return self._enter(owner, fence)
+        return until
+
+    def _leave(self, owner: str, fence: int, until: int) -> None:
+        row = self._operations.get(*_ROW)
+        if row is None or (row.document["owner"], row.document["fence"]) != (owner, fence) or until not in row.document["at_work"]:
+            return
+        others = [*row.document["at_work"]]
+        others.remove(until)  # which of two that end at one time is the same
+        try:
+            if row.status == "HELD":
+                self._operations.update(row, document={**row.document, "at_work": others})
+            else:
+                self._give_back(row, others)
+        except RecordChanged:
+            self._leave(owner, fence, until)
+
+    def _give_back(self, row: Operation, at_work: list[int]) -> None:
+        # of steps that died long ago the last one's end is past: it keeps nobody waiting
+        document = {**row.document, "at_work": at_work, "ends_at": max(at_work, default=0)}
+        self._operations.update(row, document=document, status="ENDING" if at_work else "FREE")
 
     def _holding(self, owner: str, fence: int) -> Operation:
         row = self._operations.get(*_ROW)
@@ -119,8 +175,25 @@ class Lease:
         return row
 
 
-def _document(owner: str, work: Work, fence: int, at: int, ousted: list[Any]) -> dict[str, Any]:
-    return {"owner": owner, "work": work, "fence": fence, "ends_at": at + LEASE_MS, "ousted": ousted}
+def _document(owner: str, work: Work, fence: int, at: int, ousted: list[Any], at_work: list[int]) -> dict[str, Any]:
+    return {"owner": owner, "work": work, "fence": fence, "ends_at": at + LEASE_MS, "ousted": ousted, "at_work": at_work}
+
+
+def _refused(row: Operation, at: int) -> RunInProgress:
+    document: Mapping[str, Any] = row.document
+    owner, work = document["owner"], document["work"]
+    if row.status == "ENDING":
+        minutes = -((at - SKEW_MS - document["ends_at"]) // 60_000)
+        why = (
+            f"reconciliation {owner} is ending ({work}): its step is still at an object, and ends with it. Try again in a moment; where "
+            f"that step has died, in {minutes} minutes at most"
+        )
+    else:
+        why = (
+            f"reconciliation {owner} is alive ({work}), and there is one at a time: wait for its end, or stop it with POST "
+            f"/reconciliations/{owner}/stop"
+        )
+    return RunInProgress(why, run_id=owner, work=work)
 
 
 def _held(document: dict[str, Any]) -> Held:

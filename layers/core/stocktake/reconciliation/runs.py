@@ -197,13 +197,13 @@ class Reconciliations:
             Conflict: it has ended, and so has its repair.
         """
         run = self.run(run_id)
-        acting = [self._operations.get(run_id, part) for part in _ROWS["apply"]]
-        if any(row is not None and row.status == "RUNNING" for row in acting):
+        acting = {row.status for part in _ROWS["apply"] if (row := self._operations.get(run_id, part)) is not None}
+        if "RUNNING" in acting:
             self._close(run_id, "apply", "STOPPED", "it was stopped by request")
-            self.lease.free(run_id, "apply")
+            self.lease.free(run_id, "apply")  # or its step does, which may be at an object
         elif run.status in _ALIVE or run.status == "STOPPED":
             self._end(run, "STOPPED", "it was stopped by request")
-        else:
+        elif "STOPPED" not in acting:
             raise Conflict(f"reconciliation {run_id} has ended ({run.status.lower()}): there is nothing to stop")
         return self.run(run_id)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from stocktake.repair.acting import Actor
 from stocktake.repair.breaker import Breaker
 from stocktake.repair.expiry import Expiry
+from stocktake.repair.holding import Holds
 from stocktake.repair.plans import Plans
 from stocktake.repair.policies import POLICIES
 from stocktake.repair.restoring import Restorations
 from stocktake.repair.steps import Repairs
 
-__all__ = ["POLICIES", "Actor", "Breaker", "Expiry", "Plans", "Repairs", "Restorations"]
+__all__ = ["POLICIES", "Actor", "Breaker", "Expiry", "Holds", "Plans", "Repairs", "Restorations"]

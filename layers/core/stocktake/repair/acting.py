@@ -94,6 +94,7 @@ class Actor:
         acknowledgements: Acknowledgements,
         storing: Storing,
         operations: Operations,
+        holds: Holds,
         *,
         grace_ms: int,
         now: Callable[[], int],
@@ -105,7 +106,7 @@ class Actor:
         self._acknowledgements = acknowledgements
         self._storing = storing
         self._operations = operations
-        self._holds = Holds(aligner, now=now)
+        self._holds = holds
         self._grace_ms = grace_ms
         self._now = now
 
@@ -232,7 +233,7 @@ class Actor:
         record = self._ledger.record(finding.document["key"])
         if record is not None and record.state is State.MISSING:
             marked = {"class": "unstored", "kind": "missing", "object": None, "record": seen_record(record)}
-            self._acknowledgements.acknowledge({**finding.document, **marked}, run_id=run_id)
+            self._acknowledgements.acknowledge({**finding.document, **marked}, run_id=run_id, is_marking=True)
 
     def _set_aside(self, finding: Operation, run_id: str, stored: StoredObject | None) -> Operation:
         document = finding.document
@@ -244,8 +245,7 @@ class Actor:
     def _delete(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:
         key = finding.document["key"]
         if stored is not None:
-            if not is_hold(record):
-                self._holds.take(stored, run_id)
+            self._holds.take(stored, run_id, record)
             try:
                 if self._ledger.spelled_otherwise(key) is not None:
                     raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
@@ -257,7 +257,9 @@ class Actor:
                 raise
         if self._holds.let_go(key) is not None:
             with suppress(*_OF_THE_KEY):  # whatever becomes of that, the object is gone
-                self._aligner.align(key)  # its project was opened anew at this moment, and an event made a record: it says what is missing
+                self._aligner.align(
+                    key
+                )  # the deletion of its project took what held it, and an event made a record: it says what is missing
         return self._done(finding, "DELETE")
 
     def _forget(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:
@@ -282,10 +284,21 @@ class Actor:
         except OF_THE_STORE as error:
             is_back, unknown = True, error  # it may be: the next run tells
         if is_back:
-            self._ledger.move(None, record, gated=True)
+            self._keep(record)
             self._operations.put(name, "", None, document, created_at=at, status="RETURNED", expires_at=at + _KEEP_MS)
             raise unknown or ObjectChanged(f"{key!r} came back while its record was being forgotten: the record is kept")
         return self._done(finding, "FORGET")
+
+    def _keep(self, record: Record) -> None:
+        """Puts back a record that was being forgotten, also in place of one that the event of its object's return made."""
+        try:
+            self._ledger.move(None, record, gated=True)
+        except RecordChanged:
+            adopted = self._ledger.record(record.key)
+            if adopted is None or (adopted.state, adopted.source) != (State.STORED, "event"):
+                raise
+            self._ledger.move(adopted, record, gated=True)
+            self._aligner.align(record.key)
 
     def _refetch(self, finding: Operation, record: Record | None, stored: StoredObject | None) -> Operation:
         key = finding.document["key"]

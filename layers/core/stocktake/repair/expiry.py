@@ -12,15 +12,17 @@ from typing import Any
 from stocktake.errors import RunIncomplete
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
+from stocktake.repair.holding import Holds
 from stocktake.tombstones import Tombstones
 
 
 class Expiry:
-    """The end of the quarantine's entries."""
+    """The end of the quarantine's entries, and of what deletions that broke off hold."""
 
-    def __init__(self, runs: Reconciliations, quarantine: Quarantine, tombstones: Tombstones) -> None:
+    def __init__(self, runs: Reconciliations, quarantine: Quarantine, holds: Holds, tombstones: Tombstones) -> None:
         self._runs = runs
         self._quarantine = quarantine
+        self._holds = holds
         self._tombstones = tombstones
 
     def purge(self, *, out_of_time: Callable[[], bool]) -> dict[str, Any]:
@@ -38,4 +40,5 @@ class Expiry:
             status = newest.status.lower() if newest else "not there"
             return {"purged": 0, "kept": 0, "why": str(RunIncomplete(f"the newest reconciliation is {status}: nothing is purged"))}
         self._runs.check_bucket()
+        self._holds.purge(out_of_time=out_of_time)
         return dict(self._quarantine.purge(out_of_time=out_of_time))

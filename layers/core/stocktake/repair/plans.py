@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
+from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.errors import BreakerOpen, Conflict, OperationNotFound
 from stocktake.explanations import explained
 from stocktake.ledger import Operation, Operations
 from stocktake.repair.acting import ACTING, FOUND, action_begun
 from stocktake.repair.breaker import Breaker, Oldest, Planned
-from stocktake.repair.policies import name_of, reason_against
+from stocktake.repair.policies import ACKNOWLEDGE, name_of, reason_against
 
 PLANNING, READY, APPLIED = "PLANNING", "READY", "APPLIED"
 LIFE_MS = 3_600_000
@@ -33,8 +34,18 @@ NOBODY = "(none)"
 class Plans:
     """The plans of runs."""
 
-    def __init__(self, operations: Operations, breaker: Breaker, *, grace_ms: int, now: Callable[[], int], new_id: Callable[[int], str]):
+    def __init__(
+        self,
+        operations: Operations,
+        acknowledgements: Acknowledgements,
+        breaker: Breaker,
+        *,
+        grace_ms: int,
+        now: Callable[[], int],
+        new_id: Callable[[int], str],
+    ) -> None:
         self._operations = operations
+        self._acknowledgements = acknowledgements
         self._breaker = breaker
         self._grace_ms = grace_ms
         self._now = now
@@ -146,7 +157,7 @@ class Plans:
         document = finding.document
         name = name_of(document)
         action = policy.get(name)
-        if action is None or finding.status not in (FOUND, ACTING):
+        if action is None or not (finding.status in (FOUND, ACTING) or self._is_only_marked(finding, action)):
             return
         # what was begun as this very action may be half done, and is to be ended; as another one it begins anew, or has happened
         is_begun = action_begun(finding) == action
@@ -158,6 +169,11 @@ class Plans:
         wanted[f"{name}.bytes"] += document["bytes"]
         first_seen_at = document.get("first_seen_at", finding.created_at)
         oldest.offer(Planned(first_seen_at, finding.part, name, document["project"] or NOBODY, document["bytes"]))
+
+    def _is_only_marked(self, finding: Operation, action: str) -> bool:
+        """Says whether a finding is quiet since its record was marked, and something else is wanted by now."""
+        is_quiet = finding.status == ACKNOWLEDGED and finding.document["kind"] == "missing" and action != ACKNOWLEDGE
+        return is_quiet and self._acknowledgements.is_marking(finding.document)
 
 
 def check_usable(plan: Operation, *, now: int, turn: int) -> None:

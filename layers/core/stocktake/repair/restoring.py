@@ -117,10 +117,28 @@ class Restorations:
         row = self._operations.get(run_id, PART)
         if row is None or row.status != "RUNNING" or turn not in (None, f"{TURN}{row.document['turn']}"):
             return {"run_id": run_id, "cursor": None, "done": True}
+        with self._runs.lease.step(run_id, row.document["fence"]):
+            row = self._restored(row, out_of_time)
+        done = row.status == "DONE"
+        if done:
+            self._runs.lease.free(run_id, "apply", row.document["fence"])
+        return {"run_id": run_id, "cursor": row.document["cursor"], "done": done}
+
+    def fail(self, run_id: str, error: str, *, turn: int | str | None = None) -> dict[str, Any]:
+        """Notes that it broke off; what is restored stays so. One that has ended, or begun anew since `turn`, stays as it is."""
+        row = self._operations.get(run_id, PART)
+        if row is not None and turn in (None, f"{TURN}{row.document['turn']}"):
+            if row.status == "RUNNING":
+                row = self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
+            self._runs.lease.free(run_id, "apply", row.document["fence"])
+        return {"run_id": run_id, "status": "FAILED"}
+
+    def _restored(self, row: Operation, out_of_time: Callable[[], bool]) -> Operation:
+        """Restores the next entries, until all are done or time is short."""
+        run_id = row.operation_id
         self._tombstones.check()
-        self._runs.lease.keep(run_id, row.document["fence"])
         self._runs.check_bucket()
-        while True:
+        while row.status == "RUNNING":
             document = {**row.document}
             page, cursor = self._operations.recent_page(KIND, _ENTRIES_AT_ONCE, document["cursor"])
             for listed in page:
@@ -134,19 +152,9 @@ class Restorations:
             if cursor is None:
                 document["finished_at"] = self._now()
             row = self._operations.update(row, document=document, status="RUNNING" if cursor else "DONE")
-            if cursor is None:
-                self._runs.lease.free(run_id, "apply", document["fence"])
-            if cursor is None or out_of_time():
-                return {"run_id": run_id, "cursor": cursor, "done": cursor is None}
-
-    def fail(self, run_id: str, error: str, *, turn: int | str | None = None) -> dict[str, Any]:
-        """Notes that it broke off; what is restored stays so. One that has ended, or begun anew since `turn`, stays as it is."""
-        row = self._operations.get(run_id, PART)
-        if row is not None and turn in (None, f"{TURN}{row.document['turn']}"):
-            if row.status == "RUNNING":
-                row = self._operations.update(row, document={**row.document, "why": error[:2000]}, status="FAILED")
-            self._runs.lease.free(run_id, "apply", row.document["fence"])
-        return {"run_id": run_id, "status": "FAILED"}
+            if out_of_time():
+                break
+        return row
 
     def _restore(self, entry_id: str) -> bool:
         try:

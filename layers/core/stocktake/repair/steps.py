@@ -33,7 +33,7 @@ from stocktake.reconciliation import Reconciliations
 from stocktake.repair.acting import ACTING, FOUND, SKIPPED, Actor, action_begun
 from stocktake.repair.breaker import Breaker
 from stocktake.repair.plans import APPLIED, PLANNING, Plans, answer, check_usable, deferred_by, plan_id_of
-from stocktake.repair.policies import checked, name_of, reason_against
+from stocktake.repair.policies import ACKNOWLEDGE, checked, name_of, reason_against
 from stocktake.repair.restoring import PART
 from stocktake.tombstones import Tombstones
 
@@ -162,22 +162,9 @@ class Repairs:
         row = self._operations.get(run_id, "repair")
         if row is None or row.status != "RUNNING" or turn not in (None, row.document["turn"]):
             return {"run_id": run_id, "cursor": None, "done": True}
-        self._tombstones.check()
-        self._runs.lease.keep(run_id, row.document["fence"])
-        self._check_not_restored(run_id)  # both may have been asked for at one moment
-        run = self._actionable(run_id)
-        self._identity.check()
-        self._check_breaker()
-        plan = self._plans.get(run_id, row.document["plan_id"])
-        self._plans.check_caps(plan, run)
-        plan = self._plans.go_on(plan, out_of_time=out_of_time)
-        while plan.status != PLANNING and row.status == "RUNNING":
-            row = self._act_on_some(row, plan, out_of_time)
-            if out_of_time():
-                break
+        with self._runs.lease.step(run_id, row.document["fence"]):
+            row = self._acted_on(row, out_of_time)
         done = row.status == "DONE"
-        if done and plan.status != APPLIED:
-            self._operations.update(plan, status=APPLIED)
         if done:
             self._runs.lease.free(run_id, "apply", row.document["fence"])
         return {"run_id": run_id, "cursor": None if done else row.document["cursor"], "done": done}
@@ -235,6 +222,25 @@ class Repairs:
             return self._operations.update(row, document=document, status="RUNNING")
         return self._operations.put(run.operation_id, "repair", None, document, created_at=at, status="RUNNING", if_absent=True)
 
+    def _acted_on(self, row: Operation, out_of_time: Callable[[], bool]) -> Operation:
+        """Acts on the next findings of the plan, until all are done or time is short."""
+        run_id = row.operation_id
+        self._tombstones.check()
+        self._check_not_restored(run_id)  # both may have been asked for at one moment
+        run = self._actionable(run_id)
+        self._identity.check()
+        self._check_breaker()
+        plan = self._plans.get(run_id, row.document["plan_id"])
+        self._plans.check_caps(plan, run)
+        plan = self._plans.go_on(plan, out_of_time=out_of_time)
+        while plan.status != PLANNING and row.status == "RUNNING":
+            row = self._act_on_some(row, plan, out_of_time)
+            if out_of_time():
+                break
+        if row.status == "DONE" and plan.status != APPLIED:
+            self._operations.update(plan, status=APPLIED)
+        return row
+
     def _act_on_some(self, row: Operation, plan: Operation, out_of_time: Callable[[], bool]) -> Operation:
         """Acts on the next findings of the plan and saves how far it came; DONE after the last."""
         document = {**row.document}
@@ -243,10 +249,12 @@ class Repairs:
         for planned in some:
             finding = self._operations.get(row.operation_id, planned.part)
             if finding is not None:
-                if finding.status in (FOUND, ACTING):
+                action = document["plan"][planned.name]
+                # a plan holds what is acknowledged only where that was no wish of anybody's
+                if finding.status in (FOUND, ACTING) or (finding.status == ACKNOWLEDGED and action != ACKNOWLEDGE):
                     # asked before every action: this step may have slept since the last one
                     self._runs.lease.keep(row.operation_id, document["fence"])
-                    finding = self._actor.act(finding, row.operation_id, document["plan"][planned.name])
+                    finding = self._actor.act(finding, row.operation_id, action)
                 if finding.status == SKIPPED:
                     reasons[finding.document["reason"]] += 1
                 else:
