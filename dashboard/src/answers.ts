@@ -50,6 +50,7 @@ export interface Repair {
   plan: Record<string, string>;
   done: Record<string, number>;
   skipped: number;
+  reasons?: Record<string, number>;
   deferred: number;
   started_at: string;
   finished_at?: string;
@@ -91,6 +92,7 @@ export interface Finding {
   recommended: string;
   first_seen_at: string;
   sightings: number;
+  settles_at?: string | null;
   repair: string;
   skipped?: string;
   outcome?: string;

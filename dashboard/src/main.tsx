@@ -118,7 +118,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   const newestId = (runs.data?.reconciliations.find((run) => run.status !== "SKIPPED") ?? runs.data?.reconciliations[0])?.run_id ?? null;
   const newest = useResource<Run>(newestId === null ? null : `reconciliations/${encoded(newestId)}`);
   const [question, setQuestion] = useState<Question<unknown> | null>(null);
-  const [planned, setPlanned] = useState<Run | null>(null);
+  const [planned, setPlanned] = useState<{ run: Run; chosen: Record<string, string> | undefined } | null>(null);
   const [receipt, setReceipt] = useState<Deletion | null>(null);
   const [said, setSaid] = useState("");
   const [fresh, setFresh] = useState(0);
@@ -198,7 +198,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       diagnostics,
       fresh,
       ask: (asked) => setQuestion(asked as Question<unknown>),
-      plan: setPlanned,
+      plan: (run, chosen) => setPlanned({ run, chosen }),
       receipt: setReceipt,
       say: setSaid,
       refresh,
@@ -272,7 +272,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       </main>
       {question && <Confirm key={question.title} question={question} onClose={() => setQuestion(null)} onDone={(what) => done(what, question.follows)} />}
       {receipt && <ReceiptDialog of={receipt} onClose={() => setReceipt(null)} />}
-      {planned && <Planning run={planned} newer={newer(planned, runs.data?.reconciliations)} onClose={() => setPlanned(null)} onDone={(what) => done(what, planned.run_id)} />}
+      {planned && <Planning run={planned.run} proposed={planned.chosen} newer={newer(planned.run, runs.data?.reconciliations)} onClose={() => setPlanned(null)} onDone={(what) => done(what, planned.run.run_id)} />}
       <div role="status" aria-live="polite">
         {said && (
           <div class="notice">

@@ -73,6 +73,7 @@ def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visi
     house = lived_in(NOW)
     house.deletions = []  # what is under way would be asked for at any moment
     visit = visiting(house)
+    expect(visit.page.get_by_text("3 uploads that were not confirmed")).to_be_visible()  # what is read last
     visit.settle()
     visit.site.token = "another"
     visit.page.get_by_role("button", name="Refresh").click()
@@ -130,6 +131,21 @@ def missed() -> House:
     return house
 
 
+def marked(*, open_: int, quiet: int, pending: int = 0) -> House:
+    """A deployment whose records say that objects are gone, of which some are acknowledged, and where some uploads have not come yet."""
+    house = nothing_wrong()
+    house.analytics["counts"]["MISSING"] = tally(open_ + quiet)
+    house.analytics["acknowledged"] = house.runs[0]["counts"]["acknowledged"] = tally(quiet)
+    house.analytics["findings"]["unstored"] = house.runs[0]["counts"]["unstored"] = tally(open_ + pending)
+    key = "projects/proj_sunset/2026/11/{}-{}.png"
+    gone = [a_finding(NOW, "unstored", key.format("gone", number), kind="missing") for number in range(open_ + quiet)]
+    for finding in gone[open_:]:
+        finding["repair"] = "ACKNOWLEDGED"
+    come = [a_finding(NOW, "unstored", key.format("pending", number), kind="pending") for number in range(pending)]
+    house.findings = [*gone, *({**finding, "settles_at": rfc(NOW + timedelta(hours=1))} for finding in come)]
+    return house
+
+
 @pytest.mark.parametrize(
     ("house", "sentence", "press"),
     [
@@ -137,15 +153,100 @@ def missed() -> House:
         (empty(NOW), "By the ledger 0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
         (acknowledged(), "1,284 objects are stored, and bucket and ledger differ only in what is acknowledged.", None),
-        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
+        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", "Start a reconcile"),
+        (
+            marked(open_=0, quiet=9),
+            "1,284 objects are stored, and 9 more objects are known to be missing.",
+            "Show the records marked missing",
+        ),
+        (
+            marked(open_=4, quiet=5),
+            "By the ledger 1,284 objects are stored, and 4 differences need a look.",
+            "Show the records marked missing",
+        ),
+        (
+            marked(open_=4, quiet=5, pending=1),
+            "By the ledger 1,284 objects are stored, and 5 differences need a look.",
+            "Look at the findings",
+        ),
         (letters_wait(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the checks"),
     ],
-    ids=["newest incomplete", "empty", "nothing wrong", "acknowledged", "known to be missing", "dead letters"],
+    ids=[
+        "newest incomplete",
+        "empty",
+        "nothing wrong",
+        "acknowledged",
+        "marked since",
+        "all acknowledged",
+        "marked missing",
+        "of two kinds",
+        "dead letters",
+    ],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
     page = visiting(house).page
     expect(page.get_by_role("heading", level=1)).to_have_text(sentence)
     expect(page.locator(".verdict .first")).to_have_text([press] if press else [])
+
+
+def test_what_is_missing_and_known_is_amber_and_what_nobody_has_seen_is_red(visiting: Visiting) -> None:
+    expect(visiting(marked(open_=0, quiet=9)).page.locator(".verdict.warn")).to_contain_text("9 records say that their objects are gone")
+    expect(visiting(missed()).page.locator(".verdict.bad")).to_contain_text("9 records say that their objects are gone: forget them")
+
+
+def test_what_is_unstored_is_said_and_decided_by_its_kind_and_nothing_is_proposed_that_would_do_nothing(visiting: Visiting) -> None:
+    visit = visiting(marked(open_=4, quiet=5, pending=1))
+    page = visit.page
+    expect(page.locator(".verdict")).to_contain_text(
+        "found 4 records marked missing and 1 upload that has not come, beside 5 acknowledged."
+    )
+    page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    gone, pending = plan.get_by_label("9 records marked missing, 5 of them acknowledged"), plan.get_by_label("1 upload that has not come")
+    expect(gone).to_have_value("")
+    expect(pending).to_have_value("")
+    expect(plan).to_contain_text("Its time is not over, so that settling leaves it alone for now.")
+    expect(plan).to_contain_text("forget the records of the others")  # the finding's own advice
+    expect(gone.locator("option")).to_have_text(["leave alone", "forget", "fetch again", "acknowledge"])
+    assert plan.get_by_role("button", name="Show what it would do").is_disabled()
+
+
+def test_uploads_that_can_be_settled_are_proposed_to_be(visiting: Visiting) -> None:
+    house = marked(open_=0, quiet=0, pending=2)
+    house.findings[0]["settles_at"] = rfc(NOW - timedelta(hours=1))
+    visit = visiting(house)
+    visit.page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = visit.page.get_by_role("dialog")
+    expect(plan.get_by_label("2 uploads that have not come")).to_have_value("settle")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("row", name="uploads that have not come settle")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan": {"unstored.pending": "settle"}}
+
+
+def test_one_press_leads_to_the_records_marked_missing_and_from_there_to_the_numbers_of_forgetting_them(visiting: Visiting) -> None:
+    visit = visiting(marked(open_=0, quiet=9))
+    page = visit.page
+    page.get_by_role("link", name="Show the records marked missing").click()
+    expect(page.get_by_role("table", name="Findings").get_by_role("row")).to_have_count(10)
+    assert not visit.requests("POST")
+    page.get_by_role("button", name="Forget these 9 records …").click()
+    plan = page.get_by_role("dialog")
+    expect(plan.get_by_label("9 records marked missing, all acknowledged")).to_have_value("forget")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("row", name="records marked missing forget 9")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan": {"unstored.missing": "forget"}}
+    plan.get_by_label("9 findings are acted on for good").fill("9")
+    plan.get_by_role("button", name="Apply to 9 findings").click()
+    expect(page.get_by_text("The plan is being applied.")).to_be_visible()
+
+
+def test_a_repair_that_did_nothing_says_so_and_why(visiting: Visiting) -> None:
+    house = marked(open_=4, quiet=5, pending=1)
+    done = {"status": "DONE", "plan": {"unstored": "settle"}, "started_at": rfc(NOW), "plan_id": RUN_ID, "turn": 1, "done": {}}
+    house.runs[0]["repair"] = {**done, "skipped": 5, "reasons": {"waiting": 1, "other_kind": 4}, "deferred": 0}
+    visit = visiting(house)
+    why = "Left alone: 1 not yet, their time is not over and 4 of a kind the action is not for."
+    expect(visit.page.locator(".verdict")).to_contain_text(f"Its repair did nothing. {why}")
 
 
 def test_why_the_newest_run_ended_is_said_and_is_bad(visiting: Visiting) -> None:
@@ -543,7 +644,8 @@ def test_a_plan_is_shown_in_numbers_before_it_is_applied(visiting: Visiting) -> 
     plan.get_by_label("2 mismatches").select_option("")
     plan.get_by_role("button", name="Show what it would do").click()
     expect(plan.get_by_role("row", name="orphans quarantine 6")).to_contain_text("3 seen once only")
-    assert visit.requests("POST")[-1].body == {"plan": {"missing": "mark_missing", "unstored": "settle", "orphan": "quarantine"}}
+    wanted = {"missing": "mark_missing", "unstored.uncommitted": "settle", "orphan": "quarantine"}
+    assert visit.requests("POST")[-1].body == {"plan": wanted}
     assert not visit.requests(f"POST /reconciliations/{RUN_ID}/apply")
     plan.get_by_role("button", name="Apply to 14 findings").click()
     expect(page.get_by_text("The plan is being applied.")).to_be_visible()

@@ -4,10 +4,11 @@ import { ask, encoded, query, type Problem } from "../api";
 import type { Finding, Run } from "../answers";
 import { isBusy } from "../answers";
 import { Empty, Key, Loaded, Pager, Panel, Table, Tag, Trouble, Waiting, When } from "../parts";
+import { marked, useKinds } from "../kinds";
 import { reconcile, restoreRun } from "../questions";
 import { asProblem, usePolling, useResource } from "../state";
 import { useStock } from "../stock";
-import { acted, at, atSecond, bytes, CLASSES, classed, KINDS, listed, many, number, plain } from "../words";
+import { acted, at, atSecond, bytes, CLASSES, classed, KINDS, leftAlone, listed, many, number, plain } from "../words";
 import { Live, Newer, newer, RunTag } from "./run";
 
 export function Findings({ runId, within }: { runId: string | undefined; within: string[] }) {
@@ -116,7 +117,7 @@ function Summary({ run, others }: { run: Run; others: Run[] }) {
             <dt>Repair</dt>
             <dd>
               {run.repair.status.toLowerCase()}: {listed(Object.entries(run.repair.done).map(([action, count]) => `${number(count)} ${acted(action)}`)) || "nothing done"}
-              {run.repair.skipped ? `; ${number(run.repair.skipped)} left alone` : ""}
+              {run.repair.skipped ? `; ${number(run.repair.skipped)} left alone${run.repair.reasons ? `: ${leftAlone(run.repair.reasons)}` : ""}` : ""}
               {run.repair.deferred ? `; ${number(run.repair.deferred)} put off, apply again to take them` : ""}
               {run.repair.why ? `. ${run.repair.why}` : ""}
             </dd>
@@ -279,6 +280,7 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
           </div>
         </form>
       )}
+      {run.status === "COMPLETE" && wanted.class === "unstored" && wanted.kind === "missing" && !(wanted.project || wanted.layout || wanted.repair) && <Marked run={run} />}
       {problem && (
         <div class="within">
           <Trouble problem={problem} retry={() => setAgain(again + 1)} />
@@ -339,6 +341,34 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
         />
       )}
     </Panel>
+  );
+}
+
+/** What can be done about the records that say that their object is gone: nothing of it is ever proposed, and none of it can be taken back. */
+function Marked({ run }: { run: Run }) {
+  const { plan, fresh } = useStock();
+  const kinds = useKinds(run, fresh);
+  const count = marked(kinds);
+  if (kinds && count === 0) return null;
+  const these = kinds ? `${count === 1 ? "this" : "these"} ${many(count, "record")}` : "these records";
+  const choose = (action: string) => plan(run, { "unstored.missing": action });
+  return (
+    <div class="within">
+      <div class="callout">
+        <p>
+          Forget the records of what nobody brings back, and of what you upload again, which has a record of its own. What was imported from a URL can be fetched again from there, under its own record. Either way the numbers
+          come first.
+        </p>
+        <p class="actions under">
+          <button type="button" class="first little" disabled={isBusy(run)} onClick={() => choose("forget")}>
+            Forget {these} …
+          </button>
+          <button type="button" class="little" disabled={isBusy(run)} onClick={() => choose("refetch")}>
+            Fetch again …
+          </button>
+        </p>
+      </div>
+    </div>
   );
 }
 

@@ -4,6 +4,7 @@ import type { Analytics, Named, Run, Trend } from "../answers";
 import { isBusy, isDeleting, objectsOf } from "../answers";
 import { Chart, type Line } from "../charts";
 import { Empty, Key, Loaded, Panel, Table, Tag, usePages, Waiting, When } from "../parts";
+import { useKinds } from "../kinds";
 import { reconcile } from "../questions";
 import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
@@ -48,8 +49,10 @@ export function Overview() {
 }
 
 function Sentence() {
-  const { analytics, runs, newest, deletions, diagnostics, ask } = useStock();
+  const { analytics, runs, newest, deletions, diagnostics, ask, fresh } = useStock();
   const now = useNow(30);
+  const counted = analytics.data?.bucket?.run_id;
+  const kinds = useKinds(newest.data?.run_id === counted ? newest.data : undefined, fresh);
   if (!analytics.data) return analytics.problem ? null : <Waiting what="what is stored" />;
   const read: [string, Resource<unknown>][] = [["health", diagnostics], ["the deletions", deletions], ["the list of runs", runs], ...(runs.data?.reconciliations.length ? [["the newest run", newest] as [string, Resource<unknown>]] : [])];
   const known = {
@@ -57,7 +60,7 @@ function Sentence() {
     // what a deployment does not have says nothing against it
     unread: read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
   };
-  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, known, now);
+  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, kinds, known, now);
   const compare = () => ask(reconcile(newest.data));
   return (
     <section class={`verdict ${said.tone}`} aria-labelledby="verdict">
@@ -69,10 +72,10 @@ function Sentence() {
         {said.because.length > 0 && (
           <p>
             {said.because.join(" ")}
-            {analytics.data.counts.MISSING.objects > 0 && analytics.data.bucket && (
+            {analytics.data.counts.MISSING.objects > 0 && counted && said.press !== "missing" && (
               <>
                 {" "}
-                <a href={`#findings/${analytics.data.bucket.run_id}/${MARKED}`}>Show the records marked missing</a>
+                <a href={`#findings/${counted}/${MARKED}`}>Show the records marked missing</a>
               </>
             )}
           </p>
@@ -82,6 +85,11 @@ function Sentence() {
         {said.press === "findings" && (
           <a class="button first" href={`#findings/${analytics.data.bucket?.run_id ?? ""}`}>
             Look at the findings
+          </a>
+        )}
+        {said.press === "missing" && (
+          <a class="button first" href={`#findings/${counted}/${MARKED}`}>
+            Show the records marked missing
           </a>
         )}
         {said.press === "run" && (
