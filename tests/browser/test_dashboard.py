@@ -112,6 +112,12 @@ def letters_wait() -> House:
     return house
 
 
+def unfinished() -> House:
+    house = letters_wait()
+    house.deletions = [{**a_deletion(NOW, "winter", "DELETED"), "status": "INCOMPLETE"}]
+    return house
+
+
 def half_gone() -> House:
     house = nothing_wrong()
     why = "the bucket holds 600 objects, of 1284 at the last run: send accept_loss if that is so"
@@ -170,6 +176,7 @@ def marked(*, open_: int, quiet: int, pending: int = 0) -> House:
             "Look at the findings",
         ),
         (letters_wait(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the checks"),
+        (unfinished(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the deletions"),
     ],
     ids=[
         "newest incomplete",
@@ -181,6 +188,7 @@ def marked(*, open_: int, quiet: int, pending: int = 0) -> House:
         "marked missing",
         "of two kinds",
         "dead letters",
+        "incomplete deletion",
     ],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
@@ -942,6 +950,36 @@ def test_a_deletion_can_be_verified_while_it_is_under_way(visiting: Visiting, st
     asked.get_by_role("button", name="Verify").click()
     expect(asked).to_contain_text(seen)
     expect(asked.locator("strong.bad")).to_have_count(0)
+
+
+def test_what_may_be_the_projects_is_named_and_never_said_to_be_nothing(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    suspects = [{"key": "proj_winter_loose.png", "bytes": 7, "why": "it fits two projects: winter and winter_loose"}]
+    receipt = a_deletion(NOW, "winter", "DELETED")["receipt"] | {"status": "INCOMPLETE", "suspect_objects": 1, "suspects": suspects}
+    house.deletions = [{**a_deletion(NOW, "winter", "DELETED"), "status": "INCOMPLETE", "receipt": receipt}]
+    seen = {
+        **VERIFIED,
+        "deletion_id": DELETION_ID,
+        "checked_at": rfc(NOW),
+        "status": "INCOMPLETE",
+        "suspect_objects": 1,
+        "suspects": suspects,
+    }
+    house.broken = {f"POST /deletions/{DELETION_ID}/verify": Answered(200, seen)}
+    visit = visiting(house)
+    visit.go("Deletions")
+    row = visit.page.get_by_role("row", name="winter")
+    asked = visit.page.get_by_role("dialog")
+    row.get_by_role("button", name="Receipt").click()
+    expect(asked.locator("strong.bad")).to_have_text("Incomplete: 1 object may be the project's or another's.")
+    expect(asked).to_contain_text("proj_winter_loose.png")
+    expect(asked).to_contain_text("it fits two projects")
+    asked.get_by_role("button", name="Close").click()
+    row.get_by_role("button", name="Verify").click()
+    asked.get_by_role("button", name="Verify").click()
+    expect(asked).to_contain_text("proj_winter_loose.png")
+    expect(asked).to_contain_text("ends incomplete while it is there: move or delete it by hand")
+    expect(asked.locator("strong.good")).to_have_count(0)
 
 
 def test_what_was_not_counted_to_its_end_is_deleted_as_at_least_that(visiting: Visiting) -> None:
