@@ -204,6 +204,8 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
     setWanted({ ...wanted, ...change });
   };
   const upTo = place + (page?.rows.length ?? 0);
+  // they are listed with their class and counted apart from it
+  const known = wanted.repair ? 0 : (page?.rows.filter((row) => row.repair === QUIET).length ?? 0);
   // at the end it is known, also where nobody counted what a filter lets pass
   const inAll = page?.after === null ? upTo : filtered ? null : wanted.class ? run.counts![wanted.class]!.objects : all;
   return (
@@ -335,7 +337,7 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
       {page && (page.rows.length > 0 || page.after || starts.length > 1) && (
         <Pager
           busy={busy}
-          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(upTo)}${inAll === null ? "" : ` of ${number(inAll)}`}`}
+          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(upTo)}${inAll === null ? "" : ` of ${number(inAll)}`}${known ? `, ${known === page.rows.length ? "all" : number(known)} of these acknowledged` : ""}`}
           before={starts.length > 1 ? () => setStarts(starts.slice(0, -1)) : undefined}
           after={page.after ? () => setStarts([...starts, { cursor: page.after, place: upTo }]) : undefined}
         />
@@ -375,7 +377,13 @@ function Marked({ run }: { run: Run }) {
 function Row({ of }: { of: Finding }) {
   const [open, set] = useState(false);
   const known = CLASSES[of.class];
-  const called = <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>;
+  const kind = KINDS[of.class]?.[of.kind];
+  const called = (
+    <>
+      <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>
+      {kind && <div class="dim small">{kind}</div>}
+    </>
+  );
   return (
     <>
       <tr>
@@ -392,7 +400,7 @@ function Row({ of }: { of: Finding }) {
         <td class="when wide-only">
           <When time={of.first_seen_at} />
         </td>
-        <td class={of.repair === "FOUND" ? "dim" : ""}>{of.repair === "FOUND" ? "open" : acted(of.repair)}</td>
+        <td class={of.repair === "FOUND" ? "dim" : ""}>{of.repair === "FOUND" ? "open" : of.repair === QUIET ? "acknowledged" : acted(of.repair)}</td>
         <td class="act">
           <button type="button" class="plain little" aria-expanded={open} onClick={() => set(!open)}>
             {open ? "Less" : "More"}
