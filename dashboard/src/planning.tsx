@@ -2,7 +2,7 @@
 import { useEffect, useId, useState } from "preact/hooks";
 import { ask, encoded, type Problem } from "./api";
 import type { Plan, Run } from "./answers";
-import { Dialog, Trouble, Waiting } from "./parts";
+import { Dialog, Table, Trouble, Waiting } from "./parts";
 import { useKinds, type Kind } from "./kinds";
 import { asProblem } from "./state";
 import { Newer } from "./views/run";
@@ -199,10 +199,10 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
       )}
       {plan && (
         <div role="status" class="says">
-          <table>
-            <caption class="hidden">What would be done, by class of finding</caption>
-            <thead>
-              <tr>
+          <Table
+            caption="What would be done, by class of finding"
+            head={
+              <>
                 <th scope="col">Findings</th>
                 <th scope="col">Action</th>
                 <th scope="col" class="n">
@@ -212,9 +212,9 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
                   Bytes
                 </th>
                 {leaves && <th scope="col">Not now</th>}
-              </tr>
-            </thead>
-            <tbody>
+              </>
+            }
+          >
               {plan.actions.map((line) => (
                 <tr key={`${line.class} ${line.action}`}>
                   <th scope="row">{planned(line.class)}</th>
@@ -231,8 +231,7 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
                   </td>}
                 </tr>
               ))}
-            </tbody>
-          </table>
+          </Table>
           {!isCounted && <p class="callout">Not all findings are counted yet, so this cannot be applied: go on counting.</p>}
           {plan.warning && <p class="callout">{plan.warning}</p>}
           <p class="dim small">

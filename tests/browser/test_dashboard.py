@@ -1037,6 +1037,21 @@ def test_on_a_phone_every_view_and_every_button_of_a_row_is_in_sight(visiting: V
             assert visit.page.locator(seen).evaluate_all(beside) == 0, (view, seen)
 
 
+@pytest.mark.parametrize("step", [0, 1], ids=["choosing", "planned"])
+def test_on_a_phone_a_plan_is_no_wider_than_its_dialog(visiting: Visiting, step: int) -> None:
+    visit = visiting(size=(390, 844))
+    visit.go("Findings")
+    visit.page.get_by_role("button", name="Plan a repair").click()
+    plan = visit.page.get_by_role("dialog")
+    plan.get_by_label("9 orphans").select_option("quarantine")
+    if step:
+        plan.get_by_role("button", name="Show what it would do").click()
+        expect(plan.get_by_role("row", name="orphans quarantine")).to_contain_text("seen once only")
+    assert plan.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    inside = "(all, right) => all.every(one => one.getBoundingClientRect().right <= right)"
+    assert plan.get_by_role("button").evaluate_all(inside, 390)
+
+
 def test_a_table_that_goes_on_sideways_shows_it(visiting: Visiting) -> None:
     page = visiting(size=(390, 844)).page
     table = page.get_by_role("region", name="Projects, those with the most")
