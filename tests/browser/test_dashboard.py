@@ -214,7 +214,7 @@ def test_what_is_unstored_is_said_and_decided_by_its_kind_and_nothing_is_propose
     expect(gone).to_have_value("")
     expect(pending).to_have_value("")
     expect(plan).to_contain_text("Its time is not over, so that settling leaves it alone for now.")
-    expect(plan).to_contain_text("forget the records of the others")  # the finding's own advice
+    expect(plan).to_contain_text("Else forget the record, also where the file is uploaded again")  # the finding's own advice
     expect(gone.locator("option")).to_have_text(["leave alone", "forget", "fetch again", "acknowledge"])
     assert plan.get_by_role("button", name="Show what it would do").is_disabled()
 

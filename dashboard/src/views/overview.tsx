@@ -129,7 +129,7 @@ function Tiles({ of }: { of: Analytics }) {
         <Tile
           name="In the bucket"
           value={of.bucket?.objects ?? null}
-          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}${of.acknowledged?.objects ? `; ${number(of.acknowledged.objects)} acknowledged` : ""}` : "not counted yet"}
+          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
         <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} to={gone.objects && of.bucket ? `#findings/${of.bucket.run_id}/${gone.at}` : undefined} />
