@@ -12,6 +12,8 @@ export interface Stock {
   deletions: Resource<{ deletions: Deletion[] }>;
   history: Resource<Trend>;
   diagnostics: Resource<Diagnostics>;
+  /** The API did not answer at all, so that what is shown is of before. It is said once, above every view. */
+  away: boolean;
   /** Opens a question; nothing is done before it is answered. */
   ask: <T>(question: Question<T>) => void;
   /** How often it was read again: what a view reads for itself is read again with it. */

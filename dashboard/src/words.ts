@@ -57,7 +57,7 @@ export function moments(times: number[]): string[] {
 /** How long ago a thing was. It is past whatever our clock says: that may be behind, and is read every few seconds only. */
 export function ago(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
-  return seconds < 5 ? "just now" : `${lasts(seconds)} ago`;
+  return seconds < 5 ? "just now" : seconds < 60 ? "less than a minute ago" : `${lasts(seconds)} ago`;
 }
 /** How long until a thing comes. */
 export function until(time: string, now = Date.now()): string {

@@ -62,7 +62,7 @@ def test_a_wrong_token_is_told_what_is_wrong_with_it(visiting: Visiting) -> None
     page = visiting(signed_in=False).page
     page.get_by_label("Token").fill("hunter2")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("the token has ended: get a fresh one. Paste a fresh token.")
+    expect(page.get_by_role("alert")).to_have_text("The token has ended: get a fresh one.")
     page.get_by_label("Token").fill("two words é")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("That is no token")
@@ -456,6 +456,24 @@ def test_a_part_that_fails_fails_alone_and_can_be_tried_again(visiting: Visiting
     house.broken = {}
     panel.get_by_role("button", name="Try again").click()
     expect(panel.get_by_role("img")).to_be_visible()
+
+
+def test_an_api_that_went_away_is_said_once_and_what_is_shown_is_as_of_before(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.settle()
+    page.route(lambda address: not address.endswith("/dashboard"), lambda route: route.abort())
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_contain_text("The API did not answer")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"As of \d\d:\d\d, by the ledger 12,281 objects are stored"))
+    page.get_by_role("button", name="Start a reconcile").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("The API did not answer")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^By the ledger 12,281"))
 
 
 def test_without_its_counts_the_page_still_shows_all_else(visiting: Visiting) -> None:

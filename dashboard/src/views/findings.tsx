@@ -42,7 +42,7 @@ export function Findings({ runId, within }: { runId: string | undefined; within:
           )}
         </div>
       </div>
-      {stock.runs.problem && <Trouble problem={stock.runs.problem} retry={stock.runs.reload} />}
+      {stock.runs.problem && !(stock.away && stock.runs.problem.status === 0) && <Trouble problem={stock.runs.problem} retry={stock.runs.reload} />}
       {chosen === null ? (
         stock.runs.data ? (
           <div class="panel">

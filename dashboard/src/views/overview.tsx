@@ -9,7 +9,7 @@ import { reconcile } from "../questions";
 import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
 import { explained, MARKED, missing, verdict } from "../verdict";
-import { bytes, CLASSES, classed, lasts, listed, many, number, signed } from "../words";
+import { ago, atClock, bytes, CLASSES, classed, listed, many, number, signed } from "../words";
 import { DeletionRows, DeletionTable } from "./deletions";
 import { Live, RunTag } from "./run";
 
@@ -49,8 +49,8 @@ export function Overview() {
 }
 
 function Sentence() {
-  const { analytics, runs, newest, deletions, diagnostics, ask, fresh } = useStock();
-  const now = useNow(30);
+  const { analytics, runs, newest, deletions, diagnostics, ask, fresh, away } = useStock();
+  const now = useNow();
   const counted = analytics.data?.bucket?.run_id;
   const kinds = useKinds(newest.data?.run_id === counted ? newest.data : undefined, fresh);
   if (!analytics.data) return analytics.problem ? null : <Waiting what="what is stored" />;
@@ -58,16 +58,16 @@ function Sentence() {
   const known = {
     loading: read.some(([, part]) => part.data === undefined && !part.problem),
     // what a deployment does not have says nothing against it
-    unread: read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
+    unread: away ? [] : read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
   };
   const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, kinds, known, now);
   const compare = () => ask(reconcile(newest.data));
   return (
-    <section class={`verdict ${said.tone}`} aria-labelledby="verdict">
+    <section class={`verdict ${away && said.tone !== "bad" ? "warn" : said.tone}`} aria-labelledby="verdict">
       <span class="lamp" aria-hidden="true" />
       <div class="says">
         <h1 id="verdict" tabIndex={-1}>
-          {said.says}
+          {away ? `As of ${atClock(analytics.data.as_of)}, ${said.says.replace(/^By /, "by ")}` : said.says}
         </h1>
         {said.because.length > 0 && (
           <p>
@@ -117,8 +117,7 @@ function Sentence() {
 
 function Tiles({ of }: { of: Analytics }) {
   const { newest } = useStock();
-  const now = useNow(15);
-  const age = of.bucket ? (now - Date.parse(of.bucket.counted_at)) / 1000 : 0;
+  const now = useNow();
   const why = explained(of);
   const gone = missing(of, newest.data);
   return (
@@ -129,7 +128,7 @@ function Tiles({ of }: { of: Analytics }) {
         <Tile
           name="In the bucket"
           value={of.bucket?.objects ?? null}
-          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}` : "not counted yet"}
+          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${ago(of.bucket.counted_at, now)}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
         <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} to={gone.objects && of.bucket ? `#findings/${of.bucket.run_id}/${gone.at}` : undefined} />
@@ -278,7 +277,7 @@ function Shares({ of }: { of: Analytics }) {
 
 function Newest() {
   const { newest, runs, plan } = useStock();
-  const now = useNow(30);
+  const now = useNow();
   const none = runs.data && runs.data.reconciliations.length === 0;
   return (
     <Panel title="Latest run" tools={newest.data && <RunTag run={newest.data} />}>
