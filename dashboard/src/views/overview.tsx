@@ -1,4 +1,5 @@
 // How it stands, in one look: the sentence, the numbers side by side, where they come from and where they go.
+import { Fragment } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import type { Analytics, Named, Run, Trend } from "../answers";
 import { isBusy, isDeleting, objectsOf } from "../answers";
@@ -9,7 +10,7 @@ import { reconcile } from "../questions";
 import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
 import { explained, MARKED, missing, verdict } from "../verdict";
-import { ago, atClock, bytes, CLASSES, classed, listed, many, number, signed } from "../words";
+import { ago, atClock, bytes, CLASSES, classed, listed, many, number, onDate, signed } from "../words";
 import { DeletionRows, DeletionTable } from "./deletions";
 import { Live, RunTag } from "./run";
 
@@ -179,12 +180,26 @@ function DayChart({ of }: { of: Trend }) {
     const days = of.days.toSorted((one, other) => one.day.localeCompare(other.day));
     const lines: Line[] = [
       { name: "Records", tone: 3, values: days.map((day) => objectsOf(day.records)) },
-      { name: "In the bucket", tone: 2, values: days.map((day) => objectsOf(day.bucket)) },
-      { name: "Stored", tone: 1, filled: true, values: days.map((day) => objectsOf(day.stored)) },
+      { name: "Stored", tone: 1, filled: true, drawn: { width: 3 }, values: days.map((day) => objectsOf(day.stored)) },
+      { name: "In the bucket", tone: 2, drawn: { dash: [5, 5] }, values: days.map((day) => objectsOf(day.bucket)) },
     ];
     return { times: days.map((day) => Date.parse(day.day)), lines };
   }, [of]);
   if (times.length === 0) return <Empty title="No day has ended yet">Once a day the counts are written down.</Empty>;
+  if (times.length === 1)
+    return (
+      <>
+        <dl class="facts">
+          {lines.map((line) => (
+            <Fragment key={line.name}>
+              <dt>{line.name}</dt>
+              <dd>{line.values[0] == null ? "not counted" : number(line.values[0])}</dd>
+            </Fragment>
+          ))}
+        </dl>
+        <p class="dim small under">On {onDate(times[0]!)}, the first day that was written down. From the second on they are drawn.</p>
+      </>
+    );
   return <Chart label="Objects by day" times={times} lines={lines} by="day" />;
 }
 
@@ -200,18 +215,18 @@ function Differences() {
 }
 
 const DRAWN = [
-  ["orphan", "Orphans", 5],
-  ["missing", "Missing", 4],
-  ["mismatch", "Mismatches", 1],
-  ["unstored", "Unstored", 3],
-] as const;
+  ["orphan", "Orphans", 5, { width: 3 }],
+  ["missing", "Missing", 4, {}],
+  ["mismatch", "Mismatches", 1, { dash: [8, 6] }],
+  ["unstored", "Unstored", 3, { dash: [3, 6] }],
+] as const satisfies readonly (readonly [string, string, Line["tone"], { width?: number; dash?: number[] }])[];
 
 /** The history of runs goes far back; what lists the newest has them too, where there is no history. */
 function RunChart({ of, before }: { of: Run[]; before: Trend["runs"] }) {
   const { times, lines } = useMemo(() => {
     const newest = of.filter((run) => run.status === "COMPLETE" && run.counts && run.finished_at).toReversed();
     const runs = before?.length ? before : newest.map((run) => ({ finished_at: run.finished_at!, ...run.counts }) as NonNullable<typeof before>[number]);
-    const lines: Line[] = DRAWN.map(([name, label, tone]) => ({ name: label, tone, values: runs.map((run) => objectsOf(run[name]) ?? 0) }));
+    const lines: Line[] = DRAWN.map(([name, label, tone, drawn]) => ({ name: label, tone, drawn: drawn as NonNullable<Line["drawn"]>, values: runs.map((run) => objectsOf(run[name]) ?? 0) }));
     return { times: runs.map((run) => Date.parse(run.finished_at)), lines };
   }, [of, before]);
   if (times.length === 0) return <Empty title="No run is complete yet">What differs is drawn here, run by run.</Empty>;
