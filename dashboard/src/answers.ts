@@ -50,6 +50,7 @@ export interface Repair {
   plan: Record<string, string>;
   done: Record<string, number>;
   skipped: number;
+  reasons?: Record<string, number>;
   deferred: number;
   started_at: string;
   finished_at?: string;
@@ -91,6 +92,7 @@ export interface Finding {
   recommended: string;
   first_seen_at: string;
   sightings: number;
+  settles_at?: string | null;
   repair: string;
   skipped?: string;
   outcome?: string;
@@ -131,6 +133,12 @@ export interface Receipt extends Tally {
   remaining_objects: number;
   remaining: { key: string; why: string }[];
   suspect_objects: number;
+  suspects?: Suspect[];
+}
+/** What lies under a project's prefixes and is not provably its own. */
+export interface Suspect {
+  key: string;
+  why: string;
 }
 export interface Deletion {
   deletion_id: string;
@@ -151,6 +159,7 @@ export interface DryRun extends Tally {
   undo_seconds: number;
   by_layout: Record<string, Tally>;
   suspect_objects: number;
+  suspects?: Suspect[];
 }
 export interface Verification {
   status: string;
@@ -159,6 +168,7 @@ export interface Verification {
   remaining: Tally;
   keys: string[];
   suspect_objects: number;
+  suspects?: Suspect[];
 }
 
 export interface Entry {

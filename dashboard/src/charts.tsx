@@ -8,6 +8,8 @@ export interface Line {
   tone: 1 | 2 | 3 | 4 | 5;
   values: (number | null)[];
   filled?: boolean;
+  /** Where two lines are one, both are seen: the later one has gaps, or the earlier one is wider. */
+  drawn?: { width?: number; dash?: number[] };
 }
 const COLOURS = ["--accent", "--chart-2", "--chart-3", "--bad", "--warn"];
 const HEIGHT = 190;
@@ -74,7 +76,8 @@ export function Chart({ label, times, lines, by }: { label: string; times: numbe
             label: line.name,
             stroke: colour(COLOURS[line.tone - 1]!),
             ...(line.filled ? { fill: faint(colour(COLOURS[line.tone - 1]!)) } : {}),
-            width: 2,
+            width: line.drawn?.width ?? 2,
+            ...(line.drawn?.dash ? { dash: line.drawn.dash } : {}),
             spanGaps: true,
             points: { show: isByRun || times.length < 2, size: 5, fill: card! },
           })),

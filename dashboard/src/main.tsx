@@ -67,7 +67,7 @@ function Door({ why, onEnter }: { why: string; onEnter: (bearer: Bearer) => void
     } catch (failure) {
       forget();
       const problem = asProblem(failure);
-      say(failure instanceof Error && problem.title === "The page stumbled" ? failure.message : `${sentence(problem.detail)} ${problem.status === 401 ? "Paste a fresh token." : problem.advice}`);
+      say(failure instanceof Error && problem.title === "The page stumbled" ? failure.message : `${sentence(problem.detail).replace(/^./, (letter) => letter.toUpperCase())} ${problem.advice}`.trim());
       setBusy(false);
       field.current?.select();
     }
@@ -118,13 +118,13 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   const newestId = (runs.data?.reconciliations.find((run) => run.status !== "SKIPPED") ?? runs.data?.reconciliations[0])?.run_id ?? null;
   const newest = useResource<Run>(newestId === null ? null : `reconciliations/${encoded(newestId)}`);
   const [question, setQuestion] = useState<Question<unknown> | null>(null);
-  const [planned, setPlanned] = useState<Run | null>(null);
+  const [planned, setPlanned] = useState<{ run: Run; chosen: Record<string, string> | undefined } | null>(null);
   const [receipt, setReceipt] = useState<Deletion | null>(null);
   const [said, setSaid] = useState("");
   const [fresh, setFresh] = useState(0);
   const [begun, setBegun] = useState<string | null>(null);
   const main = useRef<HTMLElement>(null);
-  const now = useNow(15);
+  const now = useNow();
 
   const refresh = () => {
     setFresh((times) => times + 1);
@@ -188,6 +188,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
     moved.current = true;
   }, [view]);
 
+  const away = [analytics, runs, newest, deletions, history, diagnostics].some((part) => part.problem?.status === 0);
   const stock = useMemo<Stock>(
     () => ({
       analytics,
@@ -197,8 +198,9 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       history,
       diagnostics,
       fresh,
+      away,
       ask: (asked) => setQuestion(asked as Question<unknown>),
-      plan: setPlanned,
+      plan: (run, chosen) => setPlanned({ run, chosen }),
       receipt: setReceipt,
       say: setSaid,
       refresh,
@@ -264,6 +266,15 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       </header>
       <main ref={main} tabIndex={-1} id="main">
         {left !== null && left < 300 && left > 0 && <p class="callout">The token ends in {lasts(left)}: what is shown goes with it. Sign in again with a fresh one.</p>}
+        {away && (
+          <div class="trouble" role="alert">
+            <strong class="bad">The API did not answer</strong>
+            <p>What is shown is what was so{analytics.data ? ` at ${atClock(analytics.data.as_of)}` : " before"}. Look at the connection, then try again.</p>
+            <button type="button" class="little" onClick={look}>
+              Try again
+            </button>
+          </div>
+        )}
         {view === "overview" && <Overview />}
         {view === "findings" && <Findings runId={detail} within={within} />}
         {view === "deletions" && <Deletions />}
@@ -272,7 +283,7 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
       </main>
       {question && <Confirm key={question.title} question={question} onClose={() => setQuestion(null)} onDone={(what) => done(what, question.follows)} />}
       {receipt && <ReceiptDialog of={receipt} onClose={() => setReceipt(null)} />}
-      {planned && <Planning run={planned} newer={newer(planned, runs.data?.reconciliations)} onClose={() => setPlanned(null)} onDone={(what) => done(what, planned.run_id)} />}
+      {planned && <Planning run={planned.run} proposed={planned.chosen} newer={newer(planned.run, runs.data?.reconciliations)} onClose={() => setPlanned(null)} onDone={(what) => done(what, planned.run.run_id)} />}
       <div role="status" aria-live="polite">
         {said && (
           <div class="notice">

@@ -1,9 +1,10 @@
 // What every view is made of.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
 import { Problem } from "./api";
 import type { Resource } from "./state";
 import { asProblem } from "./state";
+import { Shared } from "./stock";
 import { ago, at, number, pieces, plain, sentence } from "./words";
 
 export function Key({ of, short = false }: { of: string; short?: boolean }) {
@@ -95,10 +96,11 @@ export function Trouble({ problem, retry }: { problem: Problem; retry?: () => un
 
 /** Shows what was read; else that it is being read, or why it could not be. What was read before stays under the problem. */
 export function Loaded<T>({ of, what, children }: { of: Resource<T>; what: string; children: (data: T) => ComponentChildren }) {
+  const isSaid = useContext(Shared)?.away && of.problem?.status === 0;
   return (
     <>
-      {of.problem && <Trouble problem={of.problem} retry={of.reload} />}
-      {of.data !== undefined ? children(of.data) : of.problem ? null : <Waiting what={what} />}
+      {of.problem && !isSaid && <Trouble problem={of.problem} retry={of.reload} />}
+      {of.data !== undefined ? children(of.data) : isSaid ? <p class="dim small">It could not be read.</p> : of.problem ? null : <Waiting what={what} />}
     </>
   );
 }

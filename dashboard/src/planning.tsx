@@ -2,10 +2,11 @@
 import { useEffect, useId, useState } from "preact/hooks";
 import { ask, encoded, type Problem } from "./api";
 import type { Plan, Run } from "./answers";
-import { Dialog, Trouble, Waiting } from "./parts";
+import { Dialog, Table, Trouble, Waiting } from "./parts";
+import { useKinds, type Kind } from "./kinds";
 import { asProblem } from "./state";
 import { Newer } from "./views/run";
-import { acted, ACTIONS, bytes, CLASSES, listed, many, number, REASONS } from "./words";
+import { acted, ACTIONS, bytes, CLASSES, leftAlone, listed, many, number, ofKind, planned, sentence } from "./words";
 
 const CHOICES: Record<string, string[]> = {
   missing: ["mark_missing", "refetch", "forget", "acknowledge"],
@@ -15,13 +16,53 @@ const CHOICES: Record<string, string[]> = {
   unknown: ["acknowledge"],
   duplicate_spelling: ["acknowledge"],
 };
-const SAFE: Record<string, string> = { missing: "mark_missing", mismatch: "refresh", unstored: "settle" };
+/** What can be done about what is unstored goes by its kind. */
+const BY_KIND: Record<string, string[]> = {
+  pending: ["settle", "acknowledge"],
+  uncommitted: ["settle", "acknowledge"],
+  missing: ["forget", "refetch", "acknowledge"],
+  external: ["refetch", "acknowledge"],
+  inline: ["refetch", "acknowledge"],
+};
+/** What is proposed: it loses nothing. What was marked missing has nothing of the kind, and somebody has to choose. */
+const SAFE: Record<string, string> = { missing: "mark_missing", mismatch: "refresh", unstored: "settle", "unstored.pending": "settle", "unstored.uncommitted": "settle" };
 const FOR_GOOD = ["delete", "forget"];
 const UNREAD_MS = 700;
 
-export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run[]; onClose: () => void; onDone: (said: string) => void }) {
-  const found = Object.keys(CHOICES).filter((name) => (run.counts?.[name]?.objects ?? 0) > 0);
-  const [chosen, setChosen] = useState<Record<string, string>>(() => Object.fromEntries(found.filter((name) => SAFE[name]).map((name) => [name, SAFE[name]!])));
+/** What can be decided about by itself: a class, or a kind of what is unstored. */
+interface Choice {
+  name: string;
+  label: string;
+  hint: string;
+  actions: string[];
+  proposed: string | undefined;
+}
+
+function choices(run: Run, kinds: ReturnType<typeof useKinds>): Choice[] {
+  return Object.keys(CHOICES).flatMap((name) => {
+    if (name === "unstored" && kinds) return Object.entries(kinds).filter(([, kind]) => kind.open.objects + kind.quiet > 0).flatMap(([kind, of]) => ofKindOf(kind, of));
+    const count = run.counts?.[name];
+    if (!count?.objects) return [];
+    return [{ name, label: `${many(count.objects, CLASSES[name]!.one, CLASSES[name]!.more)}, ${bytes(count.bytes)}`, hint: sentence(CLASSES[name]!.says.replace(/^./, (letter) => letter.toUpperCase())), actions: CHOICES[name]!, proposed: SAFE[name] }];
+  });
+}
+
+function ofKindOf(kind: string, { open, quiet, waiting, recommended }: Kind): Choice[] {
+  // of what is acknowledged only a record whose object is gone can still be ended
+  const isQuiet = kind === "missing" && quiet > 0;
+  if (open.objects === 0 && !isQuiet) return [];
+  const name = `unstored.${kind}`;
+  const all = open.objects + (isQuiet ? quiet : 0);
+  const label = `${ofKind(kind, all)}${isQuiet ? `, ${open.objects ? `${number(quiet)} of them` : "all"} acknowledged` : `, ${bytes(open.bytes)}`}`;
+  const hint = waiting ? `${waiting === open.objects ? "" : `${number(waiting)} of them: `}${waiting === 1 ? "its time is" : "their time is"} not over, so that settling leaves ${waiting === 1 ? "it" : "them"} alone for now.`.replace(/^./, (letter) => letter.toUpperCase()) : recommended;
+  return [{ name, label, hint, actions: BY_KIND[kind] ?? ["acknowledge"], proposed: waiting < open.objects ? SAFE[name] : undefined }];
+}
+
+export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; proposed: Record<string, string> | undefined; newer: Run[]; onClose: () => void; onDone: (said: string) => void }) {
+  const kinds = useKinds(run);
+  const found = choices(run, kinds);
+  const [changed, setChosen] = useState<Record<string, string> | undefined>(proposed);
+  const chosen = changed ?? Object.fromEntries(found.filter((choice) => choice.proposed).map((choice) => [choice.name, choice.proposed!]));
   const [nobodys, setNobodys] = useState(false);
   const [plan, setPlan] = useState<Plan>();
   const [problem, setProblem] = useState<Problem>();
@@ -64,7 +105,7 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
   const forGood = acts.filter((line) => FOR_GOOD.includes(line.action)).reduce((sum, line) => sum + line.count, 0);
   const leaves = plan?.actions.some((line) => line.deferred.count > 0 || Object.keys(line.skipped).length > 0);
   const isCounted = plan !== undefined && plan.status !== "PLANNING";
-  const ready = isCounted ? settled && total > 0 && (forGood === 0 || typed.trim() === String(forGood)) : plan !== undefined || (Object.keys(wanted).length > 0 && (!isFirst || read));
+  const ready = isCounted ? settled && total > 0 && (forGood === 0 || typed.trim() === String(forGood)) : plan !== undefined || (kinds !== undefined && Object.keys(wanted).length > 0 && (!isFirst || read));
 
   // a second click or Enter that was meant for the step before must not apply what nobody has read
   useEffect(() => {
@@ -119,12 +160,10 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
       {!plan && (
         <>
           <p class="dim">Nothing happens yet. What is not chosen is left alone.</p>
-          {found.length === 0 && <p>This run found nothing that could be acted on.</p>}
-          {found.map((of) => (
+          {kinds === undefined ? <Waiting what="what was found" /> : found.length === 0 && <p>This run found nothing that could be acted on.</p>}
+          {kinds !== undefined && found.map(({ name: of, label, hint, actions }) => (
             <div class="field" key={of}>
-              <label for={`${field}-${of}`}>
-                {many(run.counts![of]!.objects, CLASSES[of]!.one, CLASSES[of]!.more)}, {bytes(run.counts![of]!.bytes)}
-              </label>
+              <label for={`${field}-${of}`}>{label}</label>
               <select
                 id={`${field}-${of}`}
                 value={chosen[of] ?? ""}
@@ -135,13 +174,13 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
                 }}
               >
                 <option value="">leave alone</option>
-                {CHOICES[of]!.map((action) => (
+                {actions.map((action) => (
                   <option key={action} value={action}>
                     {acted(action)}
                   </option>
                 ))}
               </select>
-              <p class="dim small">{chosen[of] ? ACTIONS[chosen[of]]!.says : CLASSES[of]!.says.replace(/^./, (letter) => letter.toUpperCase()) + "."}</p>
+              <p class="dim small">{chosen[of] ? ACTIONS[chosen[of]]!.says : hint}</p>
               {of === "orphan" && chosen.orphan && chosen.orphan !== "delete" && (
                 <label class="check">
                   <input type="checkbox" checked={nobodys} onChange={(event) => setNobodys(event.currentTarget.checked)} />
@@ -160,10 +199,10 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
       )}
       {plan && (
         <div role="status" class="says">
-          <table>
-            <caption class="hidden">What would be done, by class of finding</caption>
-            <thead>
-              <tr>
+          <Table
+            caption="What would be done, by class of finding"
+            head={
+              <>
                 <th scope="col">Findings</th>
                 <th scope="col">Action</th>
                 <th scope="col" class="n">
@@ -173,12 +212,12 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
                   Bytes
                 </th>
                 {leaves && <th scope="col">Not now</th>}
-              </tr>
-            </thead>
-            <tbody>
+              </>
+            }
+          >
               {plan.actions.map((line) => (
                 <tr key={`${line.class} ${line.action}`}>
-                  <th scope="row">{line.class === "orphan.none" ? "orphans of nobody" : (CLASSES[line.class]?.more ?? line.class)}</th>
+                  <th scope="row">{planned(line.class)}</th>
                   <td>{acted(line.action)}</td>
                   <td class="n">
                     <strong>{number(line.count)}</strong>
@@ -187,13 +226,12 @@ export function Planning({ run, newer, onClose, onDone }: { run: Run; newer: Run
                   {leaves && <td class="dim small">
                     {listed([
                       ...(line.deferred.count ? [`${number(line.deferred.count)} put off: over what one apply may do`] : []),
-                      ...Object.entries(line.skipped).map(([reason, many]) => `${number(many)} ${REASONS[reason] ?? reason.replaceAll("_", " ")}`),
+                      ...(Object.keys(line.skipped).length ? [leftAlone(line.skipped)] : []),
                     ])}
                   </td>}
                 </tr>
               ))}
-            </tbody>
-          </table>
+          </Table>
           {!isCounted && <p class="callout">Not all findings are counted yet, so this cannot be applied: go on counting.</p>}
           {plan.warning && <p class="callout">{plan.warning}</p>}
           <p class="dim small">

@@ -1,6 +1,6 @@
 // Every deed there is: what it will do, in numbers, and the request that does it.
 import { ask, encoded, Problem, query } from "./api";
-import type { Conformance, Deletion, Drill, DryRun, Entry, Estimate, Identity, Run, SelfTest, Tally, Verification } from "./answers";
+import type { Conformance, Deletion, Drill, DryRun, Entry, Estimate, Identity, Run, SelfTest, Suspect, Tally, Verification } from "./answers";
 import { Key, type Question, Tag } from "./parts";
 import { at, bytes, lasts, listed, many, number, plain } from "./words";
 
@@ -271,7 +271,11 @@ export const verify = (deletion: Deletion): Question<Deletion> => ({
     return (
       <>
         <p>
-          {seen.remaining.objects === 0 && seen.complete ? (
+          {seen.remaining.objects === 0 && seen.complete && seen.suspect_objects > 0 ? (
+            <strong class="warn">
+              {many(seen.suspect_objects, "object")} {seen.suspect_objects === 1 ? "is" : "are"} left that may be the project's or another's.
+            </strong>
+          ) : seen.remaining.objects === 0 && seen.complete ? (
             <strong class="good">Nothing is left: 0 objects, looked for at {at(seen.checked_at)}.</strong>
           ) : seen.remaining.objects === 0 ? (
             <strong class="warn">Nothing was found so far, and there was no time to look everywhere: verify again.</strong>
@@ -294,7 +298,7 @@ export const verify = (deletion: Deletion): Question<Deletion> => ({
             <Key of={key} />
           </p>
         ))}
-        {seen.suspect_objects > 0 && <p class="dim small">{many(seen.suspect_objects, "object")} under the same prefixes may be another project's, and are not counted.</p>}
+        <Suspects count={seen.suspect_objects} of={seen.suspects} />
       </>
     );
   },
@@ -340,7 +344,7 @@ export const deleteProject = (projectId: string): Question<DryRun> => ({
         {dry.undo_seconds > 0 ? `It can be undone for ${lasts(dry.undo_seconds)}.` : "It cannot be undone."}
       </p>
       <Layouts tallies={dry.by_layout} />
-      {dry.suspect_objects > 0 && <p class="dim small">{many(dry.suspect_objects, "object")} under its prefixes may be another project's, and stay.</p>}
+      <Suspects count={dry.suspect_objects} of={dry.suspects} />
     </>
   ),
   typed: () => projectId,
@@ -350,6 +354,28 @@ export const deleteProject = (projectId: string): Question<DryRun> => ({
     return "The deletion has begun. Its receipt follows the final sweep.";
   },
 });
+
+/** Names what no deletion touches, and says what it means: while one is there, the deletion does not end as DELETED. */
+export function Suspects({ count, of = [] }: { count: number; of?: Suspect[] | undefined }) {
+  if (count === 0) return null;
+  const shown = of.slice(0, 10);
+  return (
+    <>
+      <p>
+        {many(count, "object")} under the same prefixes {count === 1 ? "is" : "are"} not provably the project's. A deletion never touches {count === 1 ? "it" : "them"}, and ends incomplete while {count === 1 ? "it is" : "they are"} there: move or delete{" "}
+        {count === 1 ? "it" : "them"} by hand, or configure a layout that says whose {count === 1 ? "it is" : "they are"}, then verify the deletion again.
+      </p>
+      {shown.map((suspect) => (
+        <p key={suspect.key} class="callout">
+          <Key of={suspect.key} />
+          <br />
+          <span class="dim small">{suspect.why}</span>
+        </p>
+      ))}
+      {count > shown.length && shown.length > 0 && <p class="dim small">And {number(count - shown.length)} more.</p>}
+    </>
+  );
+}
 
 export function Layouts({ tallies }: { tallies: Record<string, Tally> }) {
   const rows = Object.entries(tallies);

@@ -3,9 +3,9 @@ import { useEffect, useState } from "preact/hooks";
 import { encoded, text, type Problem } from "./api";
 import type { Deletion, Receipt } from "./answers";
 import { Dialog, Key, Trouble, Waiting } from "./parts";
-import { Layouts } from "./questions";
+import { Layouts, Suspects } from "./questions";
 import { asProblem } from "./state";
-import { at, bytes, many } from "./words";
+import { at, bytes, listed, many } from "./words";
 
 /** A receipt: what it says, the file, and the page to print, which the API makes and which is under this page's policy. */
 export function ReceiptDialog({ of, onClose }: { of: Deletion; onClose: () => void }) {
@@ -64,7 +64,9 @@ export function ReceiptDialog({ of, onClose }: { of: Deletion; onClose: () => vo
             {receipt.status === "DELETED" ? (
               <strong class="good">Deleted: a fresh listing of every layout showed nothing.</strong>
             ) : (
-              <strong class="bad">Incomplete: {many(receipt.remaining_objects, "object")} could not be removed.</strong>
+              <strong class="bad">
+                Incomplete: {listed([...(receipt.remaining_objects ? [`${many(receipt.remaining_objects, "object")} could not be removed`] : []), ...(receipt.suspect_objects ? [`${many(receipt.suspect_objects, "object")} may be the project's or another's`] : [])])}.
+              </strong>
             )}
           </p>
           <dl class="facts">
@@ -95,12 +97,6 @@ export function ReceiptDialog({ of, onClose }: { of: Deletion; onClose: () => vo
             <dd>
               <code>{receipt.removed_keys_sha256?.all}</code>
             </dd>
-            {receipt.suspect_objects > 0 && (
-              <>
-                <dt>Suspects</dt>
-                <dd>{many(receipt.suspect_objects, "object")} not provably the project's, never touched</dd>
-              </>
-            )}
           </dl>
           <Layouts tallies={receipt.by_layout} />
           {receipt.remaining.slice(0, 10).map((line) => (
@@ -110,6 +106,7 @@ export function ReceiptDialog({ of, onClose }: { of: Deletion; onClose: () => vo
               <span class="dim small">{line.why}</span>
             </p>
           ))}
+          <Suspects count={receipt.suspect_objects} of={receipt.suspects} />
         </>
       )}
     </Dialog>

@@ -83,13 +83,23 @@ export function usePolling(active: boolean, ask: () => Promise<string>, { firstM
   }, [active, firstMs, lastMs]);
 }
 
-/** The current time, read again every few seconds, for ages that are shown. */
-export function useNow(seconds: number): number {
-  const [now, set] = useState(Date.now());
+const clock = { now: Date.now(), lookers: new Set<(now: number) => void>() };
+const EVERY_MS = 5000;
+
+function tick(): void {
+  clock.now = Date.now();
+  for (const look of clock.lookers) look(clock.now);
+}
+setInterval(() => document.hidden || tick(), EVERY_MS);
+
+/** The current time, read again every few seconds, for ages that are shown: one for all, so that no two beside each other differ. */
+export function useNow(): number {
+  const [now, set] = useState(clock.now);
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || set(Date.now()), seconds * 1000);
-    return () => clearInterval(timer);
-  }, [seconds]);
+    clock.lookers.add(set);
+    tick();
+    return () => void clock.lookers.delete(set);
+  }, []);
   return now;
 }
 

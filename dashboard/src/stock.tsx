@@ -12,12 +12,14 @@ export interface Stock {
   deletions: Resource<{ deletions: Deletion[] }>;
   history: Resource<Trend>;
   diagnostics: Resource<Diagnostics>;
+  /** The API did not answer at all, so that what is shown is of before. It is said once, above every view. */
+  away: boolean;
   /** Opens a question; nothing is done before it is answered. */
   ask: <T>(question: Question<T>) => void;
   /** How often it was read again: what a view reads for itself is read again with it. */
   fresh: number;
-  /** Opens the plan of a run's repair. */
-  plan: (run: Run) => void;
+  /** Opens the plan of a run's repair; with what somebody chose already, where they did. */
+  plan: (run: Run, chosen?: Record<string, string>) => void;
   /** Shows the receipt of a deletion that has ended. */
   receipt: (deletion: Deletion) => void;
   /** Tells what happened, also to who listens. */

@@ -1,9 +1,10 @@
 // The one sentence at the top: how much is stored, what is wrong, and what to press.
 import type { Analytics, Deletion, Diagnostics, Run } from "./answers";
 import { deadLetters, isBusy, isRepairing, isWalking } from "./answers";
-import { ago, CLASSES, classed, listed, many, number, sentence } from "./words";
+import { marked, type Kinds } from "./kinds";
+import { ago, CLASSES, classed, leftAlone, listed, many, number, ofKind, sentence } from "./words";
 
-export type Press = "reconcile" | "findings" | "run" | "deletions" | "health" | null;
+export type Press = "reconcile" | "findings" | "missing" | "run" | "deletions" | "health" | null;
 export interface Verdict {
   tone: "good" | "warn" | "bad" | "";
   says: string;
@@ -22,13 +23,14 @@ const OLD_SECONDS = 8 * 86_400;
 export const MARKED = "unstored/missing";
 const BROKEN = ["INCOMPLETE", "FAILED"];
 
-export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, known: Known, now: number): Verdict {
+export function verdict(analytics: Analytics, run: Run | undefined, deletions: Deletion[], diagnostics: Diagnostics | undefined, kinds: Kinds | null | undefined, known: Known, now: number): Verdict {
   const because: string[] = [];
   const found = Object.entries(analytics.findings ?? {}).filter(([, tally]) => tally.objects > 0);
   const differ = found.reduce((sum, [, tally]) => sum + tally.objects, 0);
   const quiet = analytics.acknowledged?.objects ?? 0;
   // a repair of the very run whose count is shown: its findings are not what is so any more
-  const repaired = run?.repair && run.run_id === analytics.bucket?.run_id ? Object.values(run.repair.done).reduce((sum, count) => sum + count, 0) : 0;
+  const repair = run?.run_id === analytics.bucket?.run_id ? run?.repair : undefined;
+  const repaired = Object.values(repair?.done ?? {}).reduce((sum, count) => sum + count, 0);
   // it is the records that are counted: where the bucket did not say the same, that is said with the number
   const isBorneOut = analytics.bucket !== null && differ === 0 && !(run && BROKEN.includes(run.status));
   const stored = `${isBorneOut ? "" : "By the ledger "}${many(analytics.stored.objects, "object")} ${analytics.stored.objects === 1 ? "is" : "are"} stored`;
@@ -40,7 +42,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   const letters = Object.values(deadLetters(diagnostics)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
   if (letters) because.push(`${many(letters, "dead letter")} ${letters === 1 ? "waits" : "wait"} to be looked at.`);
   const gone = analytics.counts.MISSING.objects;
-  if (gone) because.push(`${many(gone, "record")} ${gone === 1 ? "says" : "say"} that ${gone === 1 ? "its object is" : "their objects are"} gone: upload again what is missed, and delete the records of the others.`);
+  if (gone) because.push(`${many(gone, "record")}${differ ? " in all" : ""} ${gone === 1 ? "says" : "say"} that ${gone === 1 ? "its object is" : "their objects are"} gone: forget ${gone === 1 ? "it" : "them"}, also what you upload again, which has a record of its own.`);
   if (diagnostics && (failing.length || letters)) because.push(`The deployment looked at itself ${ago(diagnostics.as_of, now)}.`);
   if (known.unread.length) because.push(`${listed(known.unread).replace(/^./, (letter) => letter.toUpperCase())} could not be read, so nobody knows whether all is well there.`);
   const worse = (tone: Verdict["tone"]): Verdict["tone"] => {
@@ -48,7 +50,7 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
     if (letters || known.unread.length || tone === "warn") return "warn";
     return known.loading ? "" : tone;
   };
-  const trouble: Press = failing.length || letters ? "health" : incomplete.length ? "deletions" : null;
+  const trouble: Press = failing.length ? "health" : incomplete.length ? "deletions" : letters ? "health" : null;
 
   if (isBusy(run)) {
     const what = isWalking(run!) ? "a reconcile is comparing them with the bucket" : isRepairing(run!) ? "a repair is under way" : "";
@@ -74,8 +76,9 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
       because.unshift(`Since that count a repair did ${many(repaired, "thing")}. Start a reconcile to see what is left.`);
       return { tone: worse("warn"), says: `${stored}; ${many(differ, "difference")} ${differ === 1 ? "was" : "were"} found, and repaired in part.`, because, press: trouble ?? "reconcile" };
     }
-    because.unshift(`The last complete reconcile found ${listed(found.map(([name, tally]) => classed(name, tally.objects)))}${quiet ? `, beside ${number(quiet)} acknowledged` : ""}.`);
-    return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "difference")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? "findings" };
+    if (repair?.status === "DONE") because.unshift(`Its repair did nothing${repair.skipped ? `. Left alone: ${leftAlone(repair.reasons)}` : ""}.`);
+    because.unshift(`The last complete reconcile found ${listed(found.flatMap(([name, tally]) => split(name, tally.objects, kinds)))}${quiet ? `, beside ${number(quiet)} acknowledged` : ""}.`);
+    return { tone: worse(serious ? "bad" : "warn"), says: `${stored}, and ${many(differ, "difference")} ${differ === 1 ? "needs" : "need"} a look.`, because, press: trouble ?? (kinds?.missing?.open.objects === differ ? "missing" : "findings") };
   }
   if (age > OLD_SECONDS) {
     because.unshift("The bucket was last counted over a week ago: start a reconcile to know that it is still so.");
@@ -83,11 +86,20 @@ export function verdict(analytics: Analytics, run: Run | undefined, deletions: D
   }
   because.unshift(quiet ? `The last complete reconcile found ${many(quiet, "difference")} between bucket and ledger, and ${quiet === 1 ? "it is" : "each is"} acknowledged.` : "The last complete reconcile found no difference between bucket and ledger.");
   if (gone > 0) {
-    return { tone: "bad", says: `${stored}, and ${many(gone, "more object")} ${gone === 1 ? "is" : "are"} known to be missing.`, because, press: trouble };
+    // what was marked since that count is in no list yet, and nobody has seen it
+    const seen = kinds?.missing ? kinds.missing.quiet : quiet;
+    return { tone: worse(gone <= seen ? "warn" : "bad"), says: `${stored}, and ${many(gone, "more object")} ${gone === 1 ? "is" : "are"} known to be missing.`, because, press: trouble ?? ((kinds ? marked(kinds) : quiet) > 0 ? "missing" : "reconcile") };
   }
   if (known.loading) return { tone: worse(""), says: `${stored}; whether all is well is being looked at.`, because, press: trouble };
   const story = quiet ? "differ only in what is acknowledged" : "tell the same story";
   return { tone: worse("good"), says: `${stored}, and bucket and ledger ${story}.`, because, press: trouble };
+}
+
+/** What was found of a class; of what is unstored by its kinds, where these are known and add up. */
+function split(name: string, count: number, kinds: Kinds | null | undefined): string[] {
+  const parts = name === "unstored" ? Object.entries(kinds ?? {}).map(([kind, of]): [string, number] => [kind, of.open.objects + of.ended]) : [];
+  if (parts.reduce((sum, [, number]) => sum + number, 0) !== count) return [classed(name, count)];
+  return parts.filter(([, number]) => number > 0).map(([kind, number]) => ofKind(kind, number));
 }
 
 /** What is missing: by the last complete run, or, once that was repaired or found none, by the records that say so themselves. */

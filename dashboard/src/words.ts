@@ -57,7 +57,7 @@ export function moments(times: number[]): string[] {
 /** How long ago a thing was. It is past whatever our clock says: that may be behind, and is read every few seconds only. */
 export function ago(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
-  return seconds < 5 ? "just now" : `${lasts(seconds)} ago`;
+  return seconds < 5 ? "just now" : seconds < 60 ? "less than a minute ago" : `${lasts(seconds)} ago`;
 }
 /** How long until a thing comes. */
 export function until(time: string, now = Date.now()): string {
@@ -89,6 +89,21 @@ export const KINDS: Record<string, Record<string, string>> = {
   unstored: { pending: "announced, not come", uncommitted: "come, not confirmed", inline: "in the ledger itself", external: "at a foreign URL", missing: "marked missing" },
   duplicate_spelling: { two_objects: "two objects", recorded_otherwise: "recorded otherwise", stored_otherwise: "stored otherwise" },
 };
+/** What one of them is called where it has to be said what is to be done about it. */
+const UNSTORED: Record<string, [string, string]> = {
+  pending: ["upload that has not come", "uploads that have not come"],
+  uncommitted: ["upload that was not confirmed", "uploads that were not confirmed"],
+  inline: ["record with its bytes in the ledger", "records with their bytes in the ledger"],
+  external: ["record of a foreign URL", "records of foreign URLs"],
+  missing: ["record marked missing", "records marked missing"],
+};
+export const ofKind = (kind: string, count: number): string => many(count, ...(UNSTORED[kind] ?? [`unstored record (${kind})`, `unstored records (${kind})`]));
+/** What a line of a plan is about, in the plural. */
+export const planned = (name: string): string => {
+  if (name === "orphan.none") return "orphans of nobody";
+  const kind = name.split(".")[1];
+  return (kind ? UNSTORED[kind]?.[1] : CLASSES[name]?.more) ?? name;
+};
 export const classed = (name: string, count: number): string => {
   const known = CLASSES[name];
   return known ? many(count, known.one, known.more) : `${number(count)} ${name.replaceAll("_", " ")}`;
@@ -109,12 +124,14 @@ export const ACTIONS: Record<string, { name: string; says: string }> = {
 export const acted = (action: string): string => ACTIONS[action.toLowerCase()]?.name ?? action.toLowerCase().replaceAll("_", " ");
 
 export const REASONS: Record<string, string> = {
-  seen_once: "seen once only: the next run takes it",
+  seen_once: "seen once only, which the next run takes",
   other_kind: "of a kind the action is not for",
   too_large: "over 5 GiB",
   changed: "changed since",
-  waiting: "not yet: their time is not over",
+  waiting: "not yet, their time is not over",
 };
+/** What was left alone, by reason. */
+export const leftAlone = (reasons: Record<string, number> = {}): string => listed(Object.entries(reasons).filter(([, count]) => count > 0).map(([reason, count]) => `${number(count)} ${REASONS[reason] ?? reason.replaceAll("_", " ")}`));
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]|^ | $/gu;
 

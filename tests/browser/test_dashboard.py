@@ -62,7 +62,7 @@ def test_a_wrong_token_is_told_what_is_wrong_with_it(visiting: Visiting) -> None
     page = visiting(signed_in=False).page
     page.get_by_label("Token").fill("hunter2")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("the token has ended: get a fresh one. Paste a fresh token.")
+    expect(page.get_by_role("alert")).to_have_text("The token has ended: get a fresh one.")
     page.get_by_label("Token").fill("two words é")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("That is no token")
@@ -73,6 +73,7 @@ def test_a_token_that_ends_leads_back_to_the_door_and_leaves_nothing_behind(visi
     house = lived_in(NOW)
     house.deletions = []  # what is under way would be asked for at any moment
     visit = visiting(house)
+    expect(visit.page.get_by_text("3 uploads that were not confirmed")).to_be_visible()  # what is read last
     visit.settle()
     visit.site.token = "another"
     visit.page.get_by_role("button", name="Refresh").click()
@@ -111,6 +112,12 @@ def letters_wait() -> House:
     return house
 
 
+def unfinished() -> House:
+    house = letters_wait()
+    house.deletions = [{**a_deletion(NOW, "winter", "DELETED"), "status": "INCOMPLETE"}]
+    return house
+
+
 def half_gone() -> House:
     house = nothing_wrong()
     why = "the bucket holds 600 objects, of 1284 at the last run: send accept_loss if that is so"
@@ -130,6 +137,21 @@ def missed() -> House:
     return house
 
 
+def marked(*, open_: int, quiet: int, pending: int = 0) -> House:
+    """A deployment whose records say that objects are gone, of which some are acknowledged, and where some uploads have not come yet."""
+    house = nothing_wrong()
+    house.analytics["counts"]["MISSING"] = tally(open_ + quiet)
+    house.analytics["acknowledged"] = house.runs[0]["counts"]["acknowledged"] = tally(quiet)
+    house.analytics["findings"]["unstored"] = house.runs[0]["counts"]["unstored"] = tally(open_ + pending)
+    key = "projects/proj_sunset/2026/11/{}-{}.png"
+    gone = [a_finding(NOW, "unstored", key.format("gone", number), kind="missing") for number in range(open_ + quiet)]
+    for finding in gone[open_:]:
+        finding["repair"] = "ACKNOWLEDGED"
+    come = [a_finding(NOW, "unstored", key.format("pending", number), kind="pending") for number in range(pending)]
+    house.findings = [*gone, *({**finding, "settles_at": rfc(NOW + timedelta(hours=1))} for finding in come)]
+    return house
+
+
 @pytest.mark.parametrize(
     ("house", "sentence", "press"),
     [
@@ -137,15 +159,102 @@ def missed() -> House:
         (empty(NOW), "By the ledger 0 objects are stored; the bucket has not been counted yet.", "Start a reconcile"),
         (nothing_wrong(), "1,284 objects are stored, and bucket and ledger tell the same story.", None),
         (acknowledged(), "1,284 objects are stored, and bucket and ledger differ only in what is acknowledged.", None),
-        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", None),
+        (missed(), "1,284 objects are stored, and 9 more objects are known to be missing.", "Start a reconcile"),
+        (
+            marked(open_=0, quiet=9),
+            "1,284 objects are stored, and 9 more objects are known to be missing.",
+            "Show the records marked missing",
+        ),
+        (
+            marked(open_=4, quiet=5),
+            "By the ledger 1,284 objects are stored, and 4 differences need a look.",
+            "Show the records marked missing",
+        ),
+        (
+            marked(open_=4, quiet=5, pending=1),
+            "By the ledger 1,284 objects are stored, and 5 differences need a look.",
+            "Look at the findings",
+        ),
         (letters_wait(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the checks"),
+        (unfinished(), "1,284 objects are stored, and bucket and ledger tell the same story.", "Look at the deletions"),
     ],
-    ids=["newest incomplete", "empty", "nothing wrong", "acknowledged", "known to be missing", "dead letters"],
+    ids=[
+        "newest incomplete",
+        "empty",
+        "nothing wrong",
+        "acknowledged",
+        "marked since",
+        "all acknowledged",
+        "marked missing",
+        "of two kinds",
+        "dead letters",
+        "incomplete deletion",
+    ],
 )
 def test_the_sentence_suits_what_is_so(visiting: Visiting, house: House, sentence: str, press: str | None) -> None:
     page = visiting(house).page
     expect(page.get_by_role("heading", level=1)).to_have_text(sentence)
     expect(page.locator(".verdict .first")).to_have_text([press] if press else [])
+
+
+def test_what_is_missing_and_known_is_amber_and_what_nobody_has_seen_is_red(visiting: Visiting) -> None:
+    expect(visiting(marked(open_=0, quiet=9)).page.locator(".verdict.warn")).to_contain_text("9 records say that their objects are gone")
+    expect(visiting(missed()).page.locator(".verdict.bad")).to_contain_text("9 records say that their objects are gone: forget them")
+
+
+def test_what_is_unstored_is_said_and_decided_by_its_kind_and_nothing_is_proposed_that_would_do_nothing(visiting: Visiting) -> None:
+    visit = visiting(marked(open_=4, quiet=5, pending=1))
+    page = visit.page
+    expect(page.locator(".verdict")).to_contain_text(
+        "found 4 records marked missing and 1 upload that has not come, beside 5 acknowledged."
+    )
+    page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = page.get_by_role("dialog")
+    gone, pending = plan.get_by_label("9 records marked missing, 5 of them acknowledged"), plan.get_by_label("1 upload that has not come")
+    expect(gone).to_have_value("")
+    expect(pending).to_have_value("")
+    expect(plan).to_contain_text("Its time is not over, so that settling leaves it alone for now.")
+    expect(plan).to_contain_text("Else forget the record, also where the file is uploaded again")  # the finding's own advice
+    expect(gone.locator("option")).to_have_text(["leave alone", "forget", "fetch again", "acknowledge"])
+    assert plan.get_by_role("button", name="Show what it would do").is_disabled()
+
+
+def test_uploads_that_can_be_settled_are_proposed_to_be(visiting: Visiting) -> None:
+    house = marked(open_=0, quiet=0, pending=2)
+    house.findings[0]["settles_at"] = rfc(NOW - timedelta(hours=1))
+    visit = visiting(house)
+    visit.page.get_by_role("region", name="Latest run").get_by_role("button", name="Plan a repair").click()
+    plan = visit.page.get_by_role("dialog")
+    expect(plan.get_by_label("2 uploads that have not come")).to_have_value("settle")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("row", name="uploads that have not come settle")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan": {"unstored.pending": "settle"}}
+
+
+def test_one_press_leads_to_the_records_marked_missing_and_from_there_to_the_numbers_of_forgetting_them(visiting: Visiting) -> None:
+    visit = visiting(marked(open_=0, quiet=9))
+    page = visit.page
+    page.get_by_role("link", name="Show the records marked missing").click()
+    expect(page.get_by_role("table", name="Findings").get_by_role("row")).to_have_count(10)
+    assert not visit.requests("POST")
+    page.get_by_role("button", name="Forget these 9 records …").click()
+    plan = page.get_by_role("dialog")
+    expect(plan.get_by_label("9 records marked missing, all acknowledged")).to_have_value("forget")
+    plan.get_by_role("button", name="Show what it would do").click()
+    expect(plan.get_by_role("row", name="records marked missing forget 9")).to_be_visible()
+    assert visit.requests("POST")[-1].body == {"plan": {"unstored.missing": "forget"}}
+    plan.get_by_label("9 findings are acted on for good").fill("9")
+    plan.get_by_role("button", name="Apply to 9 findings").click()
+    expect(page.get_by_text("The plan is being applied.")).to_be_visible()
+
+
+def test_a_repair_that_did_nothing_says_so_and_why(visiting: Visiting) -> None:
+    house = marked(open_=4, quiet=5, pending=1)
+    done = {"status": "DONE", "plan": {"unstored": "settle"}, "started_at": rfc(NOW), "plan_id": RUN_ID, "turn": 1, "done": {}}
+    house.runs[0]["repair"] = {**done, "skipped": 5, "reasons": {"waiting": 1, "other_kind": 4}, "deferred": 0}
+    visit = visiting(house)
+    why = "Left alone: 1 not yet, their time is not over and 4 of a kind the action is not for."
+    expect(visit.page.locator(".verdict")).to_contain_text(f"Its repair did nothing. {why}")
 
 
 def test_why_the_newest_run_ended_is_said_and_is_bad(visiting: Visiting) -> None:
@@ -278,7 +387,7 @@ WRITTEN = """() => { window.written = {}; const {fillText, clearRect} = CanvasRe
 @pytest.mark.parametrize(
     ("house", "size", "days", "runs"),
     [
-        (few(1, []), (390, 844), r"\d+ \w{3,4}", r"\d\d:\d\d, \d+ \w{3,4}"),
+        (few(1, []), (390, 844), None, r"\d\d:\d\d, \d+ \w{3,4}"),
         (few(2, [0.1, 0.2, 0.1, 7, 9]), (1280, 860), r"\d+ \w{3,4}, \d+ \w{3,4}", r"\d\d:\d\d:\d\d, .*"),
         (few(2, [0.1, 0.2, 0.1, 7, 9]), (390, 844), r"\d+ \w{3,4}, \d+ \w{3,4}", r"\d\d:\d\d.*"),
         (lived_in(NOW), (1280, 860), r"(\d+ \w{3,4}(, )?){3,}", r"(\d+ \w{3,4}(, )?){3,}"),
@@ -286,14 +395,18 @@ WRITTEN = """() => { window.written = {}; const {fillText, clearRect} = CanvasRe
     ids=["one day and one run, phone", "six runs of one day", "the same, phone", "two months"],
 )
 def test_below_a_chart_no_label_is_said_twice_or_cut_or_lies_on_another(
-    visiting: Visiting, house: House, size: tuple[int, int], days: str, runs: str
+    visiting: Visiting, house: House, size: tuple[int, int], days: str | None, runs: str
 ) -> None:
     visit = visiting(house, signed_in=False, size=size)
     visit.page.evaluate(WRITTEN)
     visit.sign_in()
     visit.settle()
     for name, pattern in (("Objects by day", days), ("Differences by run", runs)):
-        visit.page.get_by_role("region", name=name, exact=True).get_by_role("img").wait_for()
+        panel = visit.page.get_by_role("region", name=name, exact=True)
+        if pattern is None:  # one day is no line
+            expect(panel).to_contain_text("Stored12,288")
+            continue
+        panel.get_by_role("img").wait_for()
         labels = visit.page.evaluate("window.written")[name]
         said = [label["text"] for label in labels]
         assert re.fullmatch(pattern, ", ".join(said)), said
@@ -347,6 +460,24 @@ def test_a_part_that_fails_fails_alone_and_can_be_tried_again(visiting: Visiting
     house.broken = {}
     panel.get_by_role("button", name="Try again").click()
     expect(panel.get_by_role("img")).to_be_visible()
+
+
+def test_an_api_that_went_away_is_said_once_and_what_is_shown_is_as_of_before(visiting: Visiting) -> None:
+    visit = visiting()
+    page = visit.page
+    visit.settle()
+    page.route(lambda address: not address.endswith("/dashboard"), lambda route: route.abort())
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_contain_text("The API did not answer")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"As of \d\d:\d\d, by the ledger 12,281 objects are stored"))
+    page.get_by_role("button", name="Start a reconcile").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("The API did not answer")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^By the ledger 12,281"))
 
 
 def test_without_its_counts_the_page_still_shows_all_else(visiting: Visiting) -> None:
@@ -473,10 +604,11 @@ def test_findings_that_are_acknowledged_are_counted_where_they_are_listed(visiti
     visit = visiting(house)
     visit.go("Findings")
     found = visit.page.get_by_role("region", name="What was found")
-    expect(found).to_contain_text("1 to 21 of 21")
+    expect(found).to_contain_text("1 to 21 of 21, 1 of these acknowledged")
     expect(found.get_by_role("button", name="All 21")).to_be_visible()
     found.get_by_role("button", name="9 orphans").click()
-    expect(found).to_contain_text("1 to 10 of 10")
+    expect(found).to_contain_text("1 to 10 of 10, 1 of these acknowledged")
+    expect(found.get_by_role("row").nth(1)).to_contain_text("of a live project")
     found.get_by_role("button", name="1 acknowledged").click()
     expect(found).to_contain_text("1 to 1 of 1")
     expect(found.get_by_role("row").nth(1)).to_contain_text("known.png")
@@ -543,7 +675,8 @@ def test_a_plan_is_shown_in_numbers_before_it_is_applied(visiting: Visiting) -> 
     plan.get_by_label("2 mismatches").select_option("")
     plan.get_by_role("button", name="Show what it would do").click()
     expect(plan.get_by_role("row", name="orphans quarantine 6")).to_contain_text("3 seen once only")
-    assert visit.requests("POST")[-1].body == {"plan": {"missing": "mark_missing", "unstored": "settle", "orphan": "quarantine"}}
+    wanted = {"missing": "mark_missing", "unstored.uncommitted": "settle", "orphan": "quarantine"}
+    assert visit.requests("POST")[-1].body == {"plan": wanted}
     assert not visit.requests(f"POST /reconciliations/{RUN_ID}/apply")
     plan.get_by_role("button", name="Apply to 14 findings").click()
     expect(page.get_by_text("The plan is being applied.")).to_be_visible()
@@ -842,6 +975,36 @@ def test_a_deletion_can_be_verified_while_it_is_under_way(visiting: Visiting, st
     expect(asked.locator("strong.bad")).to_have_count(0)
 
 
+def test_what_may_be_the_projects_is_named_and_never_said_to_be_nothing(visiting: Visiting) -> None:
+    house = lived_in(NOW)
+    suspects = [{"key": "proj_winter_loose.png", "bytes": 7, "why": "it fits two projects: winter and winter_loose"}]
+    receipt = a_deletion(NOW, "winter", "DELETED")["receipt"] | {"status": "INCOMPLETE", "suspect_objects": 1, "suspects": suspects}
+    house.deletions = [{**a_deletion(NOW, "winter", "DELETED"), "status": "INCOMPLETE", "receipt": receipt}]
+    seen = {
+        **VERIFIED,
+        "deletion_id": DELETION_ID,
+        "checked_at": rfc(NOW),
+        "status": "INCOMPLETE",
+        "suspect_objects": 1,
+        "suspects": suspects,
+    }
+    house.broken = {f"POST /deletions/{DELETION_ID}/verify": Answered(200, seen)}
+    visit = visiting(house)
+    visit.go("Deletions")
+    row = visit.page.get_by_role("row", name="winter")
+    asked = visit.page.get_by_role("dialog")
+    row.get_by_role("button", name="Receipt").click()
+    expect(asked.locator("strong.bad")).to_have_text("Incomplete: 1 object may be the project's or another's.")
+    expect(asked).to_contain_text("proj_winter_loose.png")
+    expect(asked).to_contain_text("it fits two projects")
+    asked.get_by_role("button", name="Close").click()
+    row.get_by_role("button", name="Verify").click()
+    asked.get_by_role("button", name="Verify").click()
+    expect(asked).to_contain_text("proj_winter_loose.png")
+    expect(asked).to_contain_text("ends incomplete while it is there: move or delete it by hand")
+    expect(asked.locator("strong.good")).to_have_count(0)
+
+
 def test_what_was_not_counted_to_its_end_is_deleted_as_at_least_that(visiting: Visiting) -> None:
     house = lived_in(NOW)
     house.broken = {
@@ -894,6 +1057,21 @@ def test_on_a_phone_every_view_and_every_button_of_a_row_is_in_sight(visiting: V
         visit.settle()
         for seen in ("nav a", "main select", "main button"):
             assert visit.page.locator(seen).evaluate_all(beside) == 0, (view, seen)
+
+
+@pytest.mark.parametrize("step", [0, 1], ids=["choosing", "planned"])
+def test_on_a_phone_a_plan_is_no_wider_than_its_dialog(visiting: Visiting, step: int) -> None:
+    visit = visiting(size=(390, 844))
+    visit.go("Findings")
+    visit.page.get_by_role("button", name="Plan a repair").click()
+    plan = visit.page.get_by_role("dialog")
+    plan.get_by_label("9 orphans").select_option("quarantine")
+    if step:
+        plan.get_by_role("button", name="Show what it would do").click()
+        expect(plan.get_by_role("row", name="orphans quarantine")).to_contain_text("seen once only")
+    assert plan.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    inside = "(all, right) => all.every(one => one.getBoundingClientRect().right <= right)"
+    assert plan.get_by_role("button").evaluate_all(inside, 390)
 
 
 def test_a_table_that_goes_on_sideways_shows_it(visiting: Visiting) -> None:

@@ -31,7 +31,7 @@ def test_first_field_report_19_rows_15_objects_analytics_says_15(world: World) -
     assert overall["findings"]["unstored"]["objects"] == 4
     assert overall["explanation"] == (
         "The ledger has 19 records: 15 with a stored object, 2 pending (announced, and not confirmed) and 2 external (the bytes lie at a "
-        "foreign URL). The bucket held 15 objects when it was last counted, 0 seconds ago, one for each record stored then."
+        "foreign URL). The bucket held 15 objects when it was last counted, one for each record stored then."
     )
 
 
@@ -105,7 +105,7 @@ def test_every_number_of_the_explanation_is_accounted_for(world: World) -> None:
     world.clock.advance(3 * DAY)
     overall = world.analytics.overall()
     assert overall["explanation"].endswith(
-        "The bucket held 6 objects when it was last counted, 3 days ago: the 5 of records stored then, plus 1 without a record, plus 1 "
+        "The bucket held 6 objects when it was last counted: the 5 of records stored then, plus 1 without a record, plus 1 "
         "under keys that no layout explains, less 1 whose object is missing. Since then the records stored have become 1 more."
     )
 
@@ -155,13 +155,13 @@ def test_of_what_is_acknowledged_on_both_sides_no_object_is_said_to_be_of_a_reco
 def test_the_explanation_adds_up_whatever_was_found(states: list[int], found: tuple[int, int, int, int], held: int, then: int) -> None:
     counts = dict(zip(State, (Tally(number, number) for number in states), strict=True))
     by_class = {name: {"objects": number} for name, number in zip(("orphan", "unknown", "missing", "acknowledged"), found, strict=True)}
-    said = counts_explained(counts, {"bucket": {"objects": held, "age_seconds": 5}, "stored_then": then}, by_class, 0)
+    said = counts_explained(counts, {"bucket": {"objects": held}, "stored_then": then}, by_class, 0)
     of_records, of_bucket = said.split("The bucket held ")
     records, *parts = _numbers(of_records)
     assert records == sum(parts) == sum(states)
     of_bucket = of_bucket.partition(" Since then")[0].partition(" Of what was found")[0]
-    objects, _, *terms = _numbers(of_bucket)
-    signs = [-1 if "less" in term else 1 for term in of_bucket.split(", ")[2:] if any(map(str.isdigit, term))] if terms else []
+    objects, *terms = _numbers(of_bucket)
+    signs = [-1 if "less" in term else 1 for term in of_bucket.split(", ")[1:] if any(map(str.isdigit, term))] if terms else []
     assert objects == held == (terms[0] + sum(s * n for s, n in zip(signs, terms[1:], strict=True)) if terms else then)
 
 

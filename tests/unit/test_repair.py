@@ -22,6 +22,8 @@ from stocktake.identity import IDENTITY_KEY
 from stocktake.model import FindingClass, State
 from stocktake.reconciliation.walking import finding_part
 from stocktake.repair.breaker import Breaker, Oldest, Planned
+from stocktake.repair.policies import ACTIONS
+from stocktake.requests import _ACTIONS
 from tests.unit.test_reconciliation import ORPHAN, a_world_with_one_of_each, aged
 from tests.unit.world import HOUR, OBVIOUS, Crash, World, never
 
@@ -276,6 +278,35 @@ def test_a_plan_says_what_would_be_done_and_changes_nothing(world: World) -> Non
     assert stored is not None
     assert (orphan["action"], orphan["object"]["etag"], orphan["sightings"]) == ("quarantine", stored.etag, 2)
     assert (plan["status"], "warning" in plan) == ("READY", False)
+
+
+@pytest.mark.parametrize(("source", "hours", "count"), [("upload", 0, 1), ("upload", 3, 0), ("presigned", 0, 0), ("ended", 0, 0)])
+def test_a_plan_counts_no_upload_that_settling_would_find_waiting(world: World, source: str, hours: int, count: int) -> None:
+    ends_at = world.clock() + world.grace_ms + hours * HOUR
+    pending = world.record("projects/p1/scenes/s/media/a.png", State.PENDING, source=source, expires_at=ends_at)
+    run_id = aged(world).reconcile()
+    plan = world.repairs().plan(run_id, {"unstored": "settle"}, out_of_time=never)
+    [line] = plan["actions"]
+    assert (line["count"], line["skipped"]) == (count, {} if count else {"waiting": 1})
+    repair = world.repair(run_id, {"unstored": "settle"})
+    assert (repair["done"], repair["reasons"]) == (({"SETTLE": 1}, {}) if count else ({}, {"waiting": 1}))
+    assert (world.ledger.record(pending.key) is None) == bool(count)
+
+
+def test_what_is_unstored_may_be_named_by_its_kind_and_each_kind_has_what_can_be_done_about_it(world: World) -> None:
+    gone = world.record("projects/p1/scenes/s/media/gone.png", State.MISSING)
+    pending = world.record("projects/p1/scenes/s/media/pending.png", State.PENDING, expires_at=world.clock())
+    policy = {"unstored": "settle", "unstored.missing": "forget"}
+    plan = world.repairs().plan(run_id := aged(world).reconcile(), policy, out_of_time=never)
+    assert {line["class"]: (line["count"], line["skipped"]) for line in plan["actions"]} == {name: (1, {}) for name in policy}
+    assert {finding["key"]: finding["action"] for finding in plan["first"]} == {gone.key: "forget", pending.key: "settle"}
+    assert world.repair(run_id, policy)["done"] == {"SETTLE": 1, "FORGET": 1}
+    assert not list(world.ledger.entries())
+
+
+def test_the_document_names_what_a_plan_may_say() -> None:
+    assert {name: tuple(said["enum"]) for name, said in _ACTIONS.items()} == {name: ACTIONS[name] for name in _ACTIONS}
+    assert _ACTIONS.keys() == ACTIONS.keys()
 
 
 def test_a_plan_is_applied_as_it_was_planned_once_and_within_the_hour(world: World) -> None:

@@ -193,7 +193,7 @@ class House:
         counts = self._run(run_id)["counts"]
         lines = []
         for name, action in policy.items():
-            count = counts[name]["objects"]
+            count = self._of_kind(*name.split(".")) if name.startswith("unstored.") else counts.get(name, NOTHING)["objects"]
             skipped = {"seen_once": count // 3} if action in ("quarantine", "delete") and count // 3 else {}
             done = count - sum(skipped.values())
             lines.append(
@@ -217,6 +217,11 @@ class House:
             "actions": lines,
             "first": [],
         }
+
+    def _of_kind(self, name: str, kind: str) -> int:
+        """Counts what a plan that names a kind takes of it: of records whose object is gone also those that are acknowledged."""
+        taken = ("FOUND", "ACKNOWLEDGED") if kind == "missing" else ("FOUND",)
+        return sum((finding["class"], finding["kind"]) == (name, kind) and finding["repair"] in taken for finding in self.findings)
 
     def _apply(self, run: dict[str, Any]) -> Answered:
         plan = self._plan(run["run_id"], {"missing": "mark_missing"})

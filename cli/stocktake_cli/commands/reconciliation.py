@@ -16,8 +16,9 @@ from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Absent, Misused, NoSuchRoute
 
 CLASSES = ("missing", "mismatch", "unstored", "orphan", "unknown", "duplicate_spelling")
-PLANNED = (*CLASSES, "orphan.none")
-"""What a plan may name: the classes, and apart from other orphans those of no project."""
+UNSTORED = ("pending", "uncommitted", "inline", "external", "missing")
+PLANNED = (*CLASSES, "orphan.none", *(f"unstored.{kind}" for kind in UNSTORED))
+"""What a plan may name: the classes, apart from other orphans those of no project, and what is unstored by its kind."""
 ENDED = ("COMPLETE", "INCOMPLETE", "FAILED", "STOPPED", "SKIPPED")
 SURE = {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle"}
 """What `--apply` does by itself: it changes records, and no object. What is done to orphans has to be said."""

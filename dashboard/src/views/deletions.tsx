@@ -97,7 +97,7 @@ export function DeletionTable({ caption, children }: { caption: string; children
 
 export function DeletionRows({ of }: { of: Deletion[] }) {
   const { ask, receipt } = useStock();
-  const now = useNow(5);
+  const now = useNow();
   return (
     <>
       {of.map((deletion) => {

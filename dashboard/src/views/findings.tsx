@@ -4,10 +4,11 @@ import { ask, encoded, query, type Problem } from "../api";
 import type { Finding, Run } from "../answers";
 import { isBusy } from "../answers";
 import { Empty, Key, Loaded, Pager, Panel, Table, Tag, Trouble, Waiting, When } from "../parts";
+import { marked, useKinds } from "../kinds";
 import { reconcile, restoreRun } from "../questions";
 import { asProblem, usePolling, useResource } from "../state";
 import { useStock } from "../stock";
-import { acted, at, atSecond, bytes, CLASSES, classed, KINDS, listed, many, number, plain } from "../words";
+import { acted, at, atSecond, bytes, CLASSES, classed, KINDS, leftAlone, listed, many, number, plain } from "../words";
 import { Live, Newer, newer, RunTag } from "./run";
 
 export function Findings({ runId, within }: { runId: string | undefined; within: string[] }) {
@@ -41,7 +42,7 @@ export function Findings({ runId, within }: { runId: string | undefined; within:
           )}
         </div>
       </div>
-      {stock.runs.problem && <Trouble problem={stock.runs.problem} retry={stock.runs.reload} />}
+      {stock.runs.problem && !(stock.away && stock.runs.problem.status === 0) && <Trouble problem={stock.runs.problem} retry={stock.runs.reload} />}
       {chosen === null ? (
         stock.runs.data ? (
           <div class="panel">
@@ -116,7 +117,7 @@ function Summary({ run, others }: { run: Run; others: Run[] }) {
             <dt>Repair</dt>
             <dd>
               {run.repair.status.toLowerCase()}: {listed(Object.entries(run.repair.done).map(([action, count]) => `${number(count)} ${acted(action)}`)) || "nothing done"}
-              {run.repair.skipped ? `; ${number(run.repair.skipped)} left alone` : ""}
+              {run.repair.skipped ? `; ${number(run.repair.skipped)} left alone${run.repair.reasons ? `: ${leftAlone(run.repair.reasons)}` : ""}` : ""}
               {run.repair.deferred ? `; ${number(run.repair.deferred)} put off, apply again to take them` : ""}
               {run.repair.why ? `. ${run.repair.why}` : ""}
             </dd>
@@ -203,6 +204,8 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
     setWanted({ ...wanted, ...change });
   };
   const upTo = place + (page?.rows.length ?? 0);
+  // they are listed with their class and counted apart from it
+  const known = wanted.repair ? 0 : (page?.rows.filter((row) => row.repair === QUIET).length ?? 0);
   // at the end it is known, also where nobody counted what a filter lets pass
   const inAll = page?.after === null ? upTo : filtered ? null : wanted.class ? run.counts![wanted.class]!.objects : all;
   return (
@@ -279,6 +282,7 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
           </div>
         </form>
       )}
+      {run.status === "COMPLETE" && wanted.class === "unstored" && wanted.kind === "missing" && !(wanted.project || wanted.layout || wanted.repair) && <Marked run={run} />}
       {problem && (
         <div class="within">
           <Trouble problem={problem} retry={() => setAgain(again + 1)} />
@@ -333,7 +337,7 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
       {page && (page.rows.length > 0 || page.after || starts.length > 1) && (
         <Pager
           busy={busy}
-          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(upTo)}${inAll === null ? "" : ` of ${number(inAll)}`}`}
+          says={busy ? "Loading …" : page.rows.length === 0 ? "None on this page" : `${number(place + 1)} to ${number(upTo)}${inAll === null ? "" : ` of ${number(inAll)}`}${known ? `, ${known === page.rows.length ? "all" : number(known)} of these acknowledged` : ""}`}
           before={starts.length > 1 ? () => setStarts(starts.slice(0, -1)) : undefined}
           after={page.after ? () => setStarts([...starts, { cursor: page.after, place: upTo }]) : undefined}
         />
@@ -342,10 +346,44 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
   );
 }
 
+/** What can be done about the records that say that their object is gone: nothing of it is ever proposed, and none of it can be taken back. */
+function Marked({ run }: { run: Run }) {
+  const { plan, fresh } = useStock();
+  const kinds = useKinds(run, fresh);
+  const count = marked(kinds);
+  if (kinds && count === 0) return null;
+  const these = kinds ? `${count === 1 ? "this" : "these"} ${many(count, "record")}` : "these records";
+  const choose = (action: string) => plan(run, { "unstored.missing": action });
+  return (
+    <div class="within">
+      <div class="callout">
+        <p>
+          Forget the records of what nobody brings back, and of what you upload again, which has a record of its own. What was imported from a URL can be fetched again from there, under its own record. Either way the numbers
+          come first.
+        </p>
+        <p class="actions under">
+          <button type="button" class="first little" disabled={isBusy(run)} onClick={() => choose("forget")}>
+            Forget {these} …
+          </button>
+          <button type="button" class="little" disabled={isBusy(run)} onClick={() => choose("refetch")}>
+            Fetch again …
+          </button>
+        </p>
+      </div>
+    </div>
+  );
+}
+
 function Row({ of }: { of: Finding }) {
   const [open, set] = useState(false);
   const known = CLASSES[of.class];
-  const called = <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>;
+  const kind = KINDS[of.class]?.[of.kind];
+  const called = (
+    <>
+      <Tag tone={known?.tone ?? ""}>{known?.one ?? of.class}</Tag>
+      {kind && <div class="dim small">{kind}</div>}
+    </>
+  );
   return (
     <>
       <tr>
@@ -362,7 +400,7 @@ function Row({ of }: { of: Finding }) {
         <td class="when wide-only">
           <When time={of.first_seen_at} />
         </td>
-        <td class={of.repair === "FOUND" ? "dim" : ""}>{of.repair === "FOUND" ? "open" : acted(of.repair)}</td>
+        <td class={of.repair === "FOUND" ? "dim" : ""}>{of.repair === "FOUND" ? "open" : of.repair === QUIET ? "acknowledged" : acted(of.repair)}</td>
         <td class="act">
           <button type="button" class="plain little" aria-expanded={open} onClick={() => set(!open)}>
             {open ? "Less" : "More"}

@@ -1,14 +1,16 @@
 // How it stands, in one look: the sentence, the numbers side by side, where they come from and where they go.
+import { Fragment } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import type { Analytics, Named, Run, Trend } from "../answers";
 import { isBusy, isDeleting, objectsOf } from "../answers";
 import { Chart, type Line } from "../charts";
 import { Empty, Key, Loaded, Panel, Table, Tag, usePages, Waiting, When } from "../parts";
+import { useKinds } from "../kinds";
 import { reconcile } from "../questions";
 import { useNow, type Resource } from "../state";
 import { useStock } from "../stock";
 import { explained, MARKED, missing, verdict } from "../verdict";
-import { bytes, CLASSES, classed, lasts, listed, many, number, signed } from "../words";
+import { ago, atClock, bytes, CLASSES, classed, listed, many, number, onDate, signed } from "../words";
 import { DeletionRows, DeletionTable } from "./deletions";
 import { Live, RunTag } from "./run";
 
@@ -48,31 +50,33 @@ export function Overview() {
 }
 
 function Sentence() {
-  const { analytics, runs, newest, deletions, diagnostics, ask } = useStock();
-  const now = useNow(30);
+  const { analytics, runs, newest, deletions, diagnostics, ask, fresh, away } = useStock();
+  const now = useNow();
+  const counted = analytics.data?.bucket?.run_id;
+  const kinds = useKinds(newest.data?.run_id === counted ? newest.data : undefined, fresh);
   if (!analytics.data) return analytics.problem ? null : <Waiting what="what is stored" />;
   const read: [string, Resource<unknown>][] = [["health", diagnostics], ["the deletions", deletions], ["the list of runs", runs], ...(runs.data?.reconciliations.length ? [["the newest run", newest] as [string, Resource<unknown>]] : [])];
   const known = {
     loading: read.some(([, part]) => part.data === undefined && !part.problem),
     // what a deployment does not have says nothing against it
-    unread: read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
+    unread: away ? [] : read.filter(([, part]) => part.problem && !part.problem.isAbsent).map(([name]) => name),
   };
-  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, known, now);
+  const said = verdict(analytics.data, newest.data, deletions.data?.deletions ?? [], diagnostics.data, kinds, known, now);
   const compare = () => ask(reconcile(newest.data));
   return (
-    <section class={`verdict ${said.tone}`} aria-labelledby="verdict">
+    <section class={`verdict ${away && said.tone !== "bad" ? "warn" : said.tone}`} aria-labelledby="verdict">
       <span class="lamp" aria-hidden="true" />
       <div class="says">
         <h1 id="verdict" tabIndex={-1}>
-          {said.says}
+          {away ? `As of ${atClock(analytics.data.as_of)}, ${said.says.replace(/^By /, "by ")}` : said.says}
         </h1>
         {said.because.length > 0 && (
           <p>
             {said.because.join(" ")}
-            {analytics.data.counts.MISSING.objects > 0 && analytics.data.bucket && (
+            {analytics.data.counts.MISSING.objects > 0 && counted && said.press !== "missing" && (
               <>
                 {" "}
-                <a href={`#findings/${analytics.data.bucket.run_id}/${MARKED}`}>Show the records marked missing</a>
+                <a href={`#findings/${counted}/${MARKED}`}>Show the records marked missing</a>
               </>
             )}
           </p>
@@ -82,6 +86,11 @@ function Sentence() {
         {said.press === "findings" && (
           <a class="button first" href={`#findings/${analytics.data.bucket?.run_id ?? ""}`}>
             Look at the findings
+          </a>
+        )}
+        {said.press === "missing" && (
+          <a class="button first" href={`#findings/${counted}/${MARKED}`}>
+            Show the records marked missing
           </a>
         )}
         {said.press === "run" && (
@@ -109,8 +118,7 @@ function Sentence() {
 
 function Tiles({ of }: { of: Analytics }) {
   const { newest } = useStock();
-  const now = useNow(15);
-  const age = of.bucket ? (now - Date.parse(of.bucket.counted_at)) / 1000 : 0;
+  const now = useNow();
   const why = explained(of);
   const gone = missing(of, newest.data);
   return (
@@ -121,7 +129,7 @@ function Tiles({ of }: { of: Analytics }) {
         <Tile
           name="In the bucket"
           value={of.bucket?.objects ?? null}
-          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${age < 5 ? "just now" : `${lasts(age)} ago`}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}${of.acknowledged?.objects ? `; ${number(of.acknowledged.objects)} acknowledged` : ""}` : "not counted yet"}
+          note={of.bucket ? `${bytes(of.bucket.bytes)}, counted ${ago(of.bucket.counted_at, now)}${of.drift?.objects ? `; drift ${signed(of.drift.objects)} then` : ""}` : "not counted yet"}
         />
         <Tile name="Orphans" value={of.findings?.orphan?.objects ?? null} tone={of.findings?.orphan?.objects ? "warn" : ""} note={of.findings ? `${bytes(of.findings.orphan?.bytes ?? 0)} without a record` : "not looked for yet"} />
         <Tile name="Missing" value={gone.objects} tone={gone.objects ? "bad" : ""} note={gone.note} to={gone.objects && of.bucket ? `#findings/${of.bucket.run_id}/${gone.at}` : undefined} />
@@ -172,12 +180,26 @@ function DayChart({ of }: { of: Trend }) {
     const days = of.days.toSorted((one, other) => one.day.localeCompare(other.day));
     const lines: Line[] = [
       { name: "Records", tone: 3, values: days.map((day) => objectsOf(day.records)) },
-      { name: "In the bucket", tone: 2, values: days.map((day) => objectsOf(day.bucket)) },
-      { name: "Stored", tone: 1, filled: true, values: days.map((day) => objectsOf(day.stored)) },
+      { name: "Stored", tone: 1, filled: true, drawn: { width: 3 }, values: days.map((day) => objectsOf(day.stored)) },
+      { name: "In the bucket", tone: 2, drawn: { dash: [5, 5] }, values: days.map((day) => objectsOf(day.bucket)) },
     ];
     return { times: days.map((day) => Date.parse(day.day)), lines };
   }, [of]);
   if (times.length === 0) return <Empty title="No day has ended yet">Once a day the counts are written down.</Empty>;
+  if (times.length === 1)
+    return (
+      <>
+        <dl class="facts">
+          {lines.map((line) => (
+            <Fragment key={line.name}>
+              <dt>{line.name}</dt>
+              <dd>{line.values[0] == null ? "not counted" : number(line.values[0])}</dd>
+            </Fragment>
+          ))}
+        </dl>
+        <p class="dim small under">On {onDate(times[0]!)}, the first day that was written down. From the second on they are drawn.</p>
+      </>
+    );
   return <Chart label="Objects by day" times={times} lines={lines} by="day" />;
 }
 
@@ -193,18 +215,18 @@ function Differences() {
 }
 
 const DRAWN = [
-  ["orphan", "Orphans", 5],
-  ["missing", "Missing", 4],
-  ["mismatch", "Mismatches", 1],
-  ["unstored", "Unstored", 3],
-] as const;
+  ["orphan", "Orphans", 5, { width: 3 }],
+  ["missing", "Missing", 4, {}],
+  ["mismatch", "Mismatches", 1, { dash: [8, 6] }],
+  ["unstored", "Unstored", 3, { dash: [3, 6] }],
+] as const satisfies readonly (readonly [string, string, Line["tone"], { width?: number; dash?: number[] }])[];
 
 /** The history of runs goes far back; what lists the newest has them too, where there is no history. */
 function RunChart({ of, before }: { of: Run[]; before: Trend["runs"] }) {
   const { times, lines } = useMemo(() => {
     const newest = of.filter((run) => run.status === "COMPLETE" && run.counts && run.finished_at).toReversed();
     const runs = before?.length ? before : newest.map((run) => ({ finished_at: run.finished_at!, ...run.counts }) as NonNullable<typeof before>[number]);
-    const lines: Line[] = DRAWN.map(([name, label, tone]) => ({ name: label, tone, values: runs.map((run) => objectsOf(run[name]) ?? 0) }));
+    const lines: Line[] = DRAWN.map(([name, label, tone, drawn]) => ({ name: label, tone, drawn: drawn as NonNullable<Line["drawn"]>, values: runs.map((run) => objectsOf(run[name]) ?? 0) }));
     return { times: runs.map((run) => Date.parse(run.finished_at)), lines };
   }, [of, before]);
   if (times.length === 0) return <Empty title="No run is complete yet">What differs is drawn here, run by run.</Empty>;
@@ -270,7 +292,7 @@ function Shares({ of }: { of: Analytics }) {
 
 function Newest() {
   const { newest, runs, plan } = useStock();
-  const now = useNow(30);
+  const now = useNow();
   const none = runs.data && runs.data.reconciliations.length === 0;
   return (
     <Panel title="Latest run" tools={newest.data && <RunTag run={newest.data} />}>

@@ -25,7 +25,7 @@ export function Quarantine() {
   const [status, setStatus] = useState("HELD");
   const [starts, setStarts] = useState<(string | null)[]>([null]);
   const entries = useResource<{ entries: Entry[]; cursor: string | null }>(`quarantine${query({ status, limit: PAGE, cursor: starts[starts.length - 1] })}`);
-  const now = useNow(30);
+  const now = useNow();
   useEffect(() => {
     if (fresh) void entries.reload();
   }, [fresh]);

@@ -5,7 +5,7 @@ import { isBusy, isRepairing, isWalking } from "../answers";
 import { Tag } from "../parts";
 import { stop } from "../questions";
 import { useStock } from "../stock";
-import { ago, lasts, many, number, sentence } from "../words";
+import { ago, lasts, leftAlone, many, number, sentence } from "../words";
 
 const SAID: Record<string, [string, string]> = {
   REQUESTED: ["busy", "about to start"],
@@ -30,7 +30,9 @@ export function ended({ status, repair, restoration }: Run): string {
     return `The restoration has ended: ${many(restoration.restored, "object")} ${restoration.restored === 1 ? "is" : "are"} back${restoration.failed ? `, ${number(restoration.failed)} could not be` : ""}.`;
   if (!repair) return "The reconcile is complete.";
   const done = Object.values(repair.done).reduce((sum, count) => sum + count, 0);
-  const did = `${many(done, "finding")} acted on, ${number(repair.skipped)} left alone${repair.deferred ? `, ${number(repair.deferred)} put off` : ""}.`;
+  const why = leftAlone(repair.reasons);
+  if (repair.status === "DONE" && done === 0) return `The repair has ended, and did nothing${why ? `. Left alone: ${why}` : ""}.`;
+  const did = `${many(done, "finding")} acted on, ${number(repair.skipped)} left alone${why ? ` (${why})` : ""}${repair.deferred ? `, ${number(repair.deferred)} put off` : ""}.`;
   if (repair.status !== "DONE") return `The repair ${repair.status === "STOPPED" ? "was stopped" : "failed"}: ${did} ${sentence(repair.why ?? "")}`;
   return `The repair has ended: ${did}`;
 }

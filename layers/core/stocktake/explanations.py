@@ -39,7 +39,7 @@ def counts_explained(
     """Says why there are as many records as there are, and why the bucket held more or fewer objects: every number is accounted for.
 
     Args:
-        counted: the last complete count: `bucket` with `objects` and `age_seconds`, and the records `stored_then`; None before one.
+        counted: the last complete count: `bucket` with its `objects`, and the records `stored_then`; None before one.
         by_class: what that count found, by class.
         unattributed: stored objects that no dimension counts.
     """
@@ -68,7 +68,7 @@ def _bucket_explained(stored: int, counted: Mapping[str, Any], by_class: Mapping
     terms += [f"less {missing:,} whose object is missing"] if missing else []
     terms += [f"{'plus' if rest > 0 else 'less'} {abs(rest):,} for {', '.join(reasons)}"] if rest else []
     sum_ = f"the {then:,} of {'a record' if then == 1 else 'records'} stored then"
-    text = f"The bucket held {_number(objects, 'object')} when it was last counted, {_age(counted['bucket']['age_seconds'])} ago"
+    text = f"The bucket held {_number(objects, 'object')} when it was last counted"
     if terms:
         text += f": {', '.join([sum_, *terms])}."
     else:
@@ -91,13 +91,6 @@ def _number(number: int, what: str) -> str:
 
 def _listed(parts: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-
-
-def _age(seconds: int) -> str:
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return _number(seconds // length, unit)
-    return _number(seconds, "second")
 
 
 _STATES: Mapping[State, str] = {
@@ -141,8 +134,8 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
         "The record says the object is stored, and the bucket, asked for this very key, has nothing there.",
         "It was deleted in a console or by a lifecycle rule; or the record was written by older code although its upload had failed or "
         "gone to a bucket of the same name in another region.",
-        "If there are many, compare bucket, endpoint and region with those of the uploader first; then mark them missing, and upload again "
-        "what still exists elsewhere.",
+        "If there are many, compare bucket, endpoint and region with those of the uploader first; then mark them missing, upload again "
+        "what still exists elsewhere, and forget the records.",
     ),
     (FindingClass.MISMATCH, "size"): Sentences(
         "Object and record differ in size.",
@@ -194,9 +187,10 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
     ),
     (FindingClass.UNSTORED, "missing"): Sentences(
         "The record says that its object is missing, and the bucket has nothing there.",
-        "It was deleted around the API, by a console, a script or a lifecycle rule, and the event of that marked the record.",
-        "If there are many, look who deletes there. Upload again what is missed, or put it back from a version or a backup; forget the "
-        "records of the others.",
+        "It was deleted around the API, by a console, a script or a lifecycle rule; the event of that marked the record, or a repair did "
+        "(`mark_missing`).",
+        "If there are many, look who deletes there. Put the object back from a version or a backup, or fetch it again where it came from "
+        "a URL. Else forget the record, also where the file is uploaded again, which makes a record of its own.",
     ),
     (FindingClass.UNKNOWN, "no_layout"): Sentences(
         "No layout explains the key, so nobody can say whose the object is.",

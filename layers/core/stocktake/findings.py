@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stocktake.alignment import same_bytes
-from stocktake.confirmation import UNCHECKED, is_of
+from stocktake.confirmation import ENDED, UNCHECKED, is_of
 from stocktake.layouts import ParsedKey
 from stocktake.model import FindingClass, Record, State, StoredObject
 
@@ -45,6 +45,7 @@ class Finding:
             "bytes": self.size,
             "object": None if self.stored is None else _seen_object(self.stored),
             "record": None if self.record is None else seen_record(self.record),
+            **({"settles_at": _settles_at(self.record)} if self.record is not None and self.kind == "pending" else {}),
         }
 
 
@@ -76,6 +77,11 @@ def classify(
     if record.size != stored.size:
         return FindingClass.MISMATCH, "size"
     return (FindingClass.MISMATCH, "etag") if record.etag != stored.etag else None
+
+
+def _settles_at(record: Record) -> int | None:
+    """Returns when the time of an upload is over, so that whoever settles it withdraws it; None where its own sweep alone does that."""
+    return None if record.source in UNCHECKED or record.source == ENDED else record.expires_at
 
 
 def _seen_object(stored: StoredObject) -> dict[str, Any]:

@@ -56,6 +56,11 @@ _ACTIONS: dict[str, Any] = {
     "unstored": {"enum": ["settle", "refetch", "forget", "acknowledge"]},
     "orphan": {"enum": ["quarantine", "adopt", "delete", "acknowledge"]},
     "orphan.none": {"enum": ["quarantine", "adopt", "acknowledge"]},
+    "unstored.pending": {"enum": ["settle", "acknowledge"]},
+    "unstored.uncommitted": {"enum": ["settle", "acknowledge"]},
+    "unstored.inline": {"enum": ["refetch", "acknowledge"]},
+    "unstored.external": {"enum": ["refetch", "acknowledge"]},
+    "unstored.missing": {"enum": ["refetch", "forget", "acknowledge"]},
     "unknown": {"enum": ["acknowledge"]},
     "duplicate_spelling": {"enum": ["acknowledge"]},
 }
@@ -71,8 +76,9 @@ class RepairBody(Body):
         default=_ABSENT,
         min_length=1,
         description=(
-            "An action by class of finding. missing: mark_missing, forget or refetch; mismatch: refresh; unstored: settle or refetch; "
-            "orphan: quarantine, adopt or delete; orphan.none: quarantine or adopt; any: acknowledge. What is not named is left alone."
+            "An action by class of finding. missing: mark_missing, forget or refetch; mismatch: refresh; unstored: settle, refetch or "
+            "forget; orphan: quarantine, adopt or delete; orphan.none: quarantine or adopt; any: acknowledge. What is unstored may be "
+            "named by its kind, as unstored.missing: that counts then, and not what is said of the class. What is not named is left alone."
         ),
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],
         json_schema_extra={"properties": _ACTIONS, "additionalProperties": False},

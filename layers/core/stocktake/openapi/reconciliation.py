@@ -304,6 +304,11 @@ class SeenFinding(AnswerBody):
     bytes: int = Field(description="Size of the object, or what its record says.", ge=0, examples=[118])
     object: SeenObject | None = Field(description="null where there is none.")
     record: SeenRecord | None = Field(description="null where there is none.", examples=[None])
+    settles_at: Time | None = Field(
+        default=LEFT_OUT,
+        description="Of an upload that has not come: from when on settling withdraws it; null where its own sweep alone does.",
+        examples=[],
+    )
     meaning: str = Field(examples=["The bucket holds an object of a live project that the ledger does not know."])
     likely_cause: str = Field(examples=["It was uploaded around the API, by a script or a console."])
     recommended: str = Field(examples=["Adopt it if the application uses it, else quarantine it."])
@@ -364,7 +369,9 @@ class Action(AnswerBody):
     )
     reason: str = Field(
         default=LEFT_OUT,
-        description="Of what was not done: deferred, seen_once, changed, other_kind, too_large, or what the key was or was refused for.",
+        description=(
+            "Of what was not done: deferred, seen_once, waiting, changed, other_kind, too_large, or what the key was or was refused for."
+        ),
         examples=["seen_once"],
     )
     why: str = Field(default=LEFT_OUT, description="The same as a sentence.", examples=[])

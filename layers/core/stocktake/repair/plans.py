@@ -141,7 +141,9 @@ class Plans:
         """Reads the findings that would be acted on first, each as it was seen."""
         found = (self._operations.get(plan.operation_id, planned.part) for planned in self.some(plan, 0, SHOWN))
         policy = plan.document["policy"]
-        return [{**explained(finding.document), "action": policy[name_of(finding.document)]} for finding in found if finding is not None]
+        return [
+            {**explained(finding.document), "action": policy[name_of(finding.document, policy)]} for finding in found if finding is not None
+        ]
 
     def _allowed(self, run: Operation, policy: Mapping[str, str]) -> dict[str, int]:
         objects = run.document["counts"].get("bucket", {}).get("objects", 0)
@@ -155,7 +157,7 @@ class Plans:
 
     def _look_at(self, finding: Operation, policy: Mapping[str, str], oldest: Oldest, wanted: Counter[str], skipped: Counter[str]) -> None:
         document = finding.document
-        name = name_of(document)
+        name = name_of(document, policy)
         action = policy.get(name)
         if action is None or not (finding.status in (FOUND, ACTING) or self._is_only_marked(finding, action)):
             return

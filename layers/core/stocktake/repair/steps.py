@@ -1,8 +1,9 @@
 """Repair: act on the findings of a complete run, one by one, each only if it is still true.
 
-A policy says for each class of finding what to do; classes it does not name are left alone. The plan made of it says beforehand what will
-be done, what is put off and what is left out, and why. Before an action both sides are read again, and a finding whose object or record
-moved since is skipped and says so. No action of any kind follows a run that did not see everything.
+A policy says for each class of finding what to do, or for each kind of what is unstored (`unstored.missing`); what it does not name is
+left alone. The plan made of it says beforehand what will be done, what is put off and what is left out, and why. Before an action both
+sides are read again, and a finding whose object or record moved since is skipped and says so. No action of any kind follows a run that did
+not see everything.
 
 | action | for | does |
 |---|---|---|
@@ -272,7 +273,7 @@ class Repairs:
 
     def _line(self, finding: Operation, row: Operation) -> dict[str, Any] | None:
         document = finding.document
-        action = row.document["plan"].get(name_of(document))
+        action = row.document["plan"].get(name_of(document, row.document["plan"]))
         said: dict[str, Any] = {name: document[name] for name in ("key", "class", "kind", "project", "bytes")}
         if finding.status in (FOUND, ACTING):
             if action is None:
