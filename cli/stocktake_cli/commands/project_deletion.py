@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,10 @@ _SHOWN = 20
 _OVERDUE_SECONDS = 900
 """After its sweep was due: its message is lost then, and not late."""
 _AGAIN_SECONDS = 2.0
+_OF_SUSPECTS = (
+    "A suspect is never deleted, and while one is there the deletion ends INCOMPLETE. Look at each: delete or move by hand what is this "
+    "project's, or give the deployment a layout that says whose it is"
+)
 
 
 @command("delete-project", group=stocktake)
@@ -55,8 +60,9 @@ def delete_project(
         ["layout", "#objects", "#bytes"],
         [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in preview["by_layout"].items()],
     )
-    for suspect in preview["suspects"][:_SHOWN]:
-        out.note(f"left alone: {suspect['key']} ({suspect['why']})")
+    _say_suspects(session, preview["suspects"], preview["suspect_objects"])
+    if preview["suspect_objects"]:
+        out.note(f"{_OF_SUSPECTS}.")
     undo = 0 if no_undo else preview.get("undo_seconds", 0)
     until = f"; it can be undone for {words.seconds(undo)}." if undo else ", for good."
     what = f"Would remove {words.tally(preview)} of {preview['project_id']}{until}"
@@ -148,8 +154,33 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
     out.table(
         ["layout", "prefix", "#found by a fresh listing"], [(of["layout"], of["prefix"], of["objects"]) for of in receipt["listings"]]
     )
-    for left in receipt["remaining"][:_SHOWN]:
-        out.say(f"left: {left['key']} ({left['why']})", "red")
+    _say_left(session, [f"{left['key']} ({left['why']})" for left in receipt["remaining"]], receipt["remaining_objects"])
+    _say_suspects(session, receipt["suspects"], receipt["suspect_objects"])
+    if receipt["status"] == "INCOMPLETE":
+        _say_way_out(session, deletion["deletion_id"], has_suspects=bool(receipt["suspect_objects"]))
+
+
+def _say_left(session: Session, lines: Sequence[str], count: int) -> None:
+    for line in lines[:_SHOWN]:
+        session.out.say(f"left: {line}", "red")
+    _say_more(session, count)
+
+
+def _say_suspects(session: Session, suspects: Sequence[Mapping[str, Any]], count: int) -> None:
+    for suspect in suspects[:_SHOWN]:
+        session.out.say(f"suspect, left alone: {suspect['key']} ({suspect['why']})", "yellow")
+    _say_more(session, count)
+
+
+def _say_more(session: Session, count: int) -> None:
+    if count > _SHOWN:
+        session.out.say(f"and {count - _SHOWN:,} more")
+
+
+def _say_way_out(session: Session, deletion_id: str, *, has_suspects: bool) -> None:
+    """Says what ends an incomplete deletion: its cause is somebody's to remove, and then it has to be taken up again."""
+    first = _OF_SUSPECTS if has_suspects else "Free what is left: a lock, a policy, a writer that goes on"
+    session.out.note(f"{first}. Then stocktake redrive deletion --yes goes on with it; so does stocktake verify {deletion_id} --wait")
 
 
 @command("verify", group=stocktake)
@@ -159,11 +190,12 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
 def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int) -> Outcome:
     """List every layout afresh, and say whether anything of a deleted project is left.
 
-    DELETION_OR_PROJECT is the id of a deletion, or that of a project: its last deletion is meant then. Ends with 0 only where the deletion
-    is proved and nothing is left.
+    DELETION_OR_PROJECT is the id of a deletion, or that of a project: its last deletion is meant then. Names what is left, and the
+    suspects, which no deletion removes and which keep it INCOMPLETE. Ends with 0 only where the deletion is proved and nothing is left.
     """
     api, out = session.api, session.out
-    deletion_id = _deletion_id(session, deletion_or_project)
+    before = _deletion(session, deletion_or_project)
+    deletion_id = str(before["deletion_id"])
     found = api.post("/deletions/{deletion_id}/verify", deletion_id=deletion_id)
     deletion = wait_for_receipt(session, deletion_id, timeout) if wait else api.get("/deletions/{deletion_id}", deletion_id=deletion_id)
     if wait and deletion["status"] == "INCOMPLETE":
@@ -181,8 +213,12 @@ def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int)
             "suspects, left alone": words.number(found["suspect_objects"]),
         }
     )
-    for key in found["keys"][:_SHOWN]:
-        out.say(f"left: {key}", "red")
+    # a look alone knows no reason; the receipt it takes up again has it
+    reasons = {line["key"]: f" ({line['why']})" for line in (before.get("receipt") or {}).get("remaining", [])}
+    _say_left(session, [key + reasons.get(key, "") for key in found["keys"]], found["remaining"]["objects"])
+    _say_suspects(session, found.get("suspects", []), found["suspect_objects"])  # absent where the deployment is of an older version
+    if found["status"] == "INCOMPLETE":
+        _say_way_out(session, deletion_id, has_suspects=bool(found["suspect_objects"]))
     proved = deletion["status"] == "DELETED" and found["complete"] and found["remaining"]["objects"] == 0
     return Outcome({"verified": found, "deletion": deletion}, Exit.FINE if proved else Exit.DIFFERENT)
 
@@ -195,7 +231,7 @@ def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
 
     Ends with 1 where something could not be moved back; it is named.
     """
-    deletion_id = _deletion_id(session, deletion_or_project)
+    deletion_id = str(_deletion(session, deletion_or_project)["deletion_id"])
     session.api.post("/deletions/{deletion_id}/undo", deletion_id=deletion_id)
     deletion = wait_for(
         session,
@@ -232,7 +268,7 @@ def deletions(session: Session, limit: int) -> Outcome:
 def _next(deletion: dict[str, Any], now: float) -> str:
     status, deletion_id = deletion["status"], deletion["deletion_id"]
     if status == "INCOMPLETE":
-        return f"stocktake verify {deletion_id} says what is left"
+        return f"stocktake verify {deletion_id} names what is left, and the suspects"
     if _is_overdue(deletion, now):
         return f"overdue: stocktake verify {deletion_id} sends its sweep again"
     if status == "HELD":
@@ -283,9 +319,10 @@ def replay_erasures(session: Session, yes: bool, timeout: int) -> Outcome:
     return Outcome({"dry_run": False, "replayed": list(begun.values())}, Exit.FINE if complete else Exit.DIFFERENT)
 
 
-def _deletion_id(session: Session, name: str) -> str:
+def _deletion(session: Session, name: str) -> dict[str, Any]:
+    """Reads the deletion of that id, or the last one of the project of that id. Raises Absent."""
     try:
-        session.api.get("/deletions/{deletion_id}", deletion_id=name)
+        return session.api.get("/deletions/{deletion_id}", deletion_id=name)
     except Absent as absent:
         try:
             project = session.api.get("/projects/{project_id}", project_id=name)
@@ -296,5 +333,4 @@ def _deletion_id(session: Session, name: str) -> str:
                 f"the project {name} is open, and no deletion of it is under way or done",
                 "an earlier one of a project that was opened anew goes by its own id; stocktake delete-project says what would go",
             ) from absent
-        return str(project["deletion_id"])
-    return name
+        return session.api.get("/deletions/{deletion_id}", deletion_id=str(project["deletion_id"]))

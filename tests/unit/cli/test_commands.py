@@ -13,7 +13,7 @@ import pytest
 from stocktake_cli.failures import Unreachable
 from stocktake_cli.output import Output
 from stocktake_cli.wire import Reply
-from tests.unit.cli.answers import counts, deletion, finding, migration, planned, preview, project, run, tally
+from tests.unit.cli.answers import counts, deletion, finding, migration, planned, preview, project, run, suspects, tally
 from tests.unit.cli.conftest import Cli, Sent, problem
 
 
@@ -162,14 +162,14 @@ def test_a_wait_ends_when_its_time_is_over(cli: Cli) -> None:
     assert 9 <= sum(cli.slept) < 20
 
 
-def verified(left: int, status: str = "DELETED") -> dict[str, object]:
+def verified(left: int, status: str = "DELETED", *, suspected: int = 0) -> dict[str, object]:
     return {
         "deletion_id": "del-1",
         "status": status,
         "complete": True,
         "remaining": tally(left),
         "keys": [f"k{n}" for n in range(left)],
-        "suspect_objects": 0,
+        **suspects(suspected),
     }
 
 
@@ -201,6 +201,27 @@ def test_verify_shows_the_receipt_of_what_ended_incomplete_again_and_does_not_ta
     shown = cli("verify", "del-1", "--wait", answers=answers)
     assert (shown.exit, "left: k0 (refused)" in shown.out, "k1" in shown.out) == (1, True, False)
     assert cli.wire.asked().count(VERIFY) == 1
+
+
+@pytest.mark.parametrize("asked", [("verify", "del-1"), ("verify", "del-1", "--wait"), ("delete-project", "p1", "--yes", "--wait")])
+def test_a_deletion_that_is_incomplete_for_a_suspect_alone_names_it_and_the_way_out(cli: Cli, asked: tuple[str, ...]) -> None:
+    answers = {
+        "DELETE /projects/p1": removing,
+        VERIFY: verified(0, "INCOMPLETE", suspected=1),
+        "GET /deletions/del-1": deletion("INCOMPLETE", suspected=1),
+    }
+    shown = cli(*asked, answers=answers)
+    assert (shown.exit, "suspect, left alone: s0 (no layout explains it)" in shown.out) == (1, True)
+    assert "delete or move by hand" in shown.err
+    assert "stocktake redrive deletion --yes" in shown.err
+
+
+def test_verify_says_why_by_the_receipt_of_before_and_how_many_more_there_are(cli: Cli) -> None:
+    answers = {VERIFY: verified(23, "INCOMPLETE"), "GET /deletions/del-1": [deletion("INCOMPLETE", left=2), deletion("REMOVING")]}
+    shown = cli("verify", "del-1", answers=answers)
+    assert shown.out.splitlines()[-21:-18] == ["left: k0 (refused)", "left: k1 (refused)", "left: k2"]
+    assert shown.out.splitlines()[-1] == "and 3 more"
+    assert "Free what is left" in shown.err
 
 
 def test_verify_takes_a_project_for_its_last_deletion(cli: Cli) -> None:
@@ -441,7 +462,7 @@ def test_deletions_says_of_each_how_it_stands_and_what_is_next(cli: Cli) -> None
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (deletion("INCOMPLETE"), "stocktake verify del-1 says what is left"),
+        (deletion("INCOMPLETE"), "stocktake verify del-1 names what is left, and the suspects"),
         ({**deletion("REMOVING"), "sweep_at": "2026-11-21T12:00:00.000Z"}, "overdue: stocktake verify del-1"),
     ],
 )
