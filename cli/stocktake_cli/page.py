@@ -73,7 +73,9 @@ What removes or moves something says first, in numbers, what it would do. It doe
 asked for is typed: the project's id for a project, the run's for a repair. Where nobody can be asked and `--yes` is not given, it is a dry
 run.
 
-A request is sent again where that cannot do harm, and an `upload` that was interrupted goes on when the same command is given again.
+A request is sent again where that cannot do harm, and an `upload` that was interrupted goes on when the same command is given again. What
+runs in the deployment (a run, a repair, a deletion, a migration) does not end with the command that waits for it: its id is said when it
+begins, and on an interrupt, or when `--timeout` is over, how to take it up and how to end it.
 
 ## Commands
 """

@@ -1,4 +1,4 @@
-"""`import`, `migrate` and `export`: records in, what is unstored into the bucket, the ledger out."""
+"""`import`, `migrate`, `migrations` and `export`: records in, what is unstored into the bucket, the ledger out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def import_records(
 
     Lines that are done are skipped when the same comes again, and a line that is wrong loses no other. Ends with 1 where lines failed.
     """
-    api = session.api
+    api, out = session.api, session.out
     if migration_id is None:
         if file is None:
             raise Misused("nothing is named to import", "give a FILE, or --resume MIGRATION_ID")
@@ -57,6 +57,7 @@ def import_records(
         asked = {"source": source, "project_id": project_id, "batch": batch, "dry_run": dry_run, "create_projects": create_projects}
         migration = api.post("/migrations", {name: value for name, value in asked.items() if value is not None})
         migration_id = str(migration["migration_id"])
+        out.note(f"begun: migration {migration_id}")
         _send(session, file, migration["upload"])
     api.post("/migrations/{migration_id}/start", migration_id=migration_id)
     return _followed(session, migration_id, timeout)
@@ -95,7 +96,34 @@ def migrate(
         totals = outcome.result["migration"]["totals"]["migrate"]
         out.confirm(f"This moves {words.count(totals['done'], 'object')}, {words.size(totals['bytes'])}, into the bucket.", "migrate")
     migration = api.post("/migrations", asked)
+    out.note(f"begun: migration {migration['migration_id']}")
     return _followed(session, str(migration["migration_id"]), timeout)
+
+
+@command("migrations", group=stocktake)
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="how many, the newest first")
+def migrations(session: Session, limit: int) -> Outcome:
+    """The newest migrations, those that `import` and `migrate` began: how each stands, and its numbers.
+
+    One that is stopped or FAILED goes on with `stocktake migrate --resume`. Ends with 1 where one FAILED.
+    """
+    listed = session.api.get("/migrations", {"limit": limit})["migrations"]
+    rows = [
+        (
+            of["migration_id"],
+            of["status"].lower() + (", dry run" if of["dry_run"] else ""),
+            "file" if of["source"] else "ledger",
+            of["project_id"] or "all",
+            of["requested_at"],
+            *(words.number(sum(phase[name] for phase in of["totals"].values())) for name in ("done", "failed")),
+            of["why"] or "",
+        )
+        for of in listed
+    ]
+    session.out.table(["migration", "status", "from", "project", "asked for", "#done", "#failed", "why it failed"], rows)
+    if not rows:
+        session.out.note("nothing was imported or migrated yet")
+    return Outcome({"migrations": listed}, Exit.DIFFERENT if any(of["status"] == "FAILED" for of in listed) else Exit.FINE)
 
 
 @command("export", group=stocktake)
@@ -126,6 +154,8 @@ def export(session: Session, project_id: str | None, contents: bool, run_id: str
         ended=("COMPLETE", "FAILED"),
         show=lambda seen: (f"{seen['status'].lower()}: {words.count(seen['lines'], 'line')}, {words.size(seen['bytes'])}", None, None),
         seconds=timeout,
+        what=f"export {export_id}",
+        then="it ends by itself, and the same command begins another",
     )
     files = []
     if done["status"] == "COMPLETE":
@@ -195,6 +225,8 @@ def _followed(session: Session, migration_id: str, timeout: float) -> Outcome:
         ended=("STOPPED", "COMPLETE", "FAILED"),
         show=show,
         seconds=timeout,
+        what=f"migration {migration_id}",
+        then=f"stocktake migrate --resume {migration_id} waits for its end, stocktake migrate --stop {migration_id} ends it",
     )
     names = ("seen", "done", "skipped", "failed")
     rows = [(phase, *(f"{of[name]:,}" for name in names), words.size(of["bytes"])) for phase, of in done["totals"].items()]

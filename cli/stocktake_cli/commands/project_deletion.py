@@ -79,6 +79,7 @@ def delete_project(
     body = {name: value for name, value in asked.items() if value is not None}
     deletion = api.call("DELETE", "/projects/{project_id}", {"project_id": project_id}, body=body)
     if wait:
+        out.note(f"begun: deletion {deletion['deletion_id']}")
         deletion = wait_for_receipt(session, deletion["deletion_id"], timeout)
     _say(session, deletion)
     done = deletion["status"] in ("DELETED", "HELD") or (not wait and deletion["status"] != "INCOMPLETE")
@@ -127,6 +128,8 @@ def wait_for_receipt(session: Session, deletion_id: str, timeout: float) -> dict
         ended=("DELETED", "INCOMPLETE", "UNDONE", "HELD"),
         show=show,
         seconds=timeout,
+        what=f"deletion {deletion_id}",
+        then=f"stocktake verify {deletion_id} --wait waits for its receipt, stocktake deletions shows how it stands",
     )
 
 
@@ -239,6 +242,8 @@ def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
         ended=("UNDONE", "DELETED", "INCOMPLETE"),
         show=lambda seen: (f"{seen['status'].lower()}: {deletion_id}", None, None),
         seconds=timeout,
+        what=f"the undoing of deletion {deletion_id}",
+        then=f"stocktake undo {deletion_id} waits for its end, stocktake deletions shows how it stands",
     )
     back = deletion.get("undone") or {}
     session.out.say(f"{deletion['status']}: {deletion_id}" + (f", {words.tally(back)} back" if back else ""))

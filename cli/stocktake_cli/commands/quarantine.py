@@ -76,6 +76,8 @@ def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
         ended=("DONE", "FAILED", "STOPPED"),
         show=lambda seen: (f"restoring: {seen.get('restored', 0):,} restored", None, None),
         seconds=timeout,
+        what=f"the restoration of what reconciliation {run_id} set aside",
+        then=f"stocktake restore --run {run_id} waits for its end, stocktake reconcile --stop {run_id} ends it",
     )
     failed = done.get("failed", 0)
     why = f" ({done['why']})" if done.get("why") else ""

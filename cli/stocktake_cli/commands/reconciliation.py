@@ -141,7 +141,9 @@ def finished_run(
 ) -> dict[str, Any]:
     """Starts a run, or takes one up, and waits until it has ended; returns it as it is then."""
     asked = {name: value for name, value in (("accept_loss", accept_loss), ("inventory", inventory)) if value}
-    run_id = run_id or str(session.api.post("/reconciliations", asked)["run_id"])
+    if run_id is None:
+        run_id = str(session.api.post("/reconciliations", asked)["run_id"])
+        session.out.note(f"begun: reconciliation {run_id}")
 
     def show(run: dict[str, Any]) -> tuple[str, float | None, float | None]:
         progress = run.get("progress") or {}
@@ -151,7 +153,8 @@ def finished_run(
         return f"{run['status'].lower()}: {run_id}{said}", share, 1.0 if share is not None else None
 
     look = lambda: session.api.get("/reconciliations/{run_id}", run_id=run_id)  # noqa: E731  # one line, used once
-    return wait_for(session, look, ended=ENDED, show=show, seconds=timeout)
+    then = f"stocktake reconcile --run {run_id} waits for its end, stocktake reconcile --stop {run_id} ends it"
+    return wait_for(session, look, ended=ENDED, show=show, seconds=timeout, what=f"reconciliation {run_id}", then=then)
 
 
 def _found(run: dict[str, Any]) -> int:
@@ -205,7 +208,15 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     def show(seen: dict[str, Any]) -> tuple[str, float | None, float | None]:
         return f"repairing: {sum(seen.get('repair', {}).get('done', {}).values()):,} done", None, None
 
-    seen = wait_for(session, look, ended=("DONE", "FAILED", "STOPPED"), show=show, seconds=timeout)
+    seen = wait_for(
+        session,
+        look,
+        ended=("DONE", "FAILED", "STOPPED"),
+        show=show,
+        seconds=timeout,
+        what=f"the repair by reconciliation {run_id}",
+        then=f"stocktake findings {run_id} shows what came of each, stocktake reconcile --stop {run_id} ends it",
+    )
     repair = seen.get("repair", {})
     rows = [*repair.get("done", {}).items(), ("skipped", repair.get("skipped", 0)), ("put off", repair.get("deferred", 0))]
     out.table(["done", "#"], [(name.lower(), f"{count:,}") for name, count in rows])

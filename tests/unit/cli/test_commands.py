@@ -352,6 +352,87 @@ def test_a_plan_that_cannot_be_meant_is_refused_before_anything_is_asked(cli: Cl
     assert cli.wire.sent == []
 
 
+RECONCILE = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run(status="RUNNING")}
+WAITED: list[tuple[tuple[str, ...], dict[str, Any], str, str]] = [
+    (("reconcile",), RECONCILE, "reconciliation run-1", "stocktake reconcile --stop run-1"),
+    (
+        ("reconcile", "--run", "run-1", "--apply", "--yes"),
+        {
+            "GET /reconciliations/run-1": [run(missing=3), {**run(missing=3), "repair": {"status": "RUNNING"}}],
+            PLAN: planned(missing=("mark_missing", 3)),
+            "POST /reconciliations/run-1/apply": {},
+        },
+        "the repair by reconciliation run-1",
+        "stocktake reconcile --stop run-1",
+    ),
+    (
+        ("migrate", "--yes"),
+        {"POST /migrations": migration("RUNNING"), "GET /migrations/mig-1": migration("RUNNING")},
+        "migration mig-1",
+        "stocktake migrate --resume mig-1",
+    ),
+    (
+        ("delete-project", "p1", "--yes", "--wait"),
+        {"DELETE /projects/p1": removing, "GET /deletions/del-1": deletion("REMOVING")},
+        "deletion del-1",
+        "stocktake verify del-1 --wait",
+    ),
+    (
+        ("undo", "del-1"),
+        {"POST /deletions/del-1/undo": {}, "GET /deletions/del-1": deletion("RESTORING")},
+        "deletion del-1",
+        "stocktake undo del-1",
+    ),
+    (
+        ("restore", "--run", "run-1"),
+        {"POST /reconciliations/run-1/restore": {}, "GET /reconciliations/run-1": run()},
+        "set aside",
+        "stocktake reconcile --stop run-1",
+    ),
+    (
+        ("recount",),
+        {"POST /recounts": recounted(status="RUNNING"), "GET /recounts/r1": recounted(status="RUNNING")},
+        "recount r1",
+        "begins another",
+    ),
+    (
+        ("export",),
+        {"POST /exports": {"export_id": "exp-1"}, "GET /exports/exp-1": {"status": "RUNNING", "lines": 0, "bytes": 0}},
+        "export exp-1",
+        "begins another",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "answers", "what", "then"), WAITED, ids=[asked[0] for asked, *_ in WAITED])
+def test_an_interrupt_says_what_goes_on_in_the_deployment_and_what_takes_it_up_or_ends_it(
+    cli: Cli, asked: tuple[str, ...], answers: dict[str, Any], what: str, then: str
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    cli.sleep = interrupt
+    told = cli(*asked, "--json", answers=answers).document
+    assert (told["exit"], told["status"], told["problem"]["type"]) == (5, "interrupted", "interrupted")
+    assert f"{what} goes on in the deployment" in told["problem"]["message"]
+    assert then in told["problem"]["advice"]
+
+
+def test_the_id_of_what_begins_is_said_before_it_is_waited_for_and_again_when_the_time_is_over(cli: Cli) -> None:
+    shown = cli("reconcile", "--timeout", "3", answers=RECONCILE)
+    assert shown.err.splitlines()[0] == "begun: reconciliation run-1"
+    assert "the time to wait is over; reconciliation run-1 goes on in the deployment: stocktake reconcile --run run-1" in shown.err
+
+
+def test_migrations_lists_them_by_their_id_and_ends_with_1_where_one_failed(cli: Cli) -> None:
+    seen = {**migration(), "source": None, "project_id": None, "dry_run": False, "requested_at": "2026-11-18T12:00:00.000Z"}
+    failed = {**seen, "migration_id": "mig-2", "status": "FAILED", "why": "the file is gone", "dry_run": True}
+    shown = cli("migrations", answers={"GET /migrations": {"migrations": [failed, seen]}})
+    assert (shown.exit, [line.split()[:2] for line in shown.out.splitlines()[1:]]) == (1, [["mig-2", "failed,"], ["mig-1", "complete"]])
+    assert cli("migrations", answers={"GET /migrations": {"migrations": [seen]}}).exit == 0
+    assert "nothing was imported" in cli("migrations", answers={"GET /migrations": {"migrations": []}}).err
+
+
 def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
     runs = {"reconciliations": [run("run-3", "RUNNING"), run("run-2"), run("run-1")]}
     pages = [{"findings": [finding("a"), finding("b")], "cursor": "c"}, {"findings": [finding("c")], "cursor": None}]
@@ -506,6 +587,25 @@ def test_advice_of_the_api_is_given_in_commands(cli: Cli) -> None:
     frozen = problem(409, "ledger-restored", "it was restored: POST /deletions/replay erases again what came back")
     shown = cli("delete-project", "p1", "--yes", answers={"DELETE /projects/p1": frozen})
     assert "stocktake replay-erasures erases again" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("detail", "advice"),
+    [
+        (
+            "reconciliation 01KA-x is alive (listing): wait for its end, or stop it with POST /reconciliations/01KA-x/stop",
+            "wait for its end, or stop it with stocktake reconcile --stop 01KA-x",
+        ),
+        ("there is no migration 'x': use the migration_id that POST /migrations answered with", "stocktake migrations lists them"),
+        (
+            "there is no deletion 'x': use the deletion_id that DELETE /projects/{project_id} answered with",
+            "stocktake deletions lists them",
+        ),
+    ],
+)
+def test_an_id_in_an_advice_of_the_api_stays_in_the_command(cli: Cli, detail: str, advice: str) -> None:
+    shown = cli("reconcile", answers={"POST /reconciliations": problem(409, "run-in-progress", detail)})
+    assert f"to do: {advice}\n" in shown.err
 
 
 def test_delete_project_says_how_long_it_can_be_undone_and_how(cli: Cli) -> None:
