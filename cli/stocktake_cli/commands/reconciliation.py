@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -289,7 +289,8 @@ def findings(
         return _by_project(session, run_id, None if everything else limit)
     found = session.api.pages(path, "findings", {**query, "limit": 100}, run_id=run_id)
     shown = list(found if everything else islice(found, limit))
-    more = not everything and next(found, None) is not None
+    following = None if everything else next(found, None)
+    more = following is not None
     rows = [
         (of["class"], of["kind"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown
     ]
@@ -301,7 +302,9 @@ def findings(
     quiet = sum(of.get("repair") == "ACKNOWLEDGED" for of in shown)
     if quiet:
         session.out.note(f"{quiet:,} of them acknowledged, and quiet: stocktake acknowledgements")
-    differs = more or len(shown) > quiet
+    # what is not shown counts too: the code is the same whatever --limit says, and one open finding settles it
+    unseen = () if following is None else chain((following,), found)
+    differs = len(shown) > quiet or any(of.get("repair") != "ACKNOWLEDGED" for of in unseen)
     return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if differs else Exit.FINE)
 
 

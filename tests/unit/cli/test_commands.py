@@ -462,6 +462,17 @@ def test_findings_that_were_acknowledged_are_said_to_be_and_are_no_reason_to_end
     assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known, finding("b")], "cursor": None}}).exit == 1
 
 
+@pytest.mark.parametrize(("last", "code"), [("ACKNOWLEDGED", 0), ("FOUND", 1)])
+def test_findings_end_the_same_however_many_are_shown(cli: Cli, last: str, code: int) -> None:
+    known = {**finding("a"), "repair": "ACKNOWLEDGED"}
+    pages = [{"findings": [known, known], "cursor": "c"}, {"findings": [{**finding("b"), "repair": last}], "cursor": None}]
+    ended = [
+        cli("findings", "r", *asked, answers={"GET /reconciliations/r/findings": list(pages)}).exit
+        for asked in (("--limit", "1"), ("--all",))
+    ]
+    assert ended == [code, code]
+
+
 def test_no_findings_end_with_0_and_no_run_with_6(cli: Cli) -> None:
     assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [], "cursor": None}}).exit == 0
     assert cli("findings", answers={"GET /reconciliations": {"reconciliations": []}}).exit == 6
