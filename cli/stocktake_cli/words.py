@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
@@ -47,6 +47,17 @@ def seconds(amount: float) -> str:
             rest = whole % above // below
             return f"{whole // above} {unit}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def time(at: str | None) -> str:
+    """Says a time of the API to the minute: `2026-11-18 12:00 UTC`, which is what it answers in; a dash for none."""
+    return "–" if not at else f"{at[:10]} {at[11:16]} UTC"
+
+
+def recommendations(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Says what is recommended, once for each kind there is among findings."""
+    said = {(of["class"], of["kind"]): of["recommended"] for of in findings}
+    return [f"{name}.{kind}: {recommended}" for (name, kind), recommended in said.items()]
 
 
 def is_seen(character: str) -> bool:

@@ -66,7 +66,8 @@ def _draw(session: Session, result: Mapping[str, Any]) -> None:
         out.table(["found by", "class", "kind", "repair"], found)
     if result["quarantine"]:
         out.table(
-            ["set aside as", "status", "until"], [(of["entry_id"], of["status"], of["expires_at"] or "–") for of in result["quarantine"]]
+            ["set aside as", "status", "until"],
+            [(of["entry_id"], of["status"], words.time(of["expires_at"])) for of in result["quarantine"]],
         )
     if result["neighbours"]:
         beside = [(of["key"], words.size(of["bytes"]), "yes" if of["in_ledger"] else "no") for of in result["neighbours"]]

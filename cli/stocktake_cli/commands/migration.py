@@ -114,13 +114,13 @@ def migrations(session: Session, limit: int) -> Outcome:
             of["status"].lower() + (", dry run" if of["dry_run"] else ""),
             "file" if of["source"] else "ledger",
             of["project_id"] or "all",
-            of["requested_at"],
+            words.time(of["requested_at"]),
             *(words.number(sum(phase[name] for phase in of["totals"].values())) for name in ("done", "failed")),
             of["why"] or "",
         )
         for of in listed
     ]
-    session.out.table(["migration", "status", "from", "project", "asked for", "#done", "#failed", "why it failed"], rows)
+    session.out.table(["migration", "status", "from", "project", "asked for", "#done", "#failed", "~why it failed"], rows)
     if not rows:
         session.out.note("nothing was imported or migrated yet")
     return Outcome({"migrations": listed}, Exit.DIFFERENT if any(of["status"] == "FAILED" for of in listed) else Exit.FINE)

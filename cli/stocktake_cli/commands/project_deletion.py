@@ -262,8 +262,11 @@ def deletions(session: Session, limit: int) -> Outcome:
     """
     listed = session.api.get("/deletions", {"limit": limit})["deletions"]
     nexts = {of["deletion_id"]: _next(of, session.now()) for of in listed}
-    rows = [(of["deletion_id"], of["status"].lower(), of["project_id"], of["requested_at"], nexts[of["deletion_id"]]) for of in listed]
-    session.out.table(["deletion", "status", "project", "asked for", "next"], rows)
+    rows = [
+        (of["deletion_id"], of["status"].lower(), of["project_id"], words.time(of["requested_at"]), nexts[of["deletion_id"]])
+        for of in listed
+    ]
+    session.out.table(["deletion", "status", "project", "asked for", "~next"], rows)
     if not rows:
         session.out.note("no project was deleted yet")
     stuck = any(of["status"] == "INCOMPLETE" or _is_overdue(of, session.now()) for of in listed)
@@ -277,8 +280,8 @@ def _next(deletion: dict[str, Any], now: float) -> str:
     if _is_overdue(deletion, now):
         return f"overdue: stocktake verify {deletion_id} sends its sweep again"
     if status == "HELD":
-        return f"erased at {deletion['erases_at']}"
-    return f"final sweep at {deletion['sweep_at']}" if status in ("REQUESTED", "REMOVING") else "–"
+        return f"erased at {words.time(deletion['erases_at'])}"
+    return f"final sweep at {words.time(deletion['sweep_at'])}" if status in ("REQUESTED", "REMOVING") else ""
 
 
 def _is_overdue(deletion: dict[str, Any], now: float) -> bool:

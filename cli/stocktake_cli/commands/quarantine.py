@@ -25,7 +25,7 @@ def quarantine(session: Session, project_id: str | None, run_id: str | None, sta
     """What reconciliations set aside: where it was, why, and until when it can be restored."""
     query = {"project": project_id, "run": run_id, "status": status, "limit": min(limit, 100)}
     entries = list(islice(session.api.pages("/quarantine", "entries", query), limit))
-    rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), of["expires_at"]) for of in entries]
+    rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), words.time(of["expires_at"])) for of in entries]
     session.out.table(["entry", "status", "key", "#bytes", "until"], rows)
     if not rows:
         session.out.note("there is none")
@@ -97,8 +97,10 @@ def drill(session: Session, lists: bool) -> Outcome:
     """
     if lists:
         seen = session.api.get("/quarantine/drills", {"limit": 20})
-        session.out.table(["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), of["started_at"]) for of in seen["drills"]])
-        session.out.say(f"last passed: {seen['last_passed_at'] or 'never'}")
+        session.out.table(
+            ["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), words.time(of["started_at"])) for of in seen["drills"]]
+        )
+        session.out.say(f"last passed: {words.time(seen['last_passed_at']) if seen['last_passed_at'] else 'never'}")
         return Outcome(seen, Exit.FINE if seen["last_passed_at"] else Exit.DIFFERENT)
     done = session.api.post("/quarantine/drill")
     session.out.say(f"{done['status']}: {done['drill_id']}" + (f" ({done['why']})" if done.get("why") else ""))

@@ -291,10 +291,10 @@ def findings(
     shown = list(found if everything else islice(found, limit))
     following = None if everything else next(found, None)
     more = following is not None
-    rows = [
-        (of["class"], of["kind"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown
-    ]
-    session.out.table(["class", "kind", "key", "#bytes", "repair", "recommended"], rows)
+    rows = [(of["class"], of["kind"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["key"]) for of in shown]
+    session.out.table(["class", "kind", "#bytes", "repair", "key"], rows)
+    for said in words.recommendations(shown):
+        session.out.say(said)
     if not rows:
         session.out.note("there is none")
     if more:
@@ -323,7 +323,7 @@ def _by_project(session: Session, run_id: str, limit: int | None) -> Outcome:
         )
         for of in projects
     ]
-    session.out.table(["project", "#in the bucket", "#in the ledger", "findings"], rows)
+    session.out.table(["project", "#in the bucket", "#in the ledger", "~findings"], rows)
     differs = any(_classes(of["classes"]) != "none" for of in projects)
     return Outcome({"run_id": run_id, "projects": projects}, Exit.DIFFERENT if differs else Exit.FINE)
 
@@ -340,7 +340,10 @@ def acknowledgements(session: Session, revoked: tuple[str, ...], limit: int) -> 
     path = "/acknowledgements/{acknowledgement_id}"
     ended = [session.api.call("DELETE", path, {"acknowledgement_id": name}, body={}) for name in revoked]
     shown = [] if revoked else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
-    rows = [(of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], of["acknowledged_at"]) for of in (*ended, *shown)]
+    rows = [
+        (of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], words.time(of["acknowledged_at"]))
+        for of in (*ended, *shown)
+    ]
     session.out.table(["id", "status", "class", "key", "since"], rows)
     if not rows:
         session.out.note("there is none")

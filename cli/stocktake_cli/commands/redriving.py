@@ -33,7 +33,7 @@ def redrive(session: Session, queue: str | None, yes: bool, timeout: int) -> Out
     out = session.out
     waiting = {of.name: (of, count) for of, count in session.deployment.dead_letters()}
     if queue is None:
-        out.table(["queue", "#letters", "holds"], [(name, f"{count:,}", of.holds) for name, (of, count) in waiting.items()])
+        out.table(["queue", "#letters", "~holds"], [(name, f"{count:,}", of.holds) for name, (of, count) in waiting.items()])
         listed = [{"queue": name, "letters": count, "movable": of.home is not None} for name, (of, count) in waiting.items()]
         return Outcome({"queues": listed, "moved": None}, Exit.DIFFERENT if any(count for _, count in waiting.values()) else Exit.FINE)
     if queue not in waiting:
