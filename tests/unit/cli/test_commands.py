@@ -708,6 +708,34 @@ def test_import_sends_the_file_with_its_hash_starts_it_and_shows_the_lines_that_
     assert cli.wire.sent[1].body == b"{}\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "kind"), [("r.CSV", (), "csv"), ("r.ndjson", (), "jsonl"), ("r.txt", ("--format", "csv"), "csv")]
+)
+def test_the_format_of_an_import_is_told_by_the_files_name_or_said(
+    cli: Cli, tmp_path: Path, name: str, asked: tuple[str, ...], kind: str
+) -> None:
+    (tmp_path / name).write_bytes(b"{}\n")
+    answers = {"POST /migrations": migration("WAITING"), "PUT /f": Reply(200), "POST /migrations/mig-1/start": migration()}
+    cli("import", str(tmp_path / name), *asked, answers={**answers, "GET /migrations/mig-1": migration()})
+    assert cli.wire.sent[0].body["source"]["format"] == kind
+
+
+def test_a_file_that_is_by_its_name_no_file_of_records_is_refused_before_anything_is_sent(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "sample.png"
+    file.write_bytes(b"\x89PNG\r\n")
+    shown = cli("import", str(file))
+    assert (shown.exit, "neither .jsonl nor .csv" in shown.err, "--format" in shown.err) == (2, True, True)
+    assert cli.wire.sent == []
+
+
+def test_a_migration_says_how_many_more_failed_than_it_shows(cli: Cli) -> None:
+    results = {"results": [{"line": number, "why": "no JSON"} for number in range(1, 201)], "cursor": None}
+    answers = {"POST /migrations": migration(), "GET /migrations/mig-1": migration(failed=209), "GET /migrations/mig-1/results": results}
+    shown = cli("migrate", "--yes", answers=answers)
+    assert (shown.out.count("failed: line"), "and 189 more" in shown.out) == (20, True)
+    assert "COMPLETE, and 209 failed: mig-1" in shown.out
+
+
 def test_migrate_counts_and_moves_only_with_yes(cli: Cli) -> None:
     answers = {"POST /migrations": migration("RUNNING"), "GET /migrations/mig-1": migration()}
     assert cli("migrate", "--project", "p1", answers=answers).exit == 0
