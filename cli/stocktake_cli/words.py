@@ -7,6 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_REASONS = {
+    "seen_once": "seen once only",
+    "other_kind": "of a kind the action is not for",
+    "too_large": "over 5 GiB",
+    "changed": "changed since",
+    "waiting": "whose time is not over",
+}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -58,6 +65,11 @@ def recommendations(findings: Iterable[Mapping[str, Any]]) -> list[str]:
     """Says what is recommended, once for each kind there is among findings."""
     said = {(of["class"], of["kind"]): of["recommended"] for of in findings}
     return [f"{name}.{kind}: {recommended}" for (name, kind), recommended in said.items()]
+
+
+def reasons(amounts: Mapping[str, int]) -> str:
+    """Says why findings were left out of a plan or skipped by a repair: `4 of a kind the action is not for, 1 whose time is not over`."""
+    return ", ".join(f"{amount:,} {_REASONS.get(reason, reason.replace('_', ' '))}" for reason, amount in amounts.items())
 
 
 def is_seen(character: str) -> bool:

@@ -182,9 +182,8 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     for of in planned["actions"]:
         left_out.update(of["skipped"])
     if left_out:
-        said = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
         twice = "; what moves objects needs two runs in a row that saw the same, a grace window apart" if "seen_once" in left_out else ""
-        out.note(f"left out: {said}{twice}")
+        out.note(f"left out: {words.reasons(left_out)}{twice}")
     if planned.get("warning"):
         out.say(planned["warning"], "yellow")
     what = "; ".join(f"{of['action']} {of['count']:,} {of['class']}" for of in planned["actions"] if of["count"])
@@ -222,8 +221,7 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     out.table(["done", "#"], [(name.lower(), f"{count:,}") for name, count in rows])
     out.say(f"repair {repair.get('status', 'RUNNING')}" + (f": {repair['why']}" if repair.get("why") else ""))
     if reasons := repair.get("reasons"):
-        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        out.note(f"skipped: {said}; what is still so, the next run finds again")
+        out.note(f"skipped: {words.reasons(reasons)}; what is still so, the next run finds again")
     repaired = repair.get("status") == "DONE" and sum(repair.get("done", {}).values()) >= _found(run)
     return Outcome({"run": {**run, "repair": repair}, "plan": planned, "applied": True}, Exit.FINE if repaired else Exit.DIFFERENT)
 

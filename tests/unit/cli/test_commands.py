@@ -860,7 +860,7 @@ def test_a_repair_says_why_it_skipped_something(cli: Cli) -> None:
         "POST /reconciliations/run-1/plan": planned(missing=("mark_missing", 3)),
         "POST /reconciliations/run-1/apply": {},
     }
-    assert "skipped: 1 waiting" in cli("reconcile", "--apply", "--yes", answers=answers).err
+    assert "skipped: 1 whose time is not over;" in cli("reconcile", "--apply", "--yes", answers=answers).err
 
 
 def test_a_project_opened_anew_is_not_said_to_have_never_been_deleted(cli: Cli) -> None:
@@ -878,4 +878,4 @@ def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
     plan["actions"][0]["skipped"] = {"seen_once": 2}
     answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
     shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
-    assert "left out: 2 seen_once; what moves objects needs two runs" in shown.err
+    assert "left out: 2 seen once only; what moves objects needs two runs" in shown.err

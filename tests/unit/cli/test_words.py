@@ -36,3 +36,8 @@ def test_a_sparkline_goes_from_the_least_to_the_most() -> None:
 )
 def test_what_a_terminal_obeys_or_nobody_sees_is_written_out(text: str, said: str) -> None:
     assert words.plain(text) == said
+
+
+def test_why_something_is_left_out_is_said_in_words_also_where_the_deployment_knows_more_reasons() -> None:
+    said = words.reasons({"other_kind": 1200, "waiting": 1, "object_locked": 2})
+    assert said == "1,200 of a kind the action is not for, 1 whose time is not over, 2 object locked"
