@@ -80,7 +80,7 @@ def reconcile(
     A run changes nothing. --apply says in numbers what would be done, and does it only with --yes, or when the run's id is typed. Ends
     with 0 where nothing differs, or where everything that differs was repaired.
     """
-    _check_options(run_id, applies, plan, stop_id, estimate, direct)
+    _check_options(run_id, applies, plan, stop_id, yes=yes, first_run=first_run, estimate=estimate, direct=direct)
     of_new = [name for name, given in (("--inventory", inventory), ("--accept-loss", accept_loss)) if given]
     if of_new and (run_id or direct or stop_id or estimate):
         raise Misused(f"{of_new[0]} is for a new run, and no new run is started here", f"leave out the others, or {of_new[0]}")
@@ -105,16 +105,25 @@ def reconcile(
         return Outcome({"run": run, "plan": None, "applied": False}, Exit.DIFFERENT)
     if not applies:
         if found:
-            session.out.note(f"stocktake findings {run['run_id']} shows them; --run {run['run_id']} --apply repairs")
+            session.out.note(f"stocktake findings {run['run_id']} shows them; stocktake reconcile --run {run['run_id']} --apply repairs")
         return Outcome({"run": run, "plan": None, "applied": False}, Exit.DIFFERENT if found else Exit.FINE)
     return _apply(session, run, dict(plan) or SURE, yes=yes, first_run=first_run, timeout=timeout)
 
 
 def _check_options(
-    run_id: str | None, applies: bool, plan: tuple[tuple[str, str], ...], stop_id: str | None, estimate: bool, direct: bool
+    run_id: str | None,
+    applies: bool,
+    plan: tuple[tuple[str, str], ...],
+    stop_id: str | None,
+    *,
+    yes: bool,
+    first_run: bool,
+    estimate: bool,
+    direct: bool,
 ) -> None:
-    if plan and not applies:
-        raise Misused("--do says how to repair, and --apply is not given", "add --apply")
+    of_repair = [name for name, given in (("--do", plan), ("--yes", yes), ("--first-run", first_run)) if given]
+    if of_repair and not applies:
+        raise Misused(f"{of_repair[0]} is for a repair, and --apply is not given", f"add --apply, or leave out {of_repair[0]}")
     alone = [name for name, given in (("--direct", direct), ("--stop", stop_id), ("--estimate", estimate)) if given]
     if alone and (len(alone) > 1 or applies or run_id):
         raise Misused(f"{alone[0]} stands alone", "leave out the others")

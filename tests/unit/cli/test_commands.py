@@ -243,6 +243,11 @@ def test_reconcile_waits_for_its_run_and_ends_with_1_where_something_differs(cli
     assert not any("apply" in path for path in cli.wire.asked())
 
 
+def test_what_to_say_next_after_a_run_are_whole_commands(cli: Cli) -> None:
+    said = cli("reconcile", "--run", "run-1", answers={"GET /reconciliations/run-1": run(orphan=2)}).err
+    assert "stocktake findings run-1 shows them; stocktake reconcile --run run-1 --apply repairs" in said
+
+
 def test_reconcile_ends_with_0_where_nothing_differs(cli: Cli) -> None:
     answers = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run()}
     assert cli("reconcile", answers=answers).exit == 0
@@ -339,6 +344,9 @@ def test_reconcile_takes_an_inventory_in_place_of_the_listing(cli: Cli) -> None:
 WRONG = [
     ("--do", "orphan=burn", "--apply"),
     ("--do", "missing=mark_missing"),
+    ("--yes",),
+    ("--first-run",),
+    ("--yes", "--stop", "run-1"),
     ("--direct", "--apply"),
     ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
     ("--accept-loss", "--run", "run-1"),
