@@ -139,7 +139,7 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
     if receipt is None:
         out.say(f"{deletion['status']}: {deletion['deletion_id']}")
         if deletion.get("erases_at"):
-            out.note(f"Set aside, and erased at {deletion['erases_at']}: until then stocktake undo {deletion['deletion_id']}")
+            _say_held(session, deletion)
             return
         out.note(f"The receipt comes after the final sweep at {deletion['sweep_at']}: stocktake verify {deletion['deletion_id']}")
         return
@@ -161,6 +161,10 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
     _say_suspects(session, receipt["suspects"], receipt["suspect_objects"])
     if receipt["status"] == "INCOMPLETE":
         _say_way_out(session, deletion["deletion_id"], has_suspects=bool(receipt["suspect_objects"]))
+
+
+def _say_held(session: Session, deletion: Mapping[str, Any]) -> None:
+    session.out.note(f"Set aside, and erased at {deletion['erases_at']}: until then stocktake undo {deletion['deletion_id']}")
 
 
 def _say_left(session: Session, lines: Sequence[str], count: int) -> None:
@@ -220,6 +224,8 @@ def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int)
     reasons = {line["key"]: f" ({line['why']})" for line in (before.get("receipt") or {}).get("remaining", [])}
     _say_left(session, [key + reasons.get(key, "") for key in found["keys"]], found["remaining"]["objects"])
     _say_suspects(session, found.get("suspects", []), found["suspect_objects"])  # absent where the deployment is of an older version
+    if deletion.get("erases_at") and deletion["status"] == "HELD":
+        _say_held(session, deletion)
     if found["status"] == "INCOMPLETE":
         _say_way_out(session, deletion_id, has_suspects=bool(found["suspect_objects"]))
     proved = deletion["status"] == "DELETED" and found["complete"] and found["remaining"]["objects"] == 0

@@ -224,6 +224,12 @@ def test_verify_says_why_by_the_receipt_of_before_and_how_many_more_there_are(cl
     assert "Free what is left" in shown.err
 
 
+def test_verify_of_what_is_held_says_until_when_it_can_be_undone(cli: Cli) -> None:
+    held = {**deletion("HELD"), "erases_at": "2026-11-19T12:00:00.000Z"}
+    shown = cli("verify", "del-1", answers={VERIFY: verified(2, "HELD"), "GET /deletions/del-1": held})
+    assert (shown.exit, "until then stocktake undo del-1" in shown.err) == (1, True)
+
+
 def test_verify_takes_a_project_for_its_last_deletion(cli: Cli) -> None:
     answers = {
         "GET /projects/p1": project(deletion_id="del-1"),
