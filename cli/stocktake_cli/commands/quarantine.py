@@ -100,6 +100,8 @@ def drill(session: Session, lists: bool) -> Outcome:
         session.out.table(
             ["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), words.time(of["started_at"])) for of in seen["drills"]]
         )
+        if not seen["drills"]:
+            session.out.note("there was none yet: stocktake drill makes one")
         session.out.say(f"last passed: {words.time(seen['last_passed_at']) if seen['last_passed_at'] else 'never'}")
         return Outcome(seen, Exit.FINE if seen["last_passed_at"] else Exit.DIFFERENT)
     done = session.api.post("/quarantine/drill")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
@@ -36,6 +37,17 @@ class _Do(click.ParamType[tuple[str, str]]):
         if name not in PLANNED or action not in ACTIONS:
             self.fail(f"{value!r} is no CLASS=ACTION of {', '.join(PLANNED)} and {', '.join(ACTIONS)}", param, ctx)
         return name, action
+
+
+class _Time(click.ParamType[str]):
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 2026-11-26, or 2026-11-26T12:00:00Z", param, ctx)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 @command("reconcile", group=stocktake)
@@ -262,7 +274,7 @@ def _planned(session: Session, run: dict[str, Any], plan: dict[str, str]) -> dic
 @click.option("--kind", help="only of this kind of the class")
 @click.option("--project", "project_id", metavar="PROJECT_ID", help="only of this project")
 @click.option("--layout", help="only of keys of this layout")
-@click.option("--since", metavar="TIME", help="only what was first seen after this time (ISO 8601)")
+@click.option("--since", type=_Time(), help="only what was first seen after this time (ISO 8601; UTC where it says no offset)")
 @click.option("--changes", type=click.Choice(["new", "gone", "unchanged"]), help="only what became so since the run before")
 @click.option("--by-project", is_flag=True, help="how many each project has, in place of the findings themselves")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most")
@@ -340,13 +352,16 @@ def _classes(classes: dict[str, Any]) -> str:
 
 
 @command("acknowledgements", group=stocktake)
-@click.option("--revoke", "revoked", multiple=True, metavar="ID", help="let this finding be reported again")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--revoke", "revokes", is_flag=True, help="let the findings of these ids be reported again")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most")
-def acknowledgements(session: Session, revoked: tuple[str, ...], limit: int) -> Outcome:
+def acknowledgements(session: Session, ids: tuple[str, ...], revokes: bool, limit: int) -> Outcome:
     """The findings that are quiet until object or record change: `reconcile --apply --do orphan=acknowledge` makes them so."""
+    if revokes != bool(ids):
+        raise Misused("--revoke goes with ids, and ids with --revoke", "stocktake acknowledgements --revoke ID...")
     path = "/acknowledgements/{acknowledgement_id}"
-    ended = [session.api.call("DELETE", path, {"acknowledgement_id": name}, body={}) for name in revoked]
-    shown = [] if revoked else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
+    ended = [session.api.call("DELETE", path, {"acknowledgement_id": name}, body={}) for name in dict.fromkeys(ids)]
+    shown = [] if ids else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
     rows = [
         (of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], words.time(of["acknowledged_at"]))
         for of in (*ended, *shown)

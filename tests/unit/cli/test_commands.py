@@ -537,6 +537,7 @@ def test_a_drill_ends_with_0_only_where_it_passed(cli: Cli, status: str, code: i
 
 def test_drills_that_never_passed_end_with_1(cli: Cli) -> None:
     assert cli("drill", "--list", answers={"GET /quarantine/drills": {"drills": [], "last_passed_at": None}}).exit == 1
+    assert "stocktake drill makes one" in cli("drill", "--list").err
 
 
 def test_an_older_deployment_says_that_it_cannot_do_something(cli: Cli) -> None:
@@ -656,7 +657,8 @@ def test_acknowledgements_are_listed_and_revoked(cli: Cli) -> None:
     quiet = {"acknowledgement_id": "a1", "status": "ACTIVE", "class": "orphan", "key": "k", "acknowledged_at": "2026-11-18T12:00:00.000Z"}
     answers = {"GET /acknowledgements": {"acknowledgements": [quiet], "cursor": None}, "DELETE /acknowledgements/a1": quiet}
     assert len(cli("acknowledgements", "--json", answers=answers).result["acknowledgements"]) == 1
-    assert len(cli("acknowledgements", "--revoke", "a1", "--json").result["revoked"]) == 1
+    assert len(cli("acknowledgements", "--revoke", "a1", "--revoke", "a1", "--json").result["revoked"]) == 1
+    assert (cli("acknowledgements", "a1").exit, cli("acknowledgements", "--revoke").exit) == (2, 2)
 
 
 def test_changes_are_asked_of_the_api(cli: Cli) -> None:
@@ -664,6 +666,24 @@ def test_changes_are_asked_of_the_api(cli: Cli) -> None:
     assert cli("findings", "r", "--changes", "new", answers=answers).exit == 1
     assert cli.wire.sent[0].query == {"kind": "new", "limit": "100"}
     assert cli("findings", "r", "--changes", "new", "--project", "p1").exit == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "asked"),
+    [
+        ("2026-11-26", "2026-11-26T00:00:00+00:00"),
+        ("2026-11-26T12:00:00Z", "2026-11-26T12:00:00+00:00"),
+        ("2026-11-26T12:00:00+02:00", "2026-11-26T12:00:00+02:00"),
+    ],
+)
+def test_findings_since_a_time_are_asked_for_with_its_offset(cli: Cli, since: str, asked: str) -> None:
+    cli("findings", "r", "--since", since, answers={"GET /reconciliations/r/findings": {"findings": [], "cursor": None}})
+    assert cli.wire.sent[0].query["first_seen_after"] == asked
+
+
+def test_what_is_no_time_is_said_to_be_none_before_anything_is_asked(cli: Cli) -> None:
+    shown = cli("findings", "--since", "yesterday")
+    assert (shown.exit, "write it as 2026-11-26" in shown.err, cli.wire.sent) == (2, True, [])
 
 
 def test_findings_are_counted_by_project(cli: Cli) -> None:
