@@ -45,6 +45,8 @@ def compare_here(session: Session) -> Outcome:
     session.out.table(["class", "kind", "key"], [(of["class"], of["kind"], of["key"]) for of in found])
     for said in words.recommendations(found):
         session.out.say(said)
+    if differing:
+        session.out.note("acknowledged findings are among them: what is compared here is told nothing of any run before")
     if differing > len(found):
         session.out.note(f"the first {len(found):,} of {words.count(differing, 'difference')}; --json has all")
     return Outcome({"counts": counts.document(), "findings": found, "kept": False}, Exit.DIFFERENT if differing else Exit.FINE)

@@ -93,6 +93,7 @@ def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
 def drill(session: Session, lists: bool) -> Outcome:
     """Prove that quarantine restores: an object of Stocktake's own is planted, set aside, restored and compared.
 
+    Its project, stocktake-drill, stays, and is in every list.
     Ends with 1 where it did not come back as it was.
     """
     if lists:

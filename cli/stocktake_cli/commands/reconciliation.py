@@ -71,7 +71,11 @@ class _Time(click.ParamType[str]):
     metavar="s3://BUCKET/.../manifest.json",
     help="compare an S3 Inventory (CSV) in place of the bucket's listing; the bucket is asked about what differs",
 )
-@click.option("--direct", is_flag=True, help="compare here, past the API, with your own AWS rights: a report, kept nowhere")
+@click.option(
+    "--direct",
+    is_flag=True,
+    help="compare here, past the API, with your own AWS rights: a report, kept nowhere, of what is acknowledged too",
+)
 @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to wait for the run")
 def reconcile(
     session: Session,
