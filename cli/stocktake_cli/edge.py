@@ -81,10 +81,7 @@ class Session:
 def command[**P](
     name: str, *, group: click.Group
 ) -> Callable[[Callable[Concatenate[Session, P], Outcome]], Callable[Concatenate[Session, P], Outcome]]:
-    """Adds a function to the commands. It is handed a Session and its options, and returns an Outcome; a Failure it raises is shown.
-
-    The first line of its docstring is the command's short help.
-    """
+    """Adds a function to the commands. It is handed a Session and its options, and returns an Outcome; a Failure it raises is shown."""
 
     def add(function: Callable[Concatenate[Session, P], Outcome]) -> Callable[Concatenate[Session, P], Outcome]:
         @click.option("--profile", "profile_", metavar="NAME", help="the deployment that is meant")
@@ -100,7 +97,7 @@ def command[**P](
             session = Session(Output(as_json=bool(as_json)), str(profile) if profile else None, os.environ, **made)
             context.exit(_run(name, session, lambda: function(session, *args, **options), debug=bool(debug)))
 
-        made = group.command(name, short_help=(function.__doc__ or "").partition("\n")[0].rstrip("."))(run)
+        made = group.command(name)(run)
         made.params.sort(key=lambda param: param.name in ("profile_", "json_", "debug"))  # its own before those of all
         return function
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from stocktake_cli.commands.group import stocktake
+from stocktake_cli.commands.group import every, stocktake
 from stocktake_cli.exits import Exit
-from stocktake_cli.main import MODULES
 from stocktake_cli.profiles import SOURCES
 
 PAGE = SOURCES / "docs" / "command-line.md"
@@ -83,9 +82,8 @@ begins, and on an interrupt, or when `--timeout` is over, how to take it up and 
 
 def page() -> str:
     """Writes the page out."""
-    assert MODULES  # what imports them adds their commands
     rows = "".join(f"| {code.value} | `{code.name.lower()}` | {code.meaning} |\n" for code in Exit)
-    return _HEAD + rows + _MIDDLE + "".join(_section(name, command) for name, command in sorted(stocktake.commands.items()))
+    return _HEAD + rows + _MIDDLE + "".join(_section(name, command) for name, command in sorted(every().items()))
 
 
 def _section(name: str, command: click.Command) -> str:

@@ -14,12 +14,10 @@ from click.testing import CliRunner
 
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.deployment import Deployment
-from stocktake_cli.main import MODULES
 from stocktake_cli.wire import Reply
 
 URL = "https://api.example.com"
 NOW = 1_795_300_000.0
-assert MODULES
 
 Answer = Mapping[str, Any] | Reply | Exception | Callable[["Sent"], Any]
 
