@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _REASONS = {
     "seen_once": "seen once only",
     "other_kind": "of a kind the action is not for",
@@ -18,12 +18,10 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def size(count: float) -> str:
-    """Says a number of bytes: `812 bytes`, `1.5 MB`; in powers of ten, as stores bill."""
-    if count == 1:
-        return "1 byte"
+    """Says a number of bytes as the dashboard does: `812 B`, `1.5 MB`, `120 MB`; in powers of ten, as stores bill."""
     for unit in _UNITS:
-        if abs(count) < 1000 or unit == _UNITS[-1]:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        if abs(count) < 999.5 or unit == _UNITS[-1]:
+            return f"{count:,.0f} {unit}" if unit == "B" or abs(count) >= 99.5 else f"{count:,.1f} {unit}"
         count /= 1000
     raise AssertionError("the last unit returns")
 

@@ -142,7 +142,7 @@ def test_at_a_terminal_the_projects_id_has_to_be_typed_after_the_numbers_were_sa
     monkeypatch.setattr(Output, "is_interactive", property(lambda self: True))
     shown = cli("delete-project", "p1", answers={"DELETE /projects/p1": removing}, typed=typed)
     assert shown.exit == code
-    assert "This removes 3 objects, 300 bytes of p1, for good." in shown.err
+    assert "This removes 3 objects, 300 B of p1, for good." in shown.err
     assert [sent.query.get("dry_run") for sent in cli.wire.sent] == ["true", "true", *([None] if code == 0 else [])]
 
 
@@ -459,7 +459,7 @@ def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
 
 def test_findings_show_people_the_kind_beside_the_class(cli: Cli) -> None:
     shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [finding("a")], "cursor": None}})
-    assert shown.out.splitlines()[1].split() == ["orphan", "active", "3", "bytes", "found", "a"]
+    assert shown.out.splitlines()[1].split() == ["orphan", "active", "3", "B", "found", "a"]
 
 
 def test_findings_say_once_for_each_kind_what_is_recommended(cli: Cli) -> None:

@@ -6,7 +6,8 @@ from stocktake_cli import words
 
 
 @pytest.mark.parametrize(
-    ("amount", "said"), [(0, "0 bytes"), (1, "1 byte"), (812, "812 bytes"), (1500, "1.5 KB"), (2_000_000_000, "2.0 GB"), (-1500, "-1.5 KB")]
+    ("amount", "said"),
+    [(0, "0 B"), (812, "812 B"), (1500, "1.5 kB"), (999_499, "999 kB"), (999_500, "1.0 MB"), (2_000_000_000, "2.0 GB"), (-1500, "-1.5 kB")],
 )
 def test_bytes_are_said_in_the_unit_that_fits(amount: int, said: str) -> None:
     assert words.size(amount) == said
