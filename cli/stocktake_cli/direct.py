@@ -42,7 +42,11 @@ def compare_here(session: Session) -> Outcome:
         counts, found, differing = _walked(session, since)
     rows = [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in counts.document().items()]
     session.out.table(["", "#objects", "#bytes"], rows)
-    session.out.table(["class", "key", "recommended"], [(of["class"], of["key"], of["recommended"]) for of in found])
+    session.out.table(["class", "kind", "key"], [(of["class"], of["kind"], of["key"]) for of in found])
+    for said in words.recommendations(found):
+        session.out.say(said)
+    if differing:
+        session.out.note("acknowledged findings are among them: what is compared here is told nothing of any run before")
     if differing > len(found):
         session.out.note(f"the first {len(found):,} of {words.count(differing, 'difference')}; --json has all")
     return Outcome({"counts": counts.document(), "findings": found, "kept": False}, Exit.DIFFERENT if differing else Exit.FINE)

@@ -81,10 +81,7 @@ class Session:
 def command[**P](
     name: str, *, group: click.Group
 ) -> Callable[[Callable[Concatenate[Session, P], Outcome]], Callable[Concatenate[Session, P], Outcome]]:
-    """Adds a function to the commands. It is handed a Session and its options, and returns an Outcome; a Failure it raises is shown.
-
-    The first line of its docstring is the command's short help.
-    """
+    """Adds a function to the commands. It is handed a Session and its options, and returns an Outcome; a Failure it raises is shown."""
 
     def add(function: Callable[Concatenate[Session, P], Outcome]) -> Callable[Concatenate[Session, P], Outcome]:
         @click.option("--profile", "profile_", metavar="NAME", help="the deployment that is meant")
@@ -100,7 +97,7 @@ def command[**P](
             session = Session(Output(as_json=bool(as_json)), str(profile) if profile else None, os.environ, **made)
             context.exit(_run(name, session, lambda: function(session, *args, **options), debug=bool(debug)))
 
-        made = group.command(name, short_help=(function.__doc__ or "").partition("\n")[0].rstrip("."))(run)
+        made = group.command(name)(run)
         made.params.sort(key=lambda param: param.name in ("profile_", "json_", "debug"))  # its own before those of all
         return function
 
@@ -112,7 +109,7 @@ def _run(name: str, session: Session, work: Callable[[], Outcome], *, debug: boo
     try:
         outcome = work()
     except (KeyboardInterrupt, click.Abort):
-        failure: Failure = Interrupted("interrupted", "the same command goes on, where there is something to go on with")
+        failure: Failure = Interrupted("interrupted", "give the same command again: an upload goes on, and anything else begins anew")
     except Failure as error:
         failure = error
     except StocktakeError as error:  # of what is done past the API
@@ -145,19 +142,31 @@ def wait_for(
     ended: Iterable[str],
     show: Callable[[dict[str, Any]], tuple[str, float | None, float | None]],
     seconds: float,
+    what: str,
+    then: str,
 ) -> dict[str, Any]:
     """Looks again and again, less and less often, until the status is one of `ended` or the time is over; returns what was seen last.
 
+    Raises:
+        Interrupted: with the name of what goes on in the deployment none the less, and how to take it up or end it.
+
     Args:
         show: says of what was seen what to show: words, done, and total.
+        what: what it is, by its id.
+        then: the commands that take it up, or end it.
     """
     ended, pause, end = frozenset(ended), 0.5, session.now() + seconds
-    seen = look()
-    with session.out.progress("waiting", total=None) as bar:
-        while seen["status"] not in ended and session.now() < end:
-            words, done, total = show(seen)
-            bar.update(words, done=done, total=total)
-            session.sleep(pause)
-            pause = min(pause * 1.4, 5.0)
-            seen = look()
+    try:
+        seen = look()
+        with session.out.progress("waiting", total=None) as bar:
+            while seen["status"] not in ended and session.now() < end:
+                words, done, total = show(seen)
+                bar.update(words, done=done, total=total)
+                session.sleep(pause)
+                pause = min(pause * 1.4, 5.0)
+                seen = look()
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted here; {what} goes on in the deployment", then) from None
+    if seen["status"] not in ended:
+        session.out.note(f"the time to wait is over; {what} goes on in the deployment: {then}")
     return seen

@@ -26,10 +26,10 @@ class Exit(enum.IntEnum):
 _MEANINGS = {
     Exit.FINE: "done, and nothing is wrong; or a dry run that found nothing to complain of",
     Exit.DIFFERENT: "done, and there are differences; or not everything could be done",
-    Exit.USAGE: "the command line, the profile, or what the API was sent is wrong; nothing was done",
+    Exit.USAGE: "the command line, a file it names, the profile, or what the API was sent is wrong; nothing was done",
     Exit.REFUSED: "refused: the token does not allow it, a safety rule stopped it, or it was not confirmed",
     Exit.UNREACHABLE: "no answer, or one that says to try again later",
-    Exit.INTERRUPTED: "interrupted; the same command goes on from there",
-    Exit.NOT_FOUND: "there is no such project, object, run, deletion or path",
+    Exit.INTERRUPTED: "interrupted; what runs in the deployment goes on there, and is said with the commands that take it up or end it",
+    Exit.NOT_FOUND: "there is no such project, object, run or deletion, or the deployment is too old for it",
     Exit.BROKEN: "something failed that nobody foresaw, there or here; or the deployment is set up wrong",
 }

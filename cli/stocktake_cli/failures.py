@@ -100,7 +100,8 @@ def of_status(status: int, problem: Mapping[str, Any]) -> Failure:
 def in_commands(advice: str) -> str:
     """Says advice of the API, which speaks of its paths, in terms of commands."""
     for said, command in _COMMANDS.items():
-        advice = re.sub(rf"{re.escape(said)}(?![\w/{{])", command, advice)
+        pattern = re.escape(said).replace(re.escape("{id}"), r"([\w-]+)")
+        advice = re.sub(rf"{pattern}(?![\w/{{])", command.replace("{id}", r"\1"), advice)
     return advice
 
 
@@ -134,5 +135,10 @@ _COMMANDS = {
     "GET /quarantine": "stocktake quarantine",
     "GET /acknowledgements": "stocktake acknowledgements",
     "POST /deletions/replay": "stocktake replay-erasures",
+    "POST /reconciliations/{id}/stop": "stocktake reconcile --stop {id}",
+    "POST /reconciliations/{run_id}/plan makes one": "stocktake reconcile --run RUN_ID --apply makes one",
+    "use the migration_id that POST /migrations answered with": "stocktake migrations lists them",
+    "use the deletion_id that DELETE /projects/{project_id} answered with": "stocktake deletions lists them",
+    "open it by POST /projects, or start the migration with create_projects": "stocktake projects PROJECT_ID --open, or --create-projects",
 }
-"""Advice of the API in terms of its paths, and the same in terms of commands."""
+"""Advice of the API in terms of its paths, and the same in terms of commands; `{id}` stands for any."""

@@ -1,25 +1,10 @@
-"""The command line, whole: every module of commands is named here."""
+"""The command line, run."""
 
 from __future__ import annotations
 
 import sys
 
-from stocktake_cli.commands import (
-    analytics,
-    health,
-    looking,
-    migration,
-    profiles,
-    project_deletion,
-    quarantine,
-    reconciliation,
-    recounting,
-    redriving,
-    upload,
-)
 from stocktake_cli.commands.group import stocktake
-
-MODULES = (analytics, health, looking, migration, profiles, project_deletion, quarantine, reconciliation, recounting, redriving, upload)
 
 
 def run() -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -29,6 +29,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from stocktake_cli import words
 from stocktake_cli.exits import Exit
@@ -36,7 +37,11 @@ from stocktake_cli.failures import Failure, Refused
 
 SHAPE = 1
 """The number of `--json`'s shape: it goes up when a member goes or changes its meaning, never when one comes."""
-_WIDE = 400
+_WIDE = 100_000
+"""What reads a pipe has no width, and nothing must be cut or broken for it."""
+_GAP = 2
+_PROSE = 44
+"""How narrow a column of prose may get before a table counts as too wide: a command with an id fits into it."""
 
 
 class Output:
@@ -48,7 +53,6 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        # what reads a pipe has no width, and a key must not be cut for it
         self._out = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
         self._err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
@@ -63,23 +67,57 @@ class Output:
             self._out.print(_shown(text), style=style or None)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-        """Shows a table to people; a column whose name begins with `#` is of numbers, and stands to the right."""
-        if self.as_json:
+        """Shows a table to people; nothing where it has no rows, and no column that says nothing in any of them.
+
+        A column whose name begins with `#` is of numbers, and stands to the right; one whose name begins with `~` is of prose, which goes
+        over several lines where it has to. All else, ids and keys above all, is to be copied, so it is never broken: where the columns
+        are too wide for the terminal, each row is shown by itself, with the names in it.
+        """
+        cells = [[Text(words.plain(str(cell))) for cell in row] for row in rows]
+        if self.as_json or not cells:
+            return
+        told = [place for place in range(len(columns)) if any(row[place] for row in cells)]
+        columns, cells = [columns[place] for place in told], [[row[place] for place in told] for row in cells]
+        names = [Text(words.plain(column.lstrip("#~"))) for column in columns]
+        widest = [max(cell.cell_len for cell in column) for column in zip(names, *cells, strict=True)]
+        narrowest = [min(wide, _PROSE) if column.startswith("~") else wide for wide, column in zip(widest, columns, strict=True)]
+        if sum(narrowest) + _GAP * (len(columns) - 1) > self._out.width:
+            if title:
+                self.say(title, "bold")
+            for row in cells:
+                self._apart(columns, names, row)
             return
         table = Table(title=_shown(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_shown(cell) for cell in row))
+        for column, name in zip(columns, names, strict=True):
+            justify: JustifyMethod = "right" if column.startswith("#") else "left"
+            table.add_column(name, justify=justify, overflow="fold", no_wrap=not column.startswith("~"))
+        for row in cells:
+            table.add_row(*row)
         self._out.print(table, soft_wrap=False)
+
+    def _apart(self, columns: Sequence[str], names: Sequence[Text], row: Sequence[Text]) -> None:
+        """Shows a row by itself: as many cells on a line as fit, each with its column's name, and a line is broken between cells alone."""
+        lines = [row[0]]
+        for column, name, cell in list(zip(columns, names, row, strict=True))[1:]:
+            if not cell:
+                continue
+            piece = Text.assemble((f"{name} " if name else "", "dim"), cell)
+            if column.startswith("~"):
+                lines += [Text(" " * _GAP) + line for line in piece.wrap(self._out, max(1, self._out.width - _GAP))]
+            elif lines[-1].cell_len + _GAP + piece.cell_len <= self._out.width:
+                lines[-1] = Text.assemble(lines[-1], " " * _GAP, piece)
+            else:
+                lines.append(Text(" " * _GAP) + piece)
+        for line in lines:
+            self._out.print(line)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """Shows names and values to people, one a line."""
         if not self.as_json:
-            table = Table.grid("", "", padding=(0, 2, 0, 0))
-            for name, value in facts.items():
-                table.add_row(_shown(name), _shown(value))
-            self._out.print(table, soft_wrap=False)
+            names = [Text(words.plain(name)) for name in facts]
+            widest = max((name.cell_len for name in names), default=0)
+            for name, value in zip(names, facts.values(), strict=True):
+                self._out.print(Text.assemble(name, " " * (widest - name.cell_len + _GAP), words.plain(str(value))))
 
     def note(self, text: str) -> None:
         """Says something beside the result, on standard error."""

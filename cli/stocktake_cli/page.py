@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from stocktake_cli.commands.group import stocktake
+from stocktake_cli.commands.group import every, stocktake
 from stocktake_cli.exits import Exit
-from stocktake_cli.main import MODULES
 from stocktake_cli.profiles import SOURCES
 
 PAGE = SOURCES / "docs" / "command-line.md"
@@ -73,7 +72,9 @@ What removes or moves something says first, in numbers, what it would do. It doe
 asked for is typed: the project's id for a project, the run's for a repair. Where nobody can be asked and `--yes` is not given, it is a dry
 run.
 
-A request is sent again where that cannot do harm, and an `upload` that was interrupted goes on when the same command is given again.
+A request is sent again where that cannot do harm, and an `upload` that was interrupted goes on when the same command is given again. What
+runs in the deployment (a run, a repair, a deletion, a migration) does not end with the command that waits for it: its id is said when it
+begins, and on an interrupt, or when `--timeout` is over, how to take it up and how to end it.
 
 ## Commands
 """
@@ -81,9 +82,8 @@ A request is sent again where that cannot do harm, and an `upload` that was inte
 
 def page() -> str:
     """Writes the page out."""
-    assert MODULES  # what imports them adds their commands
     rows = "".join(f"| {code.value} | `{code.name.lower()}` | {code.meaning} |\n" for code in Exit)
-    return _HEAD + rows + _MIDDLE + "".join(_section(name, command) for name, command in sorted(stocktake.commands.items()))
+    return _HEAD + rows + _MIDDLE + "".join(_section(name, command) for name, command in sorted(every().items()))
 
 
 def _section(name: str, command: click.Command) -> str:

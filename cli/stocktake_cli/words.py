@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_REASONS = {
+    "seen_once": "seen once only",
+    "other_kind": "of a kind the action is not for",
+    "too_large": "over 5 GiB",
+    "changed": "changed since",
+    "waiting": "whose time is not over",
+}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def size(count: float) -> str:
-    """Says a number of bytes: `812 bytes`, `1.5 MB`; in powers of ten, as stores bill."""
-    if count == 1:
-        return "1 byte"
+    """Says a number of bytes as the dashboard does: `812 B`, `1.5 MB`, `120 MB`; in powers of ten, as stores bill."""
     for unit in _UNITS:
-        if abs(count) < 1000 or unit == _UNITS[-1]:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        if abs(count) < 999.5 or unit == _UNITS[-1]:
+            return f"{count:,.0f} {unit}" if unit == "B" or abs(count) >= 99.5 else f"{count:,.1f} {unit}"
         count /= 1000
     raise AssertionError("the last unit returns")
 
@@ -47,6 +52,22 @@ def seconds(amount: float) -> str:
             rest = whole % above // below
             return f"{whole // above} {unit}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def time(at: str | None) -> str:
+    """Says a time of the API to the minute: `2026-11-18 12:00 UTC`, which is what it answers in; a dash for none."""
+    return "–" if not at else f"{at[:10]} {at[11:16]} UTC"
+
+
+def recommendations(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Says what is recommended, once for each kind there is among findings."""
+    said = {(of["class"], of["kind"]): of["recommended"] for of in findings}
+    return [f"{name}.{kind}: {recommended}" for (name, kind), recommended in said.items()]
+
+
+def reasons(amounts: Mapping[str, int]) -> str:
+    """Says why findings were left out of a plan or skipped by a repair: `4 of a kind the action is not for, 1 whose time is not over`."""
+    return ", ".join(f"{amount:,} {_REASONS.get(reason, reason.replace('_', ' '))}" for reason, amount in amounts.items())
 
 
 def is_seen(character: str) -> bool:

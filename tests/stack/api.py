@@ -18,7 +18,6 @@ from click.testing import CliRunner
 
 from stocktake.ledger import Ledger, tables
 from stocktake_cli.commands.group import stocktake as command_line
-from stocktake_cli.main import MODULES
 from tests.promised import hold_to_document
 from tools.stack import Settings, Stack
 from tools.stack.settings import REGION, ROOT
@@ -167,7 +166,6 @@ def configured(stack: Stack, *functions: str, **settings: str) -> Iterator[None]
 def at_the_terminal(stack: Stack, settings: Settings, folder: Path) -> Iterator[Run]:
     """Lets commands be given with `--profile local`, as `make up` leaves it; the command line's own settings lie in the folder."""
     here = {"STOCKTAKE_HOME": str(settings.home), "XDG_CONFIG_HOME": str(folder), "STOCKTAKE_PROFILE": "local"}
-    assert MODULES
 
     def run(*arguments: str) -> tuple[int, dict[str, Any]]:
         ended = CliRunner().invoke(command_line, [*arguments, "--json"], env=here)

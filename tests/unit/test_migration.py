@@ -245,6 +245,14 @@ def test_a_line_that_cannot_be_taken_is_shown_by_what_it_calls_its_object(world:
     assert [result["id"] for result in world.migrations.results(migration_id, "failed", 10, None)[0]] == ["image-17", None, None, None]
 
 
+def test_why_a_line_failed_begins_with_what_is_wrong_and_is_cut_between_words(world: World) -> None:
+    migration_id = imported(world, '{"project_id": "p1", "colour": "red"}', '{"id": "cut')
+    unknown, cut = (result["why"] for result in world.migrations.results(migration_id, "failed", 10, None)[0])
+    assert unknown.startswith("the line cannot be read: colour is unknown (known are: ")
+    assert (unknown.endswith(", …"), len(unknown) <= 200) == (True, True)
+    assert cut.startswith("the line cannot be read: Invalid JSON")
+
+
 def test_a_line_with_an_id_finds_its_record_in_every_later_migration(world: World) -> None:
     lines = [a_line(1, id="a"), a_line(url=URL, id="b"), a_line(2)]
     imported(world, *lines)

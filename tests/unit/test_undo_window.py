@@ -147,7 +147,10 @@ def test_what_is_set_aside_is_in_nobodys_reach_and_nothing_is_erased(world: Worl
     assert {name: tally["objects"] for name, tally in aside["by_layout"].items()} == {"current": 1, "hierarchical": 1}
     with pytest.raises(Conflict, match="held"):
         world.deletions.written_receipt(deletion_id)
-    assert world.deletions.verify(deletion_id, out_of_time=never)["status"] == "HELD"
+    looked = world.deletions.verify(deletion_id, out_of_time=never)
+    assert looked["status"] == "HELD"
+    # two copies, each counted once and not again by its record, and what lies in the ledger
+    assert (looked["remaining"], len(looked["keys"])) == ({"objects": 3, "bytes": uploaded.size + 5}, 3)
 
 
 def test_an_undone_deletion_leaves_everything_as_it_was_to_the_byte_and_the_field(world: World) -> None:

@@ -42,7 +42,7 @@ def analytics(session: Session, project_id: str | None) -> Outcome:
 
 def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]]) -> None:
     out, bucket = session.out, counts["bucket"]
-    counted = f"counted at {bucket['counted_at']}" if bucket else "never counted: stocktake reconcile"
+    counted = f"counted at {words.time(bucket['counted_at'])}" if bucket else "never counted: stocktake reconcile"
     rows = [
         ("records in the ledger", _cells(counts["records"]), ""),
         ("  of them with a stored object", _cells(counts["stored"]), ""),
@@ -51,7 +51,7 @@ def _draw(session: Session, counts: dict[str, Any], history: list[dict[str, Any]
     ]
     if counts.get("acknowledged"):  # absent where the deployment is of an older version
         rows.append(("acknowledged findings", _cells(counts["acknowledged"]), "in no class's count"))
-    out.table(["", "#objects", "#bytes", ""], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
+    out.table(["", "#objects", "#bytes", "~"], [(name, *cells, note) for name, cells, note in rows], title=f"As of {counts['as_of']}")
     out.say()
     out.table(["records by state", "#objects", "#bytes"], [(state.lower(), *_cells(tally)) for state, tally in counts["counts"].items()])
     for name in ("layout", "type", "provider", "purpose"):
@@ -100,10 +100,17 @@ def runs(session: Session, limit: int) -> Outcome:
     answer = session.api.get("/reconciliations", {"limit": limit})
     listed = answer["reconciliations"]
     rows = [
-        (run["run_id"], run["status"].lower(), run["started_at"], run.get("finished_at") or "–", *_found_of(run), run.get("why") or "")
+        (
+            run["run_id"],
+            run["status"].lower(),
+            words.time(run["started_at"]),
+            words.time(run.get("finished_at")),
+            *_found_of(run),
+            run.get("why") or "",
+        )
         for run in listed
     ]
-    session.out.table(["run", "status", "started", "finished", "#in the bucket", "#findings", "why not complete"], rows)
+    session.out.table(["run", "status", "started", "finished", "#in the bucket", "#findings", "~why not complete"], rows)
     if not rows:
         session.out.note("nothing was compared yet: stocktake reconcile")
     return Outcome(answer)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stocktake.layouts import project_stem
 from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command
@@ -34,21 +35,29 @@ def inspect(session: Session, key: str, direct: bool) -> Outcome:
     else:
         result = session.api.get("/diagnostics/objects", {"object_id" if is_id else "key": key})
     if result["record"] is None and result["object"] is None and result["status"] == "warning":
-        raise Absent(f"neither bucket nor ledger has {key!r}", _beside(result["neighbours"]))
+        raise Absent(f"neither bucket nor ledger has {key!r}", _beside(key, result["neighbours"]))
     _draw(session, result)
     is_gone = result["record"] is not None and result["record"]["state"] == "MISSING"
     return Outcome(result, Exit.DIFFERENT if is_gone or result["status"] == "failed" else Exit.FINE)
 
 
-def _beside(neighbours: list[dict[str, Any]]) -> str:
+def _beside(key: str, neighbours: list[dict[str, Any]]) -> str:
     if not neighbours:
         return "is it the whole key, and this deployment's bucket?"
-    return f"is it the whole key? In its folder lie {', '.join(of['key'] for of in neighbours)}"
+    where = "In its folder lie" if "/" in key else "It names no folder, and the bucket has"
+    return f"is it the whole key? {where} {', '.join(of['key'] for of in neighbours)}"
+
+
+def _owners(result: Mapping[str, Any]) -> str:
+    """Names the projects that the key may be of: the record's as it is spelled there, and any other by what all its spellings share."""
+    project_id = (result["record"] or {}).get("project_id")
+    spelled = {project_stem(project_id): project_id} if project_id else {}
+    return ", ".join(spelled.get(owner, owner) for owner in result["owners"]) or "anyone"
 
 
 def _draw(session: Session, result: Mapping[str, Any]) -> None:
     out, record, stored = session.out, result["record"], result["object"]
-    out.facts({"key": result["key"], "layout": result["layout"] or "unknown", "may be of": ", ".join(result["owners"]) or "anyone"})
+    out.facts({"key": result["key"], "layout": result["layout"] or "unknown", "may be of": _owners(result)})
     rows = [
         (name, *(side[name] if side and side.get(name) is not None else "–" for side in (record, stored)))
         for name in ("bytes", "etag", "sha256", "content_type", "state", "object_id", "project_id", "updated_at", "last_modified")
@@ -66,7 +75,8 @@ def _draw(session: Session, result: Mapping[str, Any]) -> None:
         out.table(["found by", "class", "kind", "repair"], found)
     if result["quarantine"]:
         out.table(
-            ["set aside as", "status", "until"], [(of["entry_id"], of["status"], of["expires_at"] or "–") for of in result["quarantine"]]
+            ["set aside as", "status", "until"],
+            [(of["entry_id"], of["status"], words.time(of["expires_at"])) for of in result["quarantine"]],
         )
     if result["neighbours"]:
         beside = [(of["key"], words.size(of["bytes"]), "yes" if of["in_ledger"] else "no") for of in result["neighbours"]]

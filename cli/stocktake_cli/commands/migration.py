@@ -1,4 +1,4 @@
-"""`import`, `migrate` and `export`: records in, what is unstored into the bucket, the ledger out."""
+"""`import`, `migrate`, `migrations` and `export`: records in, what is unstored into the bucket, the ledger out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command, wait_for
 from stocktake_cli.exits import Exit
-from stocktake_cli.failures import Failure, Misused, Unreachable
+from stocktake_cli.failures import Failure, Misused, Unreachable, in_commands
 
 _BLOCK = 1 << 20
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 _FAILED = 200
-"""How many failed lines are read back at most; the API has them all."""
+"""How many failed lines are read back at most, for `--json`; the API has them all."""
+_SHOWN = 20
+"""How many of them people are shown."""
 
 _timeout = click.option(
     "--timeout", type=click.IntRange(1), default=86400, show_default=True, metavar="SECONDS", help="how long to wait for the end"
@@ -46,17 +49,23 @@ def import_records(
 ) -> Outcome:
     """Bring existing records in from a file, JSONL or CSV, one object a line.
 
-    Lines that are done are skipped when the same comes again, and a line that is wrong loses no other. Ends with 1 where lines failed.
+    Lines that are done are skipped when the same comes again, and a line that is wrong loses no other. After the lines it moves into the
+    bucket what is unstored, as `migrate --yes` does and without asking: of --project, or else of the whole ledger. Ends with 1 where lines
+    failed, or something could not be moved.
     """
-    api = session.api
+    api, out = session.api, session.out
     if migration_id is None:
         if file is None:
             raise Misused("nothing is named to import", "give a FILE, or --resume MIGRATION_ID")
+        kind = kind or _FORMATS.get(file.suffix.lower())
+        if kind is None:
+            raise Misused(f"{file.name} is by its name neither .jsonl nor .csv", "say which it is: --format")
         length, digest = _hash(session, file)
-        source = {"format": kind or ("csv" if file.suffix.lower() == ".csv" else "jsonl"), "bytes": length, "sha256": digest}
+        source = {"format": kind, "bytes": length, "sha256": digest}
         asked = {"source": source, "project_id": project_id, "batch": batch, "dry_run": dry_run, "create_projects": create_projects}
         migration = api.post("/migrations", {name: value for name, value in asked.items() if value is not None})
         migration_id = str(migration["migration_id"])
+        out.note(f"begun: migration {migration_id}")
         _send(session, file, migration["upload"])
     api.post("/migrations/{migration_id}/start", migration_id=migration_id)
     return _followed(session, migration_id, timeout)
@@ -95,7 +104,34 @@ def migrate(
         totals = outcome.result["migration"]["totals"]["migrate"]
         out.confirm(f"This moves {words.count(totals['done'], 'object')}, {words.size(totals['bytes'])}, into the bucket.", "migrate")
     migration = api.post("/migrations", asked)
+    out.note(f"begun: migration {migration['migration_id']}")
     return _followed(session, str(migration["migration_id"]), timeout)
+
+
+@command("migrations", group=stocktake)
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="how many, the newest first")
+def migrations(session: Session, limit: int) -> Outcome:
+    """The newest migrations, those that `import` and `migrate` began: how each stands, and its numbers.
+
+    One that is stopped or FAILED goes on with `stocktake migrate --resume`. Ends with 1 where one FAILED.
+    """
+    listed = session.api.get("/migrations", {"limit": limit})["migrations"]
+    rows = [
+        (
+            of["migration_id"],
+            of["status"].lower() + (", dry run" if of["dry_run"] else ""),
+            "file" if of["source"] else "ledger",
+            of["project_id"] or "all",
+            words.time(of["requested_at"]),
+            *(words.number(sum(phase[name] for phase in of["totals"].values())) for name in ("done", "failed")),
+            of["why"] or "",
+        )
+        for of in listed
+    ]
+    session.out.table(["migration", "status", "from", "project", "asked for", "#done", "#failed", "~why it failed"], rows)
+    if not rows:
+        session.out.note("nothing was imported or migrated yet")
+    return Outcome({"migrations": listed}, Exit.DIFFERENT if any(of["status"] == "FAILED" for of in listed) else Exit.FINE)
 
 
 @command("export", group=stocktake)
@@ -126,6 +162,8 @@ def export(session: Session, project_id: str | None, contents: bool, run_id: str
         ended=("COMPLETE", "FAILED"),
         show=lambda seen: (f"{seen['status'].lower()}: {words.count(seen['lines'], 'line')}, {words.size(seen['bytes'])}", None, None),
         seconds=timeout,
+        what=f"export {export_id}",
+        then="it ends by itself, and the same command begins another",
     )
     files = []
     if done["status"] == "COMPLETE":
@@ -195,6 +233,8 @@ def _followed(session: Session, migration_id: str, timeout: float) -> Outcome:
         ended=("STOPPED", "COMPLETE", "FAILED"),
         show=show,
         seconds=timeout,
+        what=f"migration {migration_id}",
+        then=f"stocktake migrate --resume {migration_id} waits for its end, stocktake migrate --stop {migration_id} ends it",
     )
     names = ("seen", "done", "skipped", "failed")
     rows = [(phase, *(f"{of[name]:,}" for name in names), words.size(of["bytes"])) for phase, of in done["totals"].items()]
@@ -204,9 +244,12 @@ def _followed(session: Session, migration_id: str, timeout: float) -> Outcome:
     if failures:
         results = api.pages("/migrations/{migration_id}/results", "results", {"outcome": "failed"}, migration_id=migration_id)
         failed = list(islice(results, _FAILED))
-    for result in failed:
-        out.say(f"failed: {_named(result)}: {result.get('why', '')}", "red")
-    out.say(f"{done['status']}: {migration_id}" + (f" ({done['why']})" if done["why"] else ""))
+    for result in failed[:_SHOWN]:
+        out.say(f"failed: {_named(result)}: {in_commands(result.get('why', ''))}", "red")
+    if failures > _SHOWN:
+        out.say(f"and {failures - _SHOWN:,} more", "red")
+    said = f", and {words.number(failures)} failed" if failures else ""
+    out.say(f"{done['status']}{said}: {migration_id}" + (f" ({done['why']})" if done["why"] else ""))
     fine = done["status"] == "COMPLETE" and not failures
     return Outcome({"migration": done, "failed": failed}, Exit.FINE if fine else Exit.DIFFERENT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,10 @@ _SHOWN = 20
 _OVERDUE_SECONDS = 900
 """After its sweep was due: its message is lost then, and not late."""
 _AGAIN_SECONDS = 2.0
+_OF_SUSPECTS = (
+    "A suspect is never deleted, and while one is there the deletion ends INCOMPLETE. Look at each: delete or move by hand what is this "
+    "project's, or give the deployment a layout that says whose it is"
+)
 
 
 @command("delete-project", group=stocktake)
@@ -55,8 +60,9 @@ def delete_project(
         ["layout", "#objects", "#bytes"],
         [(name, f"{of['objects']:,}", words.size(of["bytes"])) for name, of in preview["by_layout"].items()],
     )
-    for suspect in preview["suspects"][:_SHOWN]:
-        out.note(f"left alone: {suspect['key']} ({suspect['why']})")
+    _say_suspects(session, preview["suspects"], preview["suspect_objects"])
+    if preview["suspect_objects"]:
+        out.note(f"{_OF_SUSPECTS}.")
     undo = 0 if no_undo else preview.get("undo_seconds", 0)
     until = f"; it can be undone for {words.seconds(undo)}." if undo else ", for good."
     what = f"Would remove {words.tally(preview)} of {preview['project_id']}{until}"
@@ -73,6 +79,7 @@ def delete_project(
     body = {name: value for name, value in asked.items() if value is not None}
     deletion = api.call("DELETE", "/projects/{project_id}", {"project_id": project_id}, body=body)
     if wait:
+        out.note(f"begun: deletion {deletion['deletion_id']}")
         deletion = wait_for_receipt(session, deletion["deletion_id"], timeout)
     _say(session, deletion)
     done = deletion["status"] in ("DELETED", "HELD") or (not wait and deletion["status"] != "INCOMPLETE")
@@ -121,6 +128,8 @@ def wait_for_receipt(session: Session, deletion_id: str, timeout: float) -> dict
         ended=("DELETED", "INCOMPLETE", "UNDONE", "HELD"),
         show=show,
         seconds=timeout,
+        what=f"deletion {deletion_id}",
+        then=f"stocktake verify {deletion_id} --wait waits for its receipt, stocktake deletions shows how it stands",
     )
 
 
@@ -130,7 +139,7 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
     if receipt is None:
         out.say(f"{deletion['status']}: {deletion['deletion_id']}")
         if deletion.get("erases_at"):
-            out.note(f"Set aside, and erased at {deletion['erases_at']}: until then stocktake undo {deletion['deletion_id']}")
+            _say_held(session, deletion)
             return
         out.note(f"The receipt comes after the final sweep at {deletion['sweep_at']}: stocktake verify {deletion['deletion_id']}")
         return
@@ -148,8 +157,37 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
     out.table(
         ["layout", "prefix", "#found by a fresh listing"], [(of["layout"], of["prefix"], of["objects"]) for of in receipt["listings"]]
     )
-    for left in receipt["remaining"][:_SHOWN]:
-        out.say(f"left: {left['key']} ({left['why']})", "red")
+    _say_left(session, [f"{left['key']} ({left['why']})" for left in receipt["remaining"]], receipt["remaining_objects"])
+    _say_suspects(session, receipt["suspects"], receipt["suspect_objects"])
+    if receipt["status"] == "INCOMPLETE":
+        _say_way_out(session, deletion["deletion_id"], has_suspects=bool(receipt["suspect_objects"]))
+
+
+def _say_held(session: Session, deletion: Mapping[str, Any]) -> None:
+    session.out.note(f"Set aside, and erased at {deletion['erases_at']}: until then stocktake undo {deletion['deletion_id']}")
+
+
+def _say_left(session: Session, lines: Sequence[str], count: int) -> None:
+    for line in lines[:_SHOWN]:
+        session.out.say(f"left: {line}", "red")
+    _say_more(session, count)
+
+
+def _say_suspects(session: Session, suspects: Sequence[Mapping[str, Any]], count: int) -> None:
+    for suspect in suspects[:_SHOWN]:
+        session.out.say(f"suspect, left alone: {suspect['key']} ({suspect['why']})", "yellow")
+    _say_more(session, count)
+
+
+def _say_more(session: Session, count: int) -> None:
+    if count > _SHOWN:
+        session.out.say(f"and {count - _SHOWN:,} more")
+
+
+def _say_way_out(session: Session, deletion_id: str, *, has_suspects: bool) -> None:
+    """Says what ends an incomplete deletion: its cause is somebody's to remove, and then it has to be taken up again."""
+    first = _OF_SUSPECTS if has_suspects else "Free what is left: a lock, a policy, a writer that goes on"
+    session.out.note(f"{first}. Then stocktake redrive deletion --yes goes on with it; so does stocktake verify {deletion_id} --wait")
 
 
 @command("verify", group=stocktake)
@@ -159,11 +197,12 @@ def _say(session: Session, deletion: dict[str, Any]) -> None:
 def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int) -> Outcome:
     """List every layout afresh, and say whether anything of a deleted project is left.
 
-    DELETION_OR_PROJECT is the id of a deletion, or that of a project: its last deletion is meant then. Ends with 0 only where the deletion
-    is proved and nothing is left.
+    DELETION_OR_PROJECT is the id of a deletion, or that of a project: its last deletion is meant then. Names what is left, and the
+    suspects, which no deletion removes and which keep it INCOMPLETE. Ends with 0 only where the deletion is proved and nothing is left.
     """
     api, out = session.api, session.out
-    deletion_id = _deletion_id(session, deletion_or_project)
+    before = _deletion(session, deletion_or_project)
+    deletion_id = str(before["deletion_id"])
     found = api.post("/deletions/{deletion_id}/verify", deletion_id=deletion_id)
     deletion = wait_for_receipt(session, deletion_id, timeout) if wait else api.get("/deletions/{deletion_id}", deletion_id=deletion_id)
     if wait and deletion["status"] == "INCOMPLETE":
@@ -181,8 +220,14 @@ def verify(session: Session, deletion_or_project: str, wait: bool, timeout: int)
             "suspects, left alone": words.number(found["suspect_objects"]),
         }
     )
-    for key in found["keys"][:_SHOWN]:
-        out.say(f"left: {key}", "red")
+    # a look alone knows no reason; the receipt it takes up again has it
+    reasons = {line["key"]: f" ({line['why']})" for line in (before.get("receipt") or {}).get("remaining", [])}
+    _say_left(session, [key + reasons.get(key, "") for key in found["keys"]], found["remaining"]["objects"])
+    _say_suspects(session, found.get("suspects", []), found["suspect_objects"])  # absent where the deployment is of an older version
+    if deletion.get("erases_at") and deletion["status"] == "HELD":
+        _say_held(session, deletion)
+    if found["status"] == "INCOMPLETE":
+        _say_way_out(session, deletion_id, has_suspects=bool(found["suspect_objects"]))
     proved = deletion["status"] == "DELETED" and found["complete"] and found["remaining"]["objects"] == 0
     return Outcome({"verified": found, "deletion": deletion}, Exit.FINE if proved else Exit.DIFFERENT)
 
@@ -195,7 +240,7 @@ def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
 
     Ends with 1 where something could not be moved back; it is named.
     """
-    deletion_id = _deletion_id(session, deletion_or_project)
+    deletion_id = str(_deletion(session, deletion_or_project)["deletion_id"])
     session.api.post("/deletions/{deletion_id}/undo", deletion_id=deletion_id)
     deletion = wait_for(
         session,
@@ -203,6 +248,8 @@ def undo(session: Session, deletion_or_project: str, timeout: int) -> Outcome:
         ended=("UNDONE", "DELETED", "INCOMPLETE"),
         show=lambda seen: (f"{seen['status'].lower()}: {deletion_id}", None, None),
         seconds=timeout,
+        what=f"the undoing of deletion {deletion_id}",
+        then=f"stocktake undo {deletion_id} waits for its end, stocktake deletions shows how it stands",
     )
     back = deletion.get("undone") or {}
     session.out.say(f"{deletion['status']}: {deletion_id}" + (f", {words.tally(back)} back" if back else ""))
@@ -221,8 +268,11 @@ def deletions(session: Session, limit: int) -> Outcome:
     """
     listed = session.api.get("/deletions", {"limit": limit})["deletions"]
     nexts = {of["deletion_id"]: _next(of, session.now()) for of in listed}
-    rows = [(of["deletion_id"], of["status"].lower(), of["project_id"], of["requested_at"], nexts[of["deletion_id"]]) for of in listed]
-    session.out.table(["deletion", "status", "project", "asked for", "next"], rows)
+    rows = [
+        (of["deletion_id"], of["status"].lower(), of["project_id"], words.time(of["requested_at"]), nexts[of["deletion_id"]])
+        for of in listed
+    ]
+    session.out.table(["deletion", "status", "project", "asked for", "~next"], rows)
     if not rows:
         session.out.note("no project was deleted yet")
     stuck = any(of["status"] == "INCOMPLETE" or _is_overdue(of, session.now()) for of in listed)
@@ -232,12 +282,12 @@ def deletions(session: Session, limit: int) -> Outcome:
 def _next(deletion: dict[str, Any], now: float) -> str:
     status, deletion_id = deletion["status"], deletion["deletion_id"]
     if status == "INCOMPLETE":
-        return f"stocktake verify {deletion_id} says what is left"
+        return f"stocktake verify {deletion_id} names what is left, and the suspects"
     if _is_overdue(deletion, now):
         return f"overdue: stocktake verify {deletion_id} sends its sweep again"
     if status == "HELD":
-        return f"erased at {deletion['erases_at']}"
-    return f"final sweep at {deletion['sweep_at']}" if status in ("REQUESTED", "REMOVING") else "–"
+        return f"erased at {words.time(deletion['erases_at'])}"
+    return f"final sweep at {words.time(deletion['sweep_at'])}" if status in ("REQUESTED", "REMOVING") else ""
 
 
 def _is_overdue(deletion: dict[str, Any], now: float) -> bool:
@@ -283,9 +333,10 @@ def replay_erasures(session: Session, yes: bool, timeout: int) -> Outcome:
     return Outcome({"dry_run": False, "replayed": list(begun.values())}, Exit.FINE if complete else Exit.DIFFERENT)
 
 
-def _deletion_id(session: Session, name: str) -> str:
+def _deletion(session: Session, name: str) -> dict[str, Any]:
+    """Reads the deletion of that id, or the last one of the project of that id. Raises Absent."""
     try:
-        session.api.get("/deletions/{deletion_id}", deletion_id=name)
+        return session.api.get("/deletions/{deletion_id}", deletion_id=name)
     except Absent as absent:
         try:
             project = session.api.get("/projects/{project_id}", project_id=name)
@@ -296,5 +347,4 @@ def _deletion_id(session: Session, name: str) -> str:
                 f"the project {name} is open, and no deletion of it is under way or done",
                 "an earlier one of a project that was opened anew goes by its own id; stocktake delete-project says what would go",
             ) from absent
-        return str(project["deletion_id"])
-    return name
+        return session.api.get("/deletions/{deletion_id}", deletion_id=str(project["deletion_id"]))

@@ -25,7 +25,7 @@ def quarantine(session: Session, project_id: str | None, run_id: str | None, sta
     """What reconciliations set aside: where it was, why, and until when it can be restored."""
     query = {"project": project_id, "run": run_id, "status": status, "limit": min(limit, 100)}
     entries = list(islice(session.api.pages("/quarantine", "entries", query), limit))
-    rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), of["expires_at"]) for of in entries]
+    rows = [(of["entry_id"], of["status"].lower(), of["key"], words.size(of["size"]), words.time(of["expires_at"])) for of in entries]
     session.out.table(["entry", "status", "key", "#bytes", "until"], rows)
     if not rows:
         session.out.note("there is none")
@@ -76,6 +76,8 @@ def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
         ended=("DONE", "FAILED", "STOPPED"),
         show=lambda seen: (f"restoring: {seen.get('restored', 0):,} restored", None, None),
         seconds=timeout,
+        what=f"the restoration of what reconciliation {run_id} set aside",
+        then=f"stocktake restore --run {run_id} waits for its end, stocktake reconcile --stop {run_id} ends it",
     )
     failed = done.get("failed", 0)
     why = f" ({done['why']})" if done.get("why") else ""
@@ -91,12 +93,17 @@ def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:
 def drill(session: Session, lists: bool) -> Outcome:
     """Prove that quarantine restores: an object of Stocktake's own is planted, set aside, restored and compared.
 
+    Its project, stocktake-drill, stays, and is in every list.
     Ends with 1 where it did not come back as it was.
     """
     if lists:
         seen = session.api.get("/quarantine/drills", {"limit": 20})
-        session.out.table(["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), of["started_at"]) for of in seen["drills"]])
-        session.out.say(f"last passed: {seen['last_passed_at'] or 'never'}")
+        session.out.table(
+            ["drill", "status", "began"], [(of["drill_id"], of["status"].lower(), words.time(of["started_at"])) for of in seen["drills"]]
+        )
+        if not seen["drills"]:
+            session.out.note("there was none yet: stocktake drill makes one")
+        session.out.say(f"last passed: {words.time(seen['last_passed_at']) if seen['last_passed_at'] else 'never'}")
         return Outcome(seen, Exit.FINE if seen["last_passed_at"] else Exit.DIFFERENT)
     done = session.api.post("/quarantine/drill")
     session.out.say(f"{done['status']}: {done['drill_id']}" + (f" ({done['why']})" if done.get("why") else ""))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -39,6 +40,17 @@ class _Do(click.ParamType[tuple[str, str]]):
         return name, action
 
 
+class _Time(click.ParamType[str]):
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 2026-11-26, or 2026-11-26T12:00:00Z", param, ctx)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+
+
 @command("reconcile", group=stocktake)
 @click.option("--run", "run_id", metavar="RUN_ID", help="take up this run, and start no new one")
 @click.option(
@@ -60,7 +72,11 @@ class _Do(click.ParamType[tuple[str, str]]):
     metavar="s3://BUCKET/.../manifest.json",
     help="compare an S3 Inventory (CSV) in place of the bucket's listing; the bucket is asked about what differs",
 )
-@click.option("--direct", is_flag=True, help="compare here, past the API, with your own AWS rights: a report, kept nowhere")
+@click.option(
+    "--direct",
+    is_flag=True,
+    help="compare here, past the API, with your own AWS rights: a report, kept nowhere, of what is acknowledged too",
+)
 @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to wait for the run")
 def reconcile(
     session: Session,
@@ -81,7 +97,7 @@ def reconcile(
     A run changes nothing. --apply says in numbers what would be done, and does it only with --yes, or when the run's id is typed. Ends
     with 0 where nothing differs, or where everything that differs was repaired.
     """
-    _check_options(run_id, applies, plan, stop_id, estimate, direct)
+    _check_options(run_id, applies, plan, stop_id, yes=yes, first_run=first_run, estimate=estimate, direct=direct)
     of_new = [name for name, given in (("--inventory", inventory), ("--accept-loss", accept_loss)) if given]
     if of_new and (run_id or direct or stop_id or estimate):
         raise Misused(f"{of_new[0]} is for a new run, and no new run is started here", f"leave out the others, or {of_new[0]}")
@@ -106,16 +122,25 @@ def reconcile(
         return Outcome({"run": run, "plan": None, "applied": False}, Exit.DIFFERENT)
     if not applies:
         if found:
-            session.out.note(f"stocktake findings {run['run_id']} shows them; --run {run['run_id']} --apply repairs")
+            session.out.note(f"stocktake findings {run['run_id']} shows them; stocktake reconcile --run {run['run_id']} --apply repairs")
         return Outcome({"run": run, "plan": None, "applied": False}, Exit.DIFFERENT if found else Exit.FINE)
     return _apply(session, run, dict(plan) or SURE, yes=yes, first_run=first_run, timeout=timeout)
 
 
 def _check_options(
-    run_id: str | None, applies: bool, plan: tuple[tuple[str, str], ...], stop_id: str | None, estimate: bool, direct: bool
+    run_id: str | None,
+    applies: bool,
+    plan: tuple[tuple[str, str], ...],
+    stop_id: str | None,
+    *,
+    yes: bool,
+    first_run: bool,
+    estimate: bool,
+    direct: bool,
 ) -> None:
-    if plan and not applies:
-        raise Misused("--do says how to repair, and --apply is not given", "add --apply")
+    of_repair = [name for name, given in (("--do", plan), ("--yes", yes), ("--first-run", first_run)) if given]
+    if of_repair and not applies:
+        raise Misused(f"{of_repair[0]} is for a repair, and --apply is not given", f"add --apply, or leave out {of_repair[0]}")
     alone = [name for name, given in (("--direct", direct), ("--stop", stop_id), ("--estimate", estimate)) if given]
     if alone and (len(alone) > 1 or applies or run_id):
         raise Misused(f"{alone[0]} stands alone", "leave out the others")
@@ -142,7 +167,9 @@ def finished_run(
 ) -> dict[str, Any]:
     """Starts a run, or takes one up, and waits until it has ended; returns it as it is then."""
     asked = {name: value for name, value in (("accept_loss", accept_loss), ("inventory", inventory)) if value}
-    run_id = run_id or str(session.api.post("/reconciliations", asked)["run_id"])
+    if run_id is None:
+        run_id = str(session.api.post("/reconciliations", asked)["run_id"])
+        session.out.note(f"begun: reconciliation {run_id}")
 
     def show(run: dict[str, Any]) -> tuple[str, float | None, float | None]:
         progress = run.get("progress") or {}
@@ -152,7 +179,8 @@ def finished_run(
         return f"{run['status'].lower()}: {run_id}{said}", share, 1.0 if share is not None else None
 
     look = lambda: session.api.get("/reconciliations/{run_id}", run_id=run_id)  # noqa: E731  # one line, used once
-    return wait_for(session, look, ended=ENDED, show=show, seconds=timeout)
+    then = f"stocktake reconcile --run {run_id} waits for its end, stocktake reconcile --stop {run_id} ends it"
+    return wait_for(session, look, ended=ENDED, show=show, seconds=timeout, what=f"reconciliation {run_id}", then=then)
 
 
 def _found(run: dict[str, Any]) -> int:
@@ -180,9 +208,8 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     for of in planned["actions"]:
         left_out.update(of["skipped"])
     if left_out:
-        said = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
         twice = "; what moves objects needs two runs in a row that saw the same, a grace window apart" if "seen_once" in left_out else ""
-        out.note(f"left out: {said}{twice}")
+        out.note(f"left out: {words.reasons(left_out)}{twice}")
     if planned.get("warning"):
         out.say(planned["warning"], "yellow")
     what = "; ".join(f"{of['action']} {of['count']:,} {of['class']}" for of in planned["actions"] if of["count"])
@@ -206,14 +233,21 @@ def _apply(session: Session, run: dict[str, Any], plan: dict[str, str], *, yes: 
     def show(seen: dict[str, Any]) -> tuple[str, float | None, float | None]:
         return f"repairing: {sum(seen.get('repair', {}).get('done', {}).values()):,} done", None, None
 
-    seen = wait_for(session, look, ended=("DONE", "FAILED", "STOPPED"), show=show, seconds=timeout)
+    seen = wait_for(
+        session,
+        look,
+        ended=("DONE", "FAILED", "STOPPED"),
+        show=show,
+        seconds=timeout,
+        what=f"the repair by reconciliation {run_id}",
+        then=f"stocktake findings {run_id} shows what came of each, stocktake reconcile --stop {run_id} ends it",
+    )
     repair = seen.get("repair", {})
     rows = [*repair.get("done", {}).items(), ("skipped", repair.get("skipped", 0)), ("put off", repair.get("deferred", 0))]
     out.table(["done", "#"], [(name.lower(), f"{count:,}") for name, count in rows])
     out.say(f"repair {repair.get('status', 'RUNNING')}" + (f": {repair['why']}" if repair.get("why") else ""))
     if reasons := repair.get("reasons"):
-        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        out.note(f"skipped: {said}; what is still so, the next run finds again")
+        out.note(f"skipped: {words.reasons(reasons)}; what is still so, the next run finds again")
     repaired = repair.get("status") == "DONE" and sum(repair.get("done", {}).values()) >= _found(run)
     return Outcome({"run": {**run, "repair": repair}, "plan": planned, "applied": True}, Exit.FINE if repaired else Exit.DIFFERENT)
 
@@ -245,7 +279,7 @@ def _planned(session: Session, run: dict[str, Any], plan: dict[str, str]) -> dic
 @click.option("--kind", help="only of this kind of the class")
 @click.option("--project", "project_id", metavar="PROJECT_ID", help="only of this project")
 @click.option("--layout", help="only of keys of this layout")
-@click.option("--since", metavar="TIME", help="only what was first seen after this time (ISO 8601)")
+@click.option("--since", type=_Time(), help="only what was first seen after this time (ISO 8601; UTC where it says no offset)")
 @click.option("--changes", type=click.Choice(["new", "gone", "unchanged"]), help="only what became so since the run before")
 @click.option("--by-project", is_flag=True, help="how many each project has, in place of the findings themselves")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most")
@@ -279,11 +313,12 @@ def findings(
         return _by_project(session, run_id, None if everything else limit)
     found = session.api.pages(path, "findings", {**query, "limit": 100}, run_id=run_id)
     shown = list(found if everything else islice(found, limit))
-    more = not everything and next(found, None) is not None
-    rows = [
-        (of["class"], of["kind"], of["key"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["recommended"]) for of in shown
-    ]
-    session.out.table(["class", "kind", "key", "#bytes", "repair", "recommended"], rows)
+    following = None if everything else next(found, None)
+    more = following is not None
+    rows = [(of["class"], of["kind"], words.size(of["bytes"]), of.get("repair", "FOUND").lower(), of["key"]) for of in shown]
+    session.out.table(["class", "kind", "#bytes", "repair", "key"], rows)
+    for said in words.recommendations(shown):
+        session.out.say(said)
     if not rows:
         session.out.note("there is none")
     if more:
@@ -291,7 +326,9 @@ def findings(
     quiet = sum(of.get("repair") == "ACKNOWLEDGED" for of in shown)
     if quiet:
         session.out.note(f"{quiet:,} of them acknowledged, and quiet: stocktake acknowledgements")
-    differs = more or len(shown) > quiet
+    # what is not shown counts too: the code is the same whatever --limit says, and one open finding settles it
+    unseen = () if following is None else chain((following,), found)
+    differs = len(shown) > quiet or any(of.get("repair") != "ACKNOWLEDGED" for of in unseen)
     return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if differs else Exit.FINE)
 
 
@@ -310,7 +347,7 @@ def _by_project(session: Session, run_id: str, limit: int | None) -> Outcome:
         )
         for of in projects
     ]
-    session.out.table(["project", "#in the bucket", "#in the ledger", "findings"], rows)
+    session.out.table(["project", "#in the bucket", "#in the ledger", "~findings"], rows)
     differs = any(_classes(of["classes"]) != "none" for of in projects)
     return Outcome({"run_id": run_id, "projects": projects}, Exit.DIFFERENT if differs else Exit.FINE)
 
@@ -320,14 +357,20 @@ def _classes(classes: dict[str, Any]) -> str:
 
 
 @command("acknowledgements", group=stocktake)
-@click.option("--revoke", "revoked", multiple=True, metavar="ID", help="let this finding be reported again")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option("--revoke", "revokes", is_flag=True, help="let the findings of these ids be reported again")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most")
-def acknowledgements(session: Session, revoked: tuple[str, ...], limit: int) -> Outcome:
+def acknowledgements(session: Session, ids: tuple[str, ...], revokes: bool, limit: int) -> Outcome:
     """The findings that are quiet until object or record change: `reconcile --apply --do orphan=acknowledge` makes them so."""
+    if revokes != bool(ids):
+        raise Misused("--revoke goes with ids, and ids with --revoke", "stocktake acknowledgements --revoke ID...")
     path = "/acknowledgements/{acknowledgement_id}"
-    ended = [session.api.call("DELETE", path, {"acknowledgement_id": name}, body={}) for name in revoked]
-    shown = [] if revoked else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
-    rows = [(of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], of["acknowledged_at"]) for of in (*ended, *shown)]
+    ended = [session.api.call("DELETE", path, {"acknowledgement_id": name}, body={}) for name in dict.fromkeys(ids)]
+    shown = [] if ids else list(islice(session.api.pages("/acknowledgements", "acknowledgements"), limit))
+    rows = [
+        (of["acknowledgement_id"], of["status"].lower(), of["class"], of["key"], words.time(of["acknowledged_at"]))
+        for of in (*ended, *shown)
+    ]
     session.out.table(["id", "status", "class", "key", "since"], rows)
     if not rows:
         session.out.note("there is none")

@@ -29,7 +29,8 @@ def recount(session: Session, project_id: str | None, repair: bool, timeout: int
         return f"{seen['status'].lower()}: {recount_id}, {done} of {of} shards", done, of
 
     look = lambda: session.api.get("/recounts/{recount_id}", recount_id=recount_id)  # noqa: E731  # one line, used once
-    ended = wait_for(session, look, ended=("DONE", "FAILED"), show=show, seconds=timeout)
+    then = "it ends by itself, and the same command begins another"
+    ended = wait_for(session, look, ended=("DONE", "FAILED"), show=show, seconds=timeout, what=f"recount {recount_id}", then=then)
     session.out.table(
         ["project", "shard", "of", "#counted", "#found"],
         [(of["project_id"], of["shard"], of["of"], words.tally(of["counted"]), words.tally(of["found"])) for of in ended["drifted"]],

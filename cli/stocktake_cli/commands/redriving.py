@@ -16,6 +16,8 @@ from stocktake_cli.failures import Absent, Failure
 _MOVABLE = [queue.name for queue in DEAD_LETTERS if queue.home]
 _NO_MOVE_TASKS = ("UnsupportedOperation", "InvalidAction", "UnknownOperation", "ResourceNotFoundException", "InvalidParameterValue")
 """What SQS says of a queue that it moves nothing from (no dead-letter queue of another queue), and a local AWS of an action it has not."""
+_IN_PLACE = "; nothing is sent back from here: stocktake reconcile begins a run, then purge the queue by hand"
+"""What is said of a queue whose letters say only that something was due."""
 _HIDDEN_SECONDS = 120
 _POLL_SECONDS = 2.0
 
@@ -33,7 +35,8 @@ def redrive(session: Session, queue: str | None, yes: bool, timeout: int) -> Out
     out = session.out
     waiting = {of.name: (of, count) for of, count in session.deployment.dead_letters()}
     if queue is None:
-        out.table(["queue", "#letters", "holds"], [(name, f"{count:,}", of.holds) for name, (of, count) in waiting.items()])
+        rows = [(name, f"{count:,}", of.holds + ("" if of.home else _IN_PLACE)) for name, (of, count) in waiting.items()]
+        out.table(["queue", "#letters", "~holds"], rows)
         listed = [{"queue": name, "letters": count, "movable": of.home is not None} for name, (of, count) in waiting.items()]
         return Outcome({"queues": listed, "moved": None}, Exit.DIFFERENT if any(count for _, count in waiting.values()) else Exit.FINE)
     if queue not in waiting:

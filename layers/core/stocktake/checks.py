@@ -174,10 +174,16 @@ def _names(rules: Rules) -> str:
     return ", ".join(name for name in ALLOWED if name in rules.allowed)
 
 
-def _sniff(head: bytes, size: int) -> str | None:
+def signed_type(head: bytes) -> str | None:
+    """Reads a type off the signature that bytes begin with; None where they have none, as an SVG."""
     guess: str | None = filetype.guess_mime(head)
-    if guess is not None:
-        return _ALIASES.get(guess, guess)
+    return None if guess is None else _ALIASES.get(guess, guess)
+
+
+def _sniff(head: bytes, size: int) -> str | None:
+    content_type = signed_type(head)
+    if content_type is not None:
+        return content_type
     if not svg.begins_as_markup(head):
         return None
     if len(head) < size:

@@ -72,7 +72,7 @@ def _bucket_explained(stored: int, counted: Mapping[str, Any], by_class: Mapping
     if terms:
         text += f": {', '.join([sum_, *terms])}."
     else:
-        text += ", as many as records were stored then." if acknowledged else ", one for each record stored then."
+        text += ", as many as records were stored then." if acknowledged else ", one for each record stored then." if objects else "."
     if acknowledged:
         text += f" Of what was found then, {acknowledged:,} {'is' if acknowledged == 1 else 'are'} acknowledged, and counted apart."
     if stored != then:

@@ -314,6 +314,7 @@ def faults_of(model: type[BaseModel], error: ValidationError) -> str:
     known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
     faults = []
     for fault in error.errors(include_url=False):
-        where = ".".join(str(step) for step in fault["loc"]) or "it"
-        faults.append(f"{where} is unknown (known are: {known})" if fault["type"] == "extra_forbidden" else f"{where}: {fault['msg']}")
+        where = ".".join(str(step) for step in fault["loc"])
+        said = f"{where}: {fault['msg']}" if where else fault["msg"]  # what is no JSON is wrong as a whole, and nowhere in particular
+        faults.append(f"{where} is unknown (known are: {known})" if fault["type"] == "extra_forbidden" else said)
     return "; ".join(faults)

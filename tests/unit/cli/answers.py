@@ -72,7 +72,12 @@ def preview(*keys: str, cursor: str | None = None) -> dict[str, Any]:
     }
 
 
-def deletion(status: str = "REQUESTED", *, left: int = 0) -> dict[str, Any]:
+def suspects(count: int) -> dict[str, Any]:
+    lines = [{"key": f"s{number}", "bytes": 1, "why": "no layout explains it"} for number in range(count)]
+    return {"suspect_objects": count, "suspects": lines}
+
+
+def deletion(status: str = "REQUESTED", *, left: int = 0, suspected: int = 0) -> dict[str, Any]:
     begun = {
         "deletion_id": "del-1",
         "status": status,
@@ -89,7 +94,7 @@ def deletion(status: str = "REQUESTED", *, left: int = 0) -> dict[str, Any]:
         "records": 3,
         "versions": 0,
         "remaining_objects": left,
-        "suspect_objects": 0,
+        **suspects(suspected),
         "listings": [{"layout": "current", "prefix": "projects/p1/", "objects": left}],
         "remaining": [{"key": f"k{number}", "bytes": 1, "why": "refused"} for number in range(left)],
     }

@@ -14,12 +14,10 @@ from click.testing import CliRunner
 
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.deployment import Deployment
-from stocktake_cli.main import MODULES
 from stocktake_cli.wire import Reply
 
 URL = "https://api.example.com"
 NOW = 1_795_300_000.0
-assert MODULES
 
 Answer = Mapping[str, Any] | Reply | Exception | Callable[["Sent"], Any]
 
@@ -100,6 +98,7 @@ class Cli:
         self.wire = Wire()
         self.deployment: Deployment | None = None
         self.slept: list[float] = []
+        self.sleep: Callable[[float], None] = self.slept.append
         self.now: Callable[[], float] = lambda: NOW + sum(self.slept)
         self.environment = {
             "STOCKTAKE_CONFIG": str(folder / "config.toml"),
@@ -112,7 +111,7 @@ class Cli:
 
     def __call__(self, *arguments: str, answers: Mapping[str, Any] | None = None, typed: str = "") -> Ran:
         self.wire.answers.update(answers or {})
-        given = {"wire": self.wire, "sleep": self.slept.append, "now": self.now, "deployment": self.deployment}
+        given = {"wire": self.wire, "sleep": self.sleep, "now": self.now, "deployment": self.deployment}
         ended = CliRunner().invoke(stocktake, arguments, obj=given, env=self.environment, input=typed)
         return Ran(ended.exit_code, ended.stdout, ended.stderr)
 

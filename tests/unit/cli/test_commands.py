@@ -13,7 +13,7 @@ import pytest
 from stocktake_cli.failures import Unreachable
 from stocktake_cli.output import Output
 from stocktake_cli.wire import Reply
-from tests.unit.cli.answers import counts, deletion, finding, migration, planned, preview, project, run, tally
+from tests.unit.cli.answers import counts, deletion, finding, migration, planned, preview, project, run, suspects, tally
 from tests.unit.cli.conftest import Cli, Sent, problem
 
 
@@ -142,7 +142,7 @@ def test_at_a_terminal_the_projects_id_has_to_be_typed_after_the_numbers_were_sa
     monkeypatch.setattr(Output, "is_interactive", property(lambda self: True))
     shown = cli("delete-project", "p1", answers={"DELETE /projects/p1": removing}, typed=typed)
     assert shown.exit == code
-    assert "This removes 3 objects, 300 bytes of p1, for good." in shown.err
+    assert "This removes 3 objects, 300 B of p1, for good." in shown.err
     assert [sent.query.get("dry_run") for sent in cli.wire.sent] == ["true", "true", *([None] if code == 0 else [])]
 
 
@@ -162,14 +162,14 @@ def test_a_wait_ends_when_its_time_is_over(cli: Cli) -> None:
     assert 9 <= sum(cli.slept) < 20
 
 
-def verified(left: int, status: str = "DELETED") -> dict[str, object]:
+def verified(left: int, status: str = "DELETED", *, suspected: int = 0) -> dict[str, object]:
     return {
         "deletion_id": "del-1",
         "status": status,
         "complete": True,
         "remaining": tally(left),
         "keys": [f"k{n}" for n in range(left)],
-        "suspect_objects": 0,
+        **suspects(suspected),
     }
 
 
@@ -203,6 +203,33 @@ def test_verify_shows_the_receipt_of_what_ended_incomplete_again_and_does_not_ta
     assert cli.wire.asked().count(VERIFY) == 1
 
 
+@pytest.mark.parametrize("asked", [("verify", "del-1"), ("verify", "del-1", "--wait"), ("delete-project", "p1", "--yes", "--wait")])
+def test_a_deletion_that_is_incomplete_for_a_suspect_alone_names_it_and_the_way_out(cli: Cli, asked: tuple[str, ...]) -> None:
+    answers = {
+        "DELETE /projects/p1": removing,
+        VERIFY: verified(0, "INCOMPLETE", suspected=1),
+        "GET /deletions/del-1": deletion("INCOMPLETE", suspected=1),
+    }
+    shown = cli(*asked, answers=answers)
+    assert (shown.exit, "suspect, left alone: s0 (no layout explains it)" in shown.out) == (1, True)
+    assert "delete or move by hand" in shown.err
+    assert "stocktake redrive deletion --yes" in shown.err
+
+
+def test_verify_says_why_by_the_receipt_of_before_and_how_many_more_there_are(cli: Cli) -> None:
+    answers = {VERIFY: verified(23, "INCOMPLETE"), "GET /deletions/del-1": [deletion("INCOMPLETE", left=2), deletion("REMOVING")]}
+    shown = cli("verify", "del-1", answers=answers)
+    assert shown.out.splitlines()[-21:-18] == ["left: k0 (refused)", "left: k1 (refused)", "left: k2"]
+    assert shown.out.splitlines()[-1] == "and 3 more"
+    assert "Free what is left" in shown.err
+
+
+def test_verify_of_what_is_held_says_until_when_it_can_be_undone(cli: Cli) -> None:
+    held = {**deletion("HELD"), "erases_at": "2026-11-19T12:00:00.000Z"}
+    shown = cli("verify", "del-1", answers={VERIFY: verified(2, "HELD"), "GET /deletions/del-1": held})
+    assert (shown.exit, "until then stocktake undo del-1" in shown.err) == (1, True)
+
+
 def test_verify_takes_a_project_for_its_last_deletion(cli: Cli) -> None:
     answers = {
         "GET /projects/p1": project(deletion_id="del-1"),
@@ -220,6 +247,11 @@ def test_reconcile_waits_for_its_run_and_ends_with_1_where_something_differs(cli
     assert shown.exit == 1
     assert shown.result["run"]["counts"]["orphan"]["objects"] == 2
     assert not any("apply" in path for path in cli.wire.asked())
+
+
+def test_what_to_say_next_after_a_run_are_whole_commands(cli: Cli) -> None:
+    said = cli("reconcile", "--run", "run-1", answers={"GET /reconciliations/run-1": run(orphan=2)}).err
+    assert "stocktake findings run-1 shows them; stocktake reconcile --run run-1 --apply repairs" in said
 
 
 def test_reconcile_ends_with_0_where_nothing_differs(cli: Cli) -> None:
@@ -318,6 +350,9 @@ def test_reconcile_takes_an_inventory_in_place_of_the_listing(cli: Cli) -> None:
 WRONG = [
     ("--do", "orphan=burn", "--apply"),
     ("--do", "missing=mark_missing"),
+    ("--yes",),
+    ("--first-run",),
+    ("--yes", "--stop", "run-1"),
     ("--direct", "--apply"),
     ("--inventory", "s3://b/i/manifest.json", "--run", "run-1"),
     ("--accept-loss", "--run", "run-1"),
@@ -329,6 +364,87 @@ WRONG = [
 def test_a_plan_that_cannot_be_meant_is_refused_before_anything_is_asked(cli: Cli, wrong: tuple[str, ...]) -> None:
     assert cli("reconcile", *wrong).exit == 2
     assert cli.wire.sent == []
+
+
+RECONCILE = {"POST /reconciliations": {"run_id": "run-1"}, "GET /reconciliations/run-1": run(status="RUNNING")}
+WAITED: list[tuple[tuple[str, ...], dict[str, Any], str, str]] = [
+    (("reconcile",), RECONCILE, "reconciliation run-1", "stocktake reconcile --stop run-1"),
+    (
+        ("reconcile", "--run", "run-1", "--apply", "--yes"),
+        {
+            "GET /reconciliations/run-1": [run(missing=3), {**run(missing=3), "repair": {"status": "RUNNING"}}],
+            PLAN: planned(missing=("mark_missing", 3)),
+            "POST /reconciliations/run-1/apply": {},
+        },
+        "the repair by reconciliation run-1",
+        "stocktake reconcile --stop run-1",
+    ),
+    (
+        ("migrate", "--yes"),
+        {"POST /migrations": migration("RUNNING"), "GET /migrations/mig-1": migration("RUNNING")},
+        "migration mig-1",
+        "stocktake migrate --resume mig-1",
+    ),
+    (
+        ("delete-project", "p1", "--yes", "--wait"),
+        {"DELETE /projects/p1": removing, "GET /deletions/del-1": deletion("REMOVING")},
+        "deletion del-1",
+        "stocktake verify del-1 --wait",
+    ),
+    (
+        ("undo", "del-1"),
+        {"POST /deletions/del-1/undo": {}, "GET /deletions/del-1": deletion("RESTORING")},
+        "deletion del-1",
+        "stocktake undo del-1",
+    ),
+    (
+        ("restore", "--run", "run-1"),
+        {"POST /reconciliations/run-1/restore": {}, "GET /reconciliations/run-1": run()},
+        "set aside",
+        "stocktake reconcile --stop run-1",
+    ),
+    (
+        ("recount",),
+        {"POST /recounts": recounted(status="RUNNING"), "GET /recounts/r1": recounted(status="RUNNING")},
+        "recount r1",
+        "begins another",
+    ),
+    (
+        ("export",),
+        {"POST /exports": {"export_id": "exp-1"}, "GET /exports/exp-1": {"status": "RUNNING", "lines": 0, "bytes": 0}},
+        "export exp-1",
+        "begins another",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "answers", "what", "then"), WAITED, ids=[asked[0] for asked, *_ in WAITED])
+def test_an_interrupt_says_what_goes_on_in_the_deployment_and_what_takes_it_up_or_ends_it(
+    cli: Cli, asked: tuple[str, ...], answers: dict[str, Any], what: str, then: str
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    cli.sleep = interrupt
+    told = cli(*asked, "--json", answers=answers).document
+    assert (told["exit"], told["status"], told["problem"]["type"]) == (5, "interrupted", "interrupted")
+    assert f"{what} goes on in the deployment" in told["problem"]["message"]
+    assert then in told["problem"]["advice"]
+
+
+def test_the_id_of_what_begins_is_said_before_it_is_waited_for_and_again_when_the_time_is_over(cli: Cli) -> None:
+    shown = cli("reconcile", "--timeout", "3", answers=RECONCILE)
+    assert shown.err.splitlines()[0] == "begun: reconciliation run-1"
+    assert "the time to wait is over; reconciliation run-1 goes on in the deployment: stocktake reconcile --run run-1" in shown.err
+
+
+def test_migrations_lists_them_by_their_id_and_ends_with_1_where_one_failed(cli: Cli) -> None:
+    seen = {**migration(), "source": None, "project_id": None, "dry_run": False, "requested_at": "2026-11-18T12:00:00.000Z"}
+    failed = {**seen, "migration_id": "mig-2", "status": "FAILED", "why": "the file is gone", "dry_run": True}
+    shown = cli("migrations", answers={"GET /migrations": {"migrations": [failed, seen]}})
+    assert (shown.exit, [line.split()[:2] for line in shown.out.splitlines()[1:]]) == (1, [["mig-2", "failed,"], ["mig-1", "complete"]])
+    assert cli("migrations", answers={"GET /migrations": {"migrations": [seen]}}).exit == 0
+    assert "nothing was imported" in cli("migrations", answers={"GET /migrations": {"migrations": []}}).err
 
 
 def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
@@ -343,7 +459,13 @@ def test_findings_are_those_of_the_newest_complete_run(cli: Cli) -> None:
 
 def test_findings_show_people_the_kind_beside_the_class(cli: Cli) -> None:
     shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [finding("a")], "cursor": None}})
-    assert shown.out.splitlines()[1].split()[:3] == ["orphan", "active", "a"]
+    assert shown.out.splitlines()[1].split() == ["orphan", "active", "3", "B", "found", "a"]
+
+
+def test_findings_say_once_for_each_kind_what_is_recommended(cli: Cli) -> None:
+    found = [finding("a"), finding("b"), {**finding("c", "unknown"), "kind": "no_layout", "recommended": "Look."}]
+    shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": found, "cursor": None}})
+    assert shown.out.splitlines()[4:] == ["orphan.active: Adopt it.", "unknown.no_layout: Look."]
 
 
 def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
@@ -355,9 +477,20 @@ def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
 def test_findings_that_were_acknowledged_are_said_to_be_and_are_no_reason_to_end_with_1(cli: Cli) -> None:
     known = {**finding("a"), "repair": "ACKNOWLEDGED"}
     shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known], "cursor": None}})
-    assert (shown.exit, shown.out.splitlines()[1].split()[5]) == (0, "acknowledged")
+    assert (shown.exit, shown.out.splitlines()[1].split()[4]) == (0, "acknowledged")
     assert "1 of them acknowledged" in shown.err
     assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known, finding("b")], "cursor": None}}).exit == 1
+
+
+@pytest.mark.parametrize(("last", "code"), [("ACKNOWLEDGED", 0), ("FOUND", 1)])
+def test_findings_end_the_same_however_many_are_shown(cli: Cli, last: str, code: int) -> None:
+    known = {**finding("a"), "repair": "ACKNOWLEDGED"}
+    pages = [{"findings": [known, known], "cursor": "c"}, {"findings": [{**finding("b"), "repair": last}], "cursor": None}]
+    ended = [
+        cli("findings", "r", *asked, answers={"GET /reconciliations/r/findings": list(pages)}).exit
+        for asked in (("--limit", "1"), ("--all",))
+    ]
+    assert ended == [code, code]
 
 
 def test_no_findings_end_with_0_and_no_run_with_6(cli: Cli) -> None:
@@ -404,6 +537,7 @@ def test_a_drill_ends_with_0_only_where_it_passed(cli: Cli, status: str, code: i
 
 def test_drills_that_never_passed_end_with_1(cli: Cli) -> None:
     assert cli("drill", "--list", answers={"GET /quarantine/drills": {"drills": [], "last_passed_at": None}}).exit == 1
+    assert "stocktake drill makes one" in cli("drill", "--list").err
 
 
 def test_an_older_deployment_says_that_it_cannot_do_something(cli: Cli) -> None:
@@ -434,14 +568,14 @@ def test_deletions_says_of_each_how_it_stands_and_what_is_next(cli: Cli) -> None
         ["del-2", "held", "p1"],
         ["del-1", "removing", "p1"],
     ]
-    assert f"erased at {late}" in shown.out
-    assert f"final sweep at {late}" in shown.out
+    assert "erased at 2026-11-21 12:00 UTC" in shown.out
+    assert "final sweep at 2026-11-21 12:00 UTC" in shown.out
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (deletion("INCOMPLETE"), "stocktake verify del-1 says what is left"),
+        (deletion("INCOMPLETE"), "stocktake verify del-1 names what is left, and the suspects"),
         ({**deletion("REMOVING"), "sweep_at": "2026-11-21T12:00:00.000Z"}, "overdue: stocktake verify del-1"),
     ],
 )
@@ -487,6 +621,25 @@ def test_advice_of_the_api_is_given_in_commands(cli: Cli) -> None:
     assert "stocktake replay-erasures erases again" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("detail", "advice"),
+    [
+        (
+            "reconciliation 01KA-x is alive (listing): wait for its end, or stop it with POST /reconciliations/01KA-x/stop",
+            "wait for its end, or stop it with stocktake reconcile --stop 01KA-x",
+        ),
+        ("there is no migration 'x': use the migration_id that POST /migrations answered with", "stocktake migrations lists them"),
+        (
+            "there is no deletion 'x': use the deletion_id that DELETE /projects/{project_id} answered with",
+            "stocktake deletions lists them",
+        ),
+    ],
+)
+def test_an_id_in_an_advice_of_the_api_stays_in_the_command(cli: Cli, detail: str, advice: str) -> None:
+    shown = cli("reconcile", answers={"POST /reconciliations": problem(409, "run-in-progress", detail)})
+    assert f"to do: {advice}\n" in shown.err
+
+
 def test_delete_project_says_how_long_it_can_be_undone_and_how(cli: Cli) -> None:
     def held(sent: Sent) -> dict[str, object]:
         if sent.query.get("dry_run"):
@@ -504,7 +657,8 @@ def test_acknowledgements_are_listed_and_revoked(cli: Cli) -> None:
     quiet = {"acknowledgement_id": "a1", "status": "ACTIVE", "class": "orphan", "key": "k", "acknowledged_at": "2026-11-18T12:00:00.000Z"}
     answers = {"GET /acknowledgements": {"acknowledgements": [quiet], "cursor": None}, "DELETE /acknowledgements/a1": quiet}
     assert len(cli("acknowledgements", "--json", answers=answers).result["acknowledgements"]) == 1
-    assert len(cli("acknowledgements", "--revoke", "a1", "--json").result["revoked"]) == 1
+    assert len(cli("acknowledgements", "--revoke", "a1", "--revoke", "a1", "--json").result["revoked"]) == 1
+    assert (cli("acknowledgements", "a1").exit, cli("acknowledgements", "--revoke").exit) == (2, 2)
 
 
 def test_changes_are_asked_of_the_api(cli: Cli) -> None:
@@ -512,6 +666,24 @@ def test_changes_are_asked_of_the_api(cli: Cli) -> None:
     assert cli("findings", "r", "--changes", "new", answers=answers).exit == 1
     assert cli.wire.sent[0].query == {"kind": "new", "limit": "100"}
     assert cli("findings", "r", "--changes", "new", "--project", "p1").exit == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "asked"),
+    [
+        ("2026-11-26", "2026-11-26T00:00:00+00:00"),
+        ("2026-11-26T12:00:00Z", "2026-11-26T12:00:00+00:00"),
+        ("2026-11-26T12:00:00+02:00", "2026-11-26T12:00:00+02:00"),
+    ],
+)
+def test_findings_since_a_time_are_asked_for_with_its_offset(cli: Cli, since: str, asked: str) -> None:
+    cli("findings", "r", "--since", since, answers={"GET /reconciliations/r/findings": {"findings": [], "cursor": None}})
+    assert cli.wire.sent[0].query["first_seen_after"] == asked
+
+
+def test_what_is_no_time_is_said_to_be_none_before_anything_is_asked(cli: Cli) -> None:
+    shown = cli("findings", "--since", "yesterday")
+    assert (shown.exit, "write it as 2026-11-26" in shown.err, cli.wire.sent) == (2, True, [])
 
 
 def test_findings_are_counted_by_project(cli: Cli) -> None:
@@ -568,6 +740,34 @@ def test_import_sends_the_file_with_its_hash_starts_it_and_shows_the_lines_that_
     source = {"format": "jsonl", "bytes": 3, "sha256": sha256(b"{}\n").hexdigest()}
     assert cli.wire.sent[0].body == {"source": source, "dry_run": False, "create_projects": True}
     assert cli.wire.sent[1].body == b"{}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "kind"), [("r.CSV", (), "csv"), ("r.ndjson", (), "jsonl"), ("r.txt", ("--format", "csv"), "csv")]
+)
+def test_the_format_of_an_import_is_told_by_the_files_name_or_said(
+    cli: Cli, tmp_path: Path, name: str, asked: tuple[str, ...], kind: str
+) -> None:
+    (tmp_path / name).write_bytes(b"{}\n")
+    answers = {"POST /migrations": migration("WAITING"), "PUT /f": Reply(200), "POST /migrations/mig-1/start": migration()}
+    cli("import", str(tmp_path / name), *asked, answers={**answers, "GET /migrations/mig-1": migration()})
+    assert cli.wire.sent[0].body["source"]["format"] == kind
+
+
+def test_a_file_that_is_by_its_name_no_file_of_records_is_refused_before_anything_is_sent(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "sample.png"
+    file.write_bytes(b"\x89PNG\r\n")
+    shown = cli("import", str(file))
+    assert (shown.exit, "neither .jsonl nor .csv" in shown.err, "--format" in shown.err) == (2, True, True)
+    assert cli.wire.sent == []
+
+
+def test_a_migration_says_how_many_more_failed_than_it_shows(cli: Cli) -> None:
+    results = {"results": [{"line": number, "why": "no JSON"} for number in range(1, 201)], "cursor": None}
+    answers = {"POST /migrations": migration(), "GET /migrations/mig-1": migration(failed=209), "GET /migrations/mig-1/results": results}
+    shown = cli("migrate", "--yes", answers=answers)
+    assert (shown.out.count("failed: line"), "and 189 more" in shown.out) == (20, True)
+    assert "COMPLETE, and 209 failed: mig-1" in shown.out
 
 
 def test_migrate_counts_and_moves_only_with_yes(cli: Cli) -> None:
@@ -694,7 +894,7 @@ def test_a_repair_says_why_it_skipped_something(cli: Cli) -> None:
         "POST /reconciliations/run-1/plan": planned(missing=("mark_missing", 3)),
         "POST /reconciliations/run-1/apply": {},
     }
-    assert "skipped: 1 waiting" in cli("reconcile", "--apply", "--yes", answers=answers).err
+    assert "skipped: 1 whose time is not over;" in cli("reconcile", "--apply", "--yes", answers=answers).err
 
 
 def test_a_project_opened_anew_is_not_said_to_have_never_been_deleted(cli: Cli) -> None:
@@ -712,4 +912,4 @@ def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
     plan["actions"][0]["skipped"] = {"seen_once": 2}
     answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
     shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
-    assert "left out: 2 seen_once; what moves objects needs two runs" in shown.err
+    assert "left out: 2 seen once only; what moves objects needs two runs" in shown.err

@@ -137,6 +137,7 @@ def test_people_are_shown_so_many_differences_and_told_how_many_there_are(
     direct.now = lambda: world.clock() / 1000
     shown = direct("reconcile", "--direct")
     assert (shown.exit, shown.out.count("knows-"), "the first 1 of 3 differences" in shown.err) == (1, 1, True)
+    assert "acknowledged findings are among them" in shown.err
     assert len(direct("reconcile", "--direct", "--json").result["findings"]) == 3
 
 
@@ -176,6 +177,15 @@ def test_inspect_finds_nothing_where_neither_side_knows_the_key_and_names_what_l
     mistyped = record.key.replace(".png", ".jpg")
     shown = direct("inspect", mistyped, "--direct", "--json")
     assert (shown.exit, record.key in shown.document["problem"]["advice"]) == (6, True)
+    top = direct("inspect", "picture.jpg", "--direct", "--json").document["problem"]["advice"]
+    assert (f"It names no folder, and the bucket has {record.key}" in top, "In its folder" in top) == (True, False)
+
+
+def test_inspect_names_the_project_as_its_record_spells_it(direct: Cli, world: World) -> None:
+    world.uploads.create_project("proj_77", {})
+    record = world.upload("proj_77")
+    said = [line.split() for line in direct("inspect", record.key, "--direct").out.splitlines()]
+    assert ["may", "be", "of", "proj_77"] in said
 
 
 def test_doctor_looks_from_here_too_and_tells_the_two_apart(direct: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,56 @@ def test_what_is_asked_at_a_terminal_is_shown_as_text_too(capsys: pytest.Capture
     said = errors.getvalue().decode()
     assert said.count(SHOWN) == 2
     assert [character for character in said if not character.isprintable() and character != "\n"] == []
+
+
+ID, LONG = "01KA0000000000000000000000", "projects/4ab440-studio/scenes/s1/media/" + "01KB0000000000000000000000" * 2 + ".png"
+COLUMNS = ["entry", "status", "key", "#bytes", "until", "~why"]
+ROW = (ID, "held", LONG, "1.5 MB", "2026-12-01 12:00 UTC", "nobody knows whose it is, and nobody has looked " * 3)
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Output:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    return Output(as_json=False)
+
+
+def plain(said: str) -> list[str]:
+    return re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 200])
+def test_an_id_or_a_key_is_never_broken_whatever_the_terminals_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    at_a_terminal(monkeypatch, width).table(COLUMNS, [ROW])
+    said = capsys.readouterr().out
+    assert all(cell in said for cell in ROW[:5])
+    assert max(len(line.rstrip()) for line in plain(said)) <= max(width, len(LONG) + 6)
+
+
+def test_rows_that_are_too_wide_are_shown_each_by_itself_with_the_names_of_the_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_a_terminal(monkeypatch, 80).table(COLUMNS[:5], [ROW[:5]], title="held")
+    assert plain(capsys.readouterr().out) == [
+        "held",
+        f"{ID}  status held",
+        f"  key {LONG}",
+        "  bytes 1.5 MB  until 2026-12-01 12:00 UTC",
+    ]
+
+
+def test_a_pipe_gets_each_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).table(COLUMNS, [(*ROW[:5], ROW[5] * 9)])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_table_has_no_head_without_rows_and_no_column_that_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(as_json=False)
+    out.table(COLUMNS, [])
+    assert capsys.readouterr().out == ""
+    out.table(["run", "#found", "~why"], [("r1", 0, ""), ("r2", 3, "")])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["run", "found"], ["r1", "0"], ["r2", "3"]]
 
 
 def test_json_has_the_key_itself_and_no_character_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,7 @@ class Stack(Deployment):
             "DeletionQueueUrl": "https://sqs/deletion",
             "DeletionDeadLetterQueueUrl": "https://sqs/deletion-dead",
             "MigrationDeadLetterQueueUrl": "https://sqs/migration-dead",
+            "ReconciliationUndeliveredQueueUrl": "https://sqs/reconciliation-undelivered",
         }
 
 
@@ -84,9 +85,10 @@ def test_the_queues_are_shown_with_what_is_in_them(cli: Cli, with_queues: Callab
     with_queues(3)
     shown = cli("redrive", "--json")
     assert shown.exit == 1
-    assert {of["queue"]: of["letters"] for of in shown.result["queues"]} == {"deletion": 3, "migration": 0}
+    assert {of["queue"]: of["letters"] for of in shown.result["queues"]} == {"deletion": 3, "migration": 0, "reconciliation-undelivered": 0}
     with_queues(0)
-    assert cli("redrive").exit == 0
+    shown = cli("redrive")
+    assert (shown.exit, shown.out.count("nothing is sent back from here: stocktake reconcile begins a run")) == (0, 1)
 
 
 @pytest.mark.parametrize("moves", [True, False], ids=["by-sqs", "letter-by-letter"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Mapping
@@ -263,9 +264,59 @@ def test_one_file_that_is_refused_does_not_hold_up_the_others(cli: Cli, tmp_path
     assert shown.result["totals"] == {"stored": 1, "skipped": 0, "would-send": 0, "failed": 3}
     assert {of["path"].rpartition("/")[2]: of["why"] for of in shown.result["files"] if of["why"]} == {
         "a.png": "not taken: send an image",
-        "c.unknown-type": "its name does not say its type",
+        "c.unknown-type": "neither its name nor its bytes say its type",
         "d.png": "it is empty",
     }
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\0" * 20
+
+
+def test_a_file_is_sent_as_what_its_bytes_are_whatever_its_name_says(cli: Cli, tmp_path: Path) -> None:
+    world, announced = World(), dict[str, str]()
+    for name, content in (("a.png", PNG + b"1"), ("b.jpg", PNG + b"2"), ("c", PNG + b"3"), ("d.svg", b"<svg/>")):
+        (tmp_path / name).write_bytes(content)
+
+    def send(method: str, url: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None = None) -> Reply:
+        if isinstance(body, bytes) and b'"content_type"' in body:
+            said = json.loads(body)
+            announced[said["file_name"]] = said["content_type"]
+        return world.send(method, url, headers, body)
+
+    cli.wire.send = send  # type: ignore[method-assign]  # its answers are the world's
+    shown = cli("upload", str(tmp_path), "--project", "p1")
+    assert (shown.exit, announced) == (0, {"a.png": "image/png", "b.jpg": "image/png", "c": "image/png", "d.svg": "image/svg+xml"})
+    told = [line.rpartition("/")[2] for line in shown.err.splitlines() if line.startswith("sent as what it is, image/png")]
+    assert told == ["b.jpg", "c"]
+
+
+def test_what_is_passed_over_in_a_folder_is_said_with_why(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"one")
+    (folder / ".hidden.png").write_bytes(b"no")
+    (folder / "broken.png").symlink_to(tmp_path / "nowhere")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.png")
+    cli.wire.send = World().send  # type: ignore[method-assign]  # its answers are the world's
+    shown = cli("upload", str(folder), "--project", "p1", "--json")
+    assert {of["path"].rpartition("/")[2]: of["why"] for of in shown.result["passed_over"]} == {
+        ".git": "hidden",
+        ".hidden.png": "hidden",
+        "broken.png": "a link that leads nowhere",
+        "elsewhere": "a link to another folder",
+        "pipe.png": "no file",
+    }
+    said = cli("upload", str(folder), str(folder / "pipe.png"), "--project", "p1").err
+    assert ("1 file looked at, 6 passed over" in said, "broken.png (a link that leads nowhere)" in said) == (True, True)
+
+
+def test_a_name_that_is_not_utf8_is_said_to_be_none(cli: Cli, tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))).write_bytes(b"one")
+    cli.wire.send = World().send  # type: ignore[method-assign]  # its answers are the world's
+    shown = cli("upload", str(tmp_path), "--project", "p1", "--json")
+    assert (shown.exit, shown.result["files"][0]["why"]) == (1, "its name is not UTF-8: give it another")
+    assert cli("upload", str(tmp_path), "--project", "p1").exit == 1
 
 
 def test_a_dry_run_sends_nothing(cli: Cli, tmp_path: Path) -> None:

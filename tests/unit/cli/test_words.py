@@ -6,7 +6,8 @@ from stocktake_cli import words
 
 
 @pytest.mark.parametrize(
-    ("amount", "said"), [(0, "0 bytes"), (1, "1 byte"), (812, "812 bytes"), (1500, "1.5 KB"), (2_000_000_000, "2.0 GB"), (-1500, "-1.5 KB")]
+    ("amount", "said"),
+    [(0, "0 B"), (812, "812 B"), (1500, "1.5 kB"), (999_499, "999 kB"), (999_500, "1.0 MB"), (2_000_000_000, "2.0 GB"), (-1500, "-1.5 kB")],
 )
 def test_bytes_are_said_in_the_unit_that_fits(amount: int, said: str) -> None:
     assert words.size(amount) == said
@@ -36,3 +37,8 @@ def test_a_sparkline_goes_from_the_least_to_the_most() -> None:
 )
 def test_what_a_terminal_obeys_or_nobody_sees_is_written_out(text: str, said: str) -> None:
     assert words.plain(text) == said
+
+
+def test_why_something_is_left_out_is_said_in_words_also_where_the_deployment_knows_more_reasons() -> None:
+    said = words.reasons({"other_kind": 1200, "waiting": 1, "object_locked": 2})
+    assert said == "1,200 of a kind the action is not for, 1 whose time is not over, 2 object locked"

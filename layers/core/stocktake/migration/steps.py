@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 from typing import Any, Literal
 
 from stocktake.errors import (
@@ -595,7 +596,7 @@ def _take(lines: Iterator[Line], ahead: Line | None, most: int, end: Place | Non
 def _why(error: Exception) -> dict[str, str]:
     if not isinstance(error, StocktakeError):
         return {"problem": "urn:stocktake:problem:internal", "why": f"something went wrong on our side ({type(error).__name__})"}
-    return {"problem": f"urn:stocktake:problem:{error.type}", "why": str(error)[:_WHY_CHARACTERS]}
+    return {"problem": f"urn:stocktake:problem:{error.type}", "why": shorten(str(error), _WHY_CHARACTERS, placeholder=" …")}
 
 
 def _named(content: str | Mapping[str, str] | None) -> str | None:

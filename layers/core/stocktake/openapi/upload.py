@@ -200,7 +200,10 @@ class ListedGeneration(AnswerBody):
     outputs: Outputs
     created_at: Time = Field(description="When it was asked for.")
     started_at: Time | None = Field(description="When its worker first reported.")
-    ended_at: Time | None = Field(description="When its worker said it was over.", examples=[None])
+    ended_at: Time | None = Field(
+        description="When its worker said it was over; null where it did not, also of one whose outputs are all stored.",
+        examples=[None],
+    )
 
 
 class Image(AnswerBody):

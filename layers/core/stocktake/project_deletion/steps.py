@@ -13,7 +13,7 @@ from stocktake.discovery import Discovered, Discovery, Suspect, Ways
 from stocktake.errors import Conflict, InvalidRequest, OperationNotFound, ProjectNotFound, RecordChanged
 from stocktake.layouts import Registry
 from stocktake.ledger import Ledger, Operation, Operations
-from stocktake.model import DeletionMode, Project, ProjectState, Tally
+from stocktake.model import DeletionMode, Project, ProjectState, State, Tally
 from stocktake.project_deletion import previews, receipts, remaining
 from stocktake.project_deletion.batches import KEEP_MS, batches, items_of, last_key
 from stocktake.project_deletion.purging import Purging
@@ -328,7 +328,7 @@ class ProjectDeletions:
                     suspected += 1
                     if len(suspects) < KEYS_SHOWN:
                         suspects.append(found)
-                elif found.source != "gone":
+                elif found.source != "gone" and not _is_counted_as_copy(operation, found):
                     left += Tally(1, found.size)
                     if len(keys) < KEYS_SHOWN:
                         keys.append(found.key)
@@ -687,6 +687,12 @@ def _is_one_by_one(operation: Operation) -> bool:
 def _keeps_objects(operation: Operation) -> bool:
     """Says whether a deletion removes records alone: a replay does, until somebody who has looked asks for it in another mode."""
     return operation.document.get("replay_of") is not None and _mode(operation) is DeletionMode.LEDGER
+
+
+def _is_counted_as_copy(operation: Operation, found: Discovered) -> bool:
+    """Says whether it is the record of what is held aside: the copy in the quarantine is found too, and an object is counted once."""
+    is_aside = found.source == "record" and found.entry is not None and found.entry.state is State.QUARANTINED
+    return is_aside and operation.status == "HELD"
 
 
 def _shows(operation: Operation, found: Discovered | Suspect) -> bool:
