@@ -76,7 +76,7 @@ def finding(row: Operation) -> dict[str, Any]:
 
 def acknowledgement(row: Operation) -> dict[str, Any]:
     """Answers with an acknowledgement."""
-    shown = {name: value for name, value in row.document.items() if name != "fingerprint"}
+    shown = {name: value for name, value in row.document.items() if name not in ("fingerprint", "is_marking")}
     return timed({"acknowledgement_id": row.operation_id, "status": row.status, **shown})
 
 
@@ -101,5 +101,5 @@ def history(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def quarantine_entry(entry: Operation) -> dict[str, Any]:
     """Answers with a quarantine entry."""
-    shown = {name: value for name, value in entry.document.items() if name not in ("copy_etag", "moving_since", "given_up_at")}
+    shown = {name: value for name, value in entry.document.items() if name not in ("copy_etag", "moving_since", "given_up_at", "was_free")}
     return timed({"entry_id": entry.operation_id, "status": entry.status, **shown})
