@@ -57,7 +57,7 @@ class _Do(click.ParamType[tuple[str, str]]):
 @click.option(
     "--inventory",
     metavar="s3://BUCKET/.../manifest.json",
-    help="compare an S3 Inventory (CSV) in place of the bucket's listing; the bucket is asked about what differs",
+    help="compare an S3 Inventory (CSV or Parquet) in place of the bucket's listing; the bucket is asked about what differs",
 )
 @click.option("--direct", is_flag=True, help="compare here, past the API, with your own AWS rights: a report, kept nowhere")
 @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="how long to wait for the run")
