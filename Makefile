@@ -80,7 +80,7 @@ format: dev-environment  ## put every file into the one format
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
 
-lock:  ## resolve requirements/*.in and layers/core/requirements.in afresh into their .txt
+lock:  ## resolve requirements/*.in and layers/*/requirements.in afresh into their .txt
 	@sh tools/bootstrap.sh tools
 	@sh tools/lock.sh
 

@@ -79,7 +79,7 @@ def shown(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def built(request: pytest.FixtureRequest) -> Path:
-    """.aws-sam/build, made by the real `sam build` from the sources as they are: a folder for each function, and CoreLayer/python."""
+    """.aws-sam/build, made by the real `sam build` from the sources as they are: a folder for each function and layer."""
     with shown(request):
         build_all(Settings.from_environment())
     return BUILT

@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname -- "$0")/.."
 
-for list in requirements/bootstrap layers/core/requirements requirements/dev requirements/stack; do
+for list in requirements/bootstrap layers/core/requirements layers/parquet/requirements requirements/dev requirements/stack; do
     .venv-tools/bin/uv pip compile --quiet "$@" --generate-hashes --universal --python-version 3.13 \
         --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$list.in" -o "$list.txt"
     printf '%s: %s packages\n' "$list.txt" "$(grep -c '^[a-z].*==' "$list.txt")"

@@ -1,7 +1,7 @@
 """Runs a built function under the genuine Lambda runtime, without Docker.
 
 aws-sam-cli ships AWS's Runtime Interface Emulator and PyPI has AWS's runtime client: together they start the handler as Lambda does, in a
-process that sees the built function, the built layer and the standard library, and nothing else of this machine.
+process that sees the built function, its built layers and the standard library, and nothing else of this machine.
 
     python -m tools.rie UploadFunction events/upload/put_markup.json
 
@@ -79,7 +79,8 @@ class Emulator:
         for entry in site.iterdir():
             if entry.name.split(".")[0] in RUNTIME_PACKAGES:
                 (packages / entry.name).symlink_to(entry)
-        code, layer = BUILT / self.function, BUILT / "CoreLayer" / "python"
+        code = BUILT / self.function
+        found = [str(BUILT / layer / "python") for layer in layers(self.function)]
         self._port = _free_port()
         self.log = Path(self._folder.name) / "log"
         with self.log.open("wb") as output:
@@ -100,7 +101,7 @@ class Emulator:
                     "PATH": "/usr/bin:/bin",
                     "LANG": "C.UTF-8",
                     "TZ": ":UTC",
-                    "PYTHONPATH": os.pathsep.join([str(code), str(layer), str(packages)]),
+                    "PYTHONPATH": os.pathsep.join([str(code), *found, str(packages)]),
                     "LAMBDA_TASK_ROOT": str(code),
                     "AWS_LAMBDA_FUNCTION_NAME": self.function,
                     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -151,12 +152,23 @@ class Emulator:
 
 def handlers() -> dict[str, str]:
     """Reads from the built template which handler each function has."""
-    template = yaml.safe_load((BUILT / "template.yaml").read_text())
     return {
         name: resource["Properties"]["Handler"]
-        for name, resource in template["Resources"].items()
+        for name, resource in _built_template()["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
     }
+
+
+def layers(function: str) -> list[str]:
+    """Reads from the built template which layers a function has: those of all functions, then its own."""
+    template = _built_template()
+    own = template["Resources"][function]["Properties"].get("Layers", [])
+    return [layer["Ref"] for layer in [*template["Globals"]["Function"]["Layers"], *own]]
+
+
+def _built_template() -> dict[str, Any]:
+    template: dict[str, Any] = yaml.safe_load((BUILT / "template.yaml").read_text())
+    return template
 
 
 def _emulator(site: Path) -> Path:

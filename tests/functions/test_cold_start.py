@@ -16,7 +16,7 @@ from tests.functions.conftest import Scene
 ROOT = Path(__file__).parents[2]
 FLOWS = {"upload", "object_events", "project_deletion", "reconciliation", "migration", "analytics", "diagnostics"}
 # Each takes 10 to 100 ms of CPU; what needs one imports it where it is needed.
-DEAR = {"boto3", "PIL", "cryptography", "jwt", "msgspec", "multiprocessing"}
+DEAR = {"arro3", "boto3", "PIL", "cryptography", "jwt", "msgspec", "multiprocessing"}
 
 
 def imported_by(handler: str) -> set[str]:

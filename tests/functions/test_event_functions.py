@@ -282,7 +282,8 @@ def test_a_dry_run_says_what_a_run_would_cost_and_starts_none(scene: Scene) -> N
     assert scene.launched == []
 
 
-def test_a_run_may_compare_an_inventory_in_place_of_a_listing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["CSV", "Parquet"])
+def test_a_run_may_compare_an_inventory_in_place_of_a_listing(scene: Scene, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.services.new_id", lambda at: RUN_ID)
     monkeypatch.setattr("stocktake.services.now_ms", lambda: now_ms() + 3_600_000)
     scene.an_object()
@@ -295,6 +296,7 @@ def test_a_run_may_compare_an_inventory_in_place_of_a_listing(scene: Scene, monk
         rows,
         now_ms() + 1_800_000,
         source="stocktake-data",
+        form=form,
     )
     body = json.dumps({"inventory": inventory.deliver()})
     both = event("reconciliation/start") | {"body": json.dumps({**json.loads(body), "dry_run": True})}

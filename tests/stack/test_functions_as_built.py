@@ -1,14 +1,16 @@
-"""Each built function under the genuine Lambda runtime's emulator, with an event of events/ and nothing but its own code and layer."""
+"""Each built function under the genuine Lambda runtime's emulator, with an event of events/ and nothing but its own code and layers."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.rie import Emulator, handlers
-from tools.stack import Stack
+from tools.rie import Emulator, handlers, layers
+from tools.stack import Stack, stack_bin
 from tools.stack.access import with_token
 from tools.stack.settings import ROOT
 
@@ -47,6 +49,20 @@ def test_a_built_function_runs_under_the_lambda_runtime(stack: Stack, function: 
         assert is_right(answer), (answer, emulator.logs())
         if name == "reconciliation/step_plan":  # or no other run may begin while this one, which nobody walks, is taken to be alive
             emulator.invoke({**event(stack, "reconciliation/step_fail"), "run_id": answer["run_id"]})
+
+
+def test_the_step_that_sorts_inventories_can_read_parquet_and_no_other_function_carries_the_reader(built: Path) -> None:
+    reading = [function for function in handlers() if any((built / layer / "python" / "arro3").exists() for layer in layers(function))]
+    assert reading == ["ReconciliationStepFunction"]
+    paths = [str(built / layer / "python") for layer in layers(reading[0])]
+    script = "import sys; sys.path[:0] = sys.argv[1:]; from stocktake.inventory_rows import parquet_rows; from arro3.io import read_parquet"
+    subprocess.run([str(stack_bin() / "python"), "-I", "-S", "-c", script, *paths], check=True)
+
+
+@pytest.mark.parametrize(("layer", "megabytes"), [("CoreLayer", 60), ("ParquetLayer", 40)])
+def test_a_layer_is_no_larger_than_a_cold_start_bears(built: Path, layer: str, megabytes: int) -> None:
+    # together under the 250 MB that Lambda unpacks. Source: its quotas.
+    assert sum(path.stat().st_size for path in (built / layer).rglob("*") if path.is_file()) < megabytes * 1_000_000
 
 
 def test_an_upload_runs_whole_under_the_lambda_runtime(stack: Stack) -> None:

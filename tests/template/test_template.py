@@ -345,6 +345,26 @@ class TestFunctions:
         assert GLOBALS["Layers"] == [{"Ref": "CoreLayer"}]
         assert "\nbuild-CoreLayer:" in (ROOT / layer["Properties"]["ContentUri"] / "Makefile").read_text()
 
+    def test_the_reader_of_parquet_is_a_layer_of_the_function_that_sorts_inventories_alone(self) -> None:
+        layer, core = RESOURCES["ParquetLayer"], RESOURCES["CoreLayer"]
+        assert {function: of(function)["Layers"] for function in FUNCTIONS if "Layers" in of(function)} == {
+            "ReconciliationStepFunction": [{"Ref": "ParquetLayer"}]  # SAM appends it to that of all functions
+        }
+        assert (layer["Metadata"], layer["Properties"]["CompatibleRuntimes"], layer["Properties"]["CompatibleArchitectures"]) == (
+            core["Metadata"],
+            core["Properties"]["CompatibleRuntimes"],
+            core["Properties"]["CompatibleArchitectures"],
+        )
+        assert "\nbuild-ParquetLayer:" in (ROOT / layer["Properties"]["ContentUri"] / "Makefile").read_text()
+
+    @pytest.mark.parametrize("layer", ["CoreLayer", "ParquetLayer"])
+    def test_what_a_layer_installs_is_pinned_with_its_hashes(self, layer: str) -> None:
+        folder = ROOT / RESOURCES[layer]["Properties"]["ContentUri"]
+        wanted = re.findall(r"(?m)^([\w.-]+==[\w.]+)$", (folder / "requirements.in").read_text())
+        locked = (folder / "requirements.txt").read_text()
+        assert wanted and all(f"{pin} \\\n    --hash=sha256:" in locked for pin in wanted)
+        assert "--require-hashes" in (folder / "Makefile").read_text()
+
     def test_every_setting_the_code_reads_is_set(self) -> None:
         code = (ROOT / "layers" / "core" / "stocktake" / "settings.py").read_text()
         read = set(re.findall(r'reader\.\w+\("([A-Z0-9_]+)"', code))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,26 +13,39 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stocktake import inventory
-from stocktake.errors import InventoryUnusable, RunInProgress
+from stocktake.errors import InventoryUnusable, ListingTooLarge, RunInProgress
+from stocktake.inventory_rows import FORMATS
 from stocktake.layouts import SYSTEM_PREFIX
 from stocktake.model import ListedObject, State
 from stocktake.storage import Content
 from stocktake.storage.memory import MemoryStore
-from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_row, md5
+from stocktake.storage.ordering import RESERVE_BYTES
+from tests.inventories import CHECKSUM, COLUMNS, MANIFEST, VERSIONED, Delivery, Row, a_file, a_parquet_file, a_row, md5, the_schema
 from tests.unit.test_reconciliation import a_world_with_one_of_each, aged
 from tests.unit.world import Crash, World, never
 
 DAY = 86_400_000
 
 
+@pytest.fixture(params=FORMATS)
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def an_inventory(
-    world: World, rows: Iterable[Row] | None = None, *, files: int = 3, columns: tuple[str, ...] = COLUMNS, prefix: str = ""
+    world: World,
+    rows: Iterable[Row] | None = None,
+    *,
+    files: int = 3,
+    columns: tuple[str, ...] = COLUMNS,
+    prefix: str = "",
+    form: str = "CSV",
 ) -> Delivery:
     """Makes an inventory of a world's bucket as it is now, of what lies under a prefix there, or of these rows and our own."""
     source = world.store.bucket
     listed: list[Row] = [a_row(row, source) for page in world.store.list(prefix if rows is None else SYSTEM_PREFIX) for row in page]
     listed += rows or []
-    return Delivery(world.files.bucket, world.files.plant, listed, world.clock.at, source=source, files=files, columns=columns)
+    return Delivery(world.files.bucket, world.files.plant, listed, world.clock.at, source=source, files=files, columns=columns, form=form)
 
 
 def compared(world: World, location: str) -> str:
@@ -42,12 +57,12 @@ def compared(world: World, location: str) -> str:
     return world.walked(run_id)
 
 
-def test_an_inventory_gives_the_findings_of_a_listing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inventory_gives_the_findings_of_a_listing(world: World, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "_PAGE_ROWS", 2)
     a_world_with_one_of_each(world)
     by_listing = aged(world).reconcile()
     listed = world.runs.run(by_listing).document["counts"]
-    run_id = compared(world, an_inventory(world).deliver())
+    run_id = compared(world, an_inventory(world, form=form).deliver())
     run = world.runs.run(run_id)
     assert (run.status, world.found(run_id), run.document["counts"]) == ("COMPLETE", world.found(by_listing), listed)
     assert world.found(by_listing)
@@ -84,9 +99,9 @@ def test_an_old_inventory_finds_nothing_in_what_happened_since(world: World) -> 
     assert counts["settled"]["objects"] == 1 and world.ledger.record(stays.key)
 
 
-def test_what_the_inventory_leaves_out_is_not_missing_while_the_bucket_has_it(world: World) -> None:
+def test_what_the_inventory_leaves_out_is_not_missing_while_the_bucket_has_it(world: World, form: str) -> None:
     record = world.upload()
-    run_id = compared(aged(world), an_inventory(world, []).deliver())
+    run_id = compared(aged(world), an_inventory(world, [], form=form).deliver())
     run = world.runs.run(run_id)
     assert (world.found(run_id), run.document["counts"]["unlisted"]["objects"]) == (set(), 1) and world.ledger.record(record.key) == record
     assert (run.status, "leaves out 1 of the 1 objects" in run.document["why"]) == ("INCOMPLETE", True)
@@ -108,12 +123,12 @@ def test_an_inventory_that_leaves_out_a_share_of_what_the_ledger_knows_is_in_dou
     assert world.runs.run(run_id).status == status
 
 
-def test_an_inventory_without_the_mark_of_the_bucket_ends_the_run_before_it_is_walked(world: World) -> None:
+def test_an_inventory_without_the_mark_of_the_bucket_ends_the_run_before_it_is_walked(world: World, form: str) -> None:
     world.plant("audio/proj_p1/s/a.mp3", "projects/p1/scenes/s/media/orphan.png")
-    run_id = compared(aged(world), an_inventory(world, prefix="audio/").deliver())
+    run_id = compared(aged(world), an_inventory(world, prefix="audio/", form=form).deliver())
     run = world.runs.run(run_id)
     assert (run.status, "identity.json" in run.document["why"], world.found(run_id)) == ("INCOMPLETE", True, set())
-    assert world.runs.run(compared(world, an_inventory(world).deliver())).status == "COMPLETE"
+    assert world.runs.run(compared(world, an_inventory(world, form=form).deliver())).status == "COMPLETE"
 
 
 def test_a_sort_that_was_killed_before_it_looked_for_the_mark_looks_for_it_when_it_is_asked_again(
@@ -158,10 +173,15 @@ def test_objects_that_came_after_the_inventory_are_none_that_were_lost_before_it
     assert (world.runs.run(run_id).status, world.runs.run(run_id).document["counts"]["bucket"]["objects"]) == ("COMPLETE", 1)
 
 
+def alone() -> tuple[inventory.Inventories, MemoryStore]:
+    """Inventories of a bucket `data`, on the first day, and where they and their pages lie."""
+    store = MemoryStore("operations", now=lambda: DAY)
+    return inventory.Inventories("data", {"operations": store}, store, now=lambda: DAY), store
+
+
 def test_a_range_reads_no_page_behind_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "_PAGE_ROWS", 2)
-    store = MemoryStore("operations", now=lambda: DAY)
-    inventories = inventory.Inventories("data", {"operations": store}, store, now=lambda: DAY)
+    inventories, store = alone()
     rows = [a_row(ListedObject(f"k{number}", 1, "etag", 1)) for number in range(8)]
     inventories.sort("r1", inventories.manifest(Delivery("operations", store.plant, rows, DAY, source="data", files=1).deliver()), 0)
     read = list[str]()
@@ -176,7 +196,7 @@ def test_a_range_reads_no_page_behind_its_end(monkeypatch: pytest.MonkeyPatch) -
     assert len(read) == 3  # the index, and two pages: the first may hold keys behind the cursor
 
 
-def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
+def test_older_versions_and_delete_markers_are_no_objects(world: World, form: str) -> None:
     record = world.upload()
     found = ListedObject(record.key, record.size, record.etag or "", world.clock.at)
     now, other = a_row(found, world.store.bucket), a_row(found._replace(key="backup.tar"), world.store.bucket)
@@ -186,7 +206,7 @@ def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
         {**other, "IsDeleteMarker": "true", "Size": "", "ETag": ""},
         {**other, "IsLatest": "false"},
     ]
-    run_id = compared(aged(world), an_inventory(world, rows, columns=VERSIONED).deliver())
+    run_id = compared(aged(world), an_inventory(world, rows, columns=VERSIONED, form=form).deliver())
     assert (world.found(run_id), world.runs.run(run_id).document["counts"]["bucket"]["objects"]) == (set(), 1)
 
 
@@ -194,8 +214,9 @@ def test_older_versions_and_delete_markers_are_no_objects(world: World) -> None:
     ("spoilt", "why"),
     [
         ({"sourceBucket": "another"}, "of the bucket 'another'"),
-        ({"fileFormat": "Parquet"}, "format CSV"),
-        ({"fileFormat": "ORC"}, "format CSV"),
+        ({"fileFormat": "ORC"}, "format CSV or Parquet"),
+        ({"fileFormat": "Parquet", "fileSchema": the_schema(COLUMNS[:3], "Parquet")}, "LastModifiedDate and ETag"),
+        ({"fileFormat": "Parquet"}, "lacks Bucket"),
         ({"fileSchema": "Bucket, Key, Size"}, "LastModifiedDate and ETag"),
         ({"creationTimestamp": "1000"}, "days old"),
         ({"creationTimestamp": "9999999999999"}, "days old"),
@@ -277,9 +298,51 @@ def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
     world: World, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes] | None, *, tells: bool
 ) -> None:
     """`tells`: the manifest speaks of the file as it was before."""
+    ends_incomplete(world, monkeypatch, "CSV", spoil, tells=tells)
+
+
+def _as_parquet(columns: tuple[str, ...] = COLUMNS, **change: object) -> Callable[[bytes], bytes]:
+    row = a_row(ListedObject("backup.tar", 1, "etag", 1))
+    return lambda _: a_parquet_file([{**row, **change}], columns)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "tells"),
+    [
+        (None, True),
+        (_truncated, True),
+        (_truncated, False),
+        (lambda body: body[:9] + b"\x01" + body[10:], True),
+        (lambda body: body[:-1], False),
+        (lambda body: body[:4] + bytes(len(body) // 2) + body[4 + len(body) // 2 :], False),
+        (lambda body: body[:-8] + b"\xff\xff\xff\x7f" + body[-4:], False),
+        (lambda body: body + b"and more", False),
+        (lambda _: b"no Parquet", False),
+        (lambda _: a_file([a_row(ListedObject("backup.tar", 1, "etag", 1))]), False),
+        (_as_parquet(Bucket="another"), False),
+        (_as_parquet(Bucket=""), False),
+        (_as_parquet(Key=""), False),
+        (_as_parquet(Size=-1), False),
+        (_as_parquet(Size=""), False),
+        (_as_parquet(LastModifiedDate=""), False),
+        (_as_parquet(VERSIONED, IsLatest=""), False),
+        (_as_parquet(VERSIONED, IsDeleteMarker=""), False),
+        (_as_parquet(COLUMNS[:4]), False),
+    ],
+)
+def test_a_parquet_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
+    world: World, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes] | None, *, tells: bool
+) -> None:
+    ends_incomplete(world, monkeypatch, "Parquet", spoil, tells=tells)
+
+
+def ends_incomplete(
+    world: World, monkeypatch: pytest.MonkeyPatch, form: str, spoil: Callable[[bytes], bytes] | None, *, tells: bool
+) -> None:
+    """Spoils one file of an inventory and holds its run to what it must say."""
     monkeypatch.setattr(inventory, "_READ_BYTES", 8)  # so that a file is read in pieces
     world.upload()
-    delivered = an_inventory(aged(world))
+    delivered = an_inventory(aged(world), form=form)
     location = delivered.deliver()
     run_id = world.runs.request(inventory=location).operation_id
     world.runs.plan(run_id)
@@ -301,6 +364,49 @@ def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
     assert run.status == "INCOMPLETE" and key in run.document["why"]
     assert world.found(run_id) == set() and "counts" not in run.document
     assert world.runs.run(world.reconcile()).status == "COMPLETE"
+
+
+def test_without_the_layer_that_reads_it_a_run_of_parquet_says_what_is_missing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.upload()
+    monkeypatch.setitem(sys.modules, "arro3.io", None)
+    run = world.runs.run(compared(aged(world), an_inventory(world, form="Parquet").deliver()))
+    assert (run.status, "ParquetLayer" in run.document["why"], "counts" in run.document) == ("INCOMPLETE", True, False)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", None])
+def test_times_of_parquet_are_of_utc_in_whatever_unit_they_are_written(unit: str, zone: str | None) -> None:
+    inventories, store = alone()
+    rows = [ListedObject(f"k{at}", 1, "etag", at) for at in (-1, 0, 1_142_294_400_000, 1_795_239_000_123)]
+    delivered = Delivery("operations", store.plant, [], DAY, source="data", files=1, form="Parquet")
+    delivered.put_file(0, a_parquet_file(map(a_row, rows), unit=unit, zone=zone))
+    inventories.sort("r1", inventories.manifest(delivered.deliver()), 0)
+    assert sorted(inventories.listed("r1", 1, after="", until=None)) == sorted(rows)
+
+
+def test_a_flag_that_the_manifest_does_not_tell_of_holds_as_well() -> None:
+    inventories, store = alone()
+    row = a_row(ListedObject("k", 1, "etag", 1))
+    rows = [{**row, "Key": "old", "IsLatest": "false"}, {**row, "Key": "gone", "IsDeleteMarker": "true"}, row]
+    delivered = Delivery("operations", store.plant, [], DAY, source="data", files=1, form="Parquet")
+    delivered.put_file(0, a_parquet_file(rows, VERSIONED))
+    inventories.sort("r1", inventories.manifest(delivered.deliver()), 0)
+    assert [found.key for found in inventories.listed("r1", 1, after="", until=None)] == ["k"]
+
+
+def test_the_copy_of_a_parquet_file_counts_among_what_the_disk_must_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventories, store = alone()
+    delivered = Delivery("operations", store.plant, [a_row(ListedObject("k", 1, "etag", 1))], DAY, source="data", files=1, form="Parquet")
+    manifest = inventories.manifest(delivered.deliver())
+    size = manifest.files[0].size
+    monkeypatch.setattr("stocktake.storage.ordering.shutil.disk_usage", lambda _: SimpleNamespace(free=RESERVE_BYTES + size + 100))
+    store.calls.clear()
+    with pytest.raises(ListingTooLarge, match="SortDiskMegabytes"):
+        inventories.sort("r1", manifest, 0)
+    assert store.calls == []  # nothing was copied
+    monkeypatch.undo()
+    inventories.sort("r1", manifest, 0)
+    assert [found.key for found in inventories.listed("r1", 1, after="", until=None)] == ["k"]
 
 
 def test_a_manifest_that_was_replaced_meanwhile_ends_the_run_incomplete(world: World) -> None:
@@ -358,12 +464,13 @@ _KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
+    form=st.sampled_from(FORMATS),
     keys=st.sets(_KEYS.filter(bool), max_size=20),
     files=st.integers(1, 4),
     bounds=st.tuples(_KEYS | st.just(""), _KEYS.filter(bool) | st.none()),
 )
 def test_any_range_of_any_keys_comes_in_order_and_as_it_was_written(
-    keys: set[str], files: int, bounds: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+    form: str, keys: set[str], files: int, bounds: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inventory, "_PAGE_ROWS", 3)
     rows = [ListedObject(key, number, f"etag{number}", 1_795_239_000_000 + number) for number, key in enumerate(sorted(keys))]
@@ -372,7 +479,7 @@ def test_any_range_of_any_keys_comes_in_order_and_as_it_was_written(
     inventories = inventory.Inventories("data", {"operations": store}, store, now=lambda: at)
     # some keys were written over while S3 scanned the bucket, and are named twice
     older = [row._replace(last_modified=row.last_modified - 1, etag="older") for row in rows[::3]]
-    delivered = Delivery("operations", store.plant, map(a_row, [*rows, *older]), at, source="data", files=files)
+    delivered = Delivery("operations", store.plant, map(a_row, [*rows, *older]), at, source="data", files=files, form=form)
     manifest = inventories.manifest(delivered.deliver())
     for number in range(files):
         inventories.sort("r1", manifest, number)
@@ -382,10 +489,10 @@ def test_any_range_of_any_keys_comes_in_order_and_as_it_was_written(
     assert {*rows, *older}.issuperset(found)
 
 
-def test_of_two_files_that_name_a_key_the_one_that_saw_it_later_is_believed(world: World) -> None:
+def test_of_two_files_that_name_a_key_the_one_that_saw_it_later_is_believed(world: World, form: str) -> None:
     record = world.upload()
     found = ListedObject(record.key, record.size, record.etag or "", world.clock.at)
     rows = [a_row(found, world.store.bucket), a_row(found._replace(etag="older", last_modified=world.clock.at - 1), world.store.bucket)]
     for in_order in (rows, rows[::-1]):
-        run_id = compared(aged(world), an_inventory(world, in_order, files=2).deliver())
+        run_id = compared(aged(world), an_inventory(world, in_order, files=2, form=form).deliver())
         assert world.runs.run(run_id).document["counts"]["matched"]["objects"] == 1

@@ -43,7 +43,7 @@ def built_digest() -> str | None:
 
 
 def build(log: Path) -> str:
-    """Builds functions and layer into .aws-sam/build, where two stacks of one checkout share them; returns the digest built.
+    """Builds functions and layers into .aws-sam/build, where two stacks of one checkout share them; returns the digest built.
 
     Raises:
         StackError: the template is missing, or sam said no.

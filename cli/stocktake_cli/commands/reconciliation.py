@@ -70,7 +70,7 @@ class _Time(click.ParamType[str]):
 @click.option(
     "--inventory",
     metavar="s3://BUCKET/.../manifest.json",
-    help="compare an S3 Inventory (CSV) in place of the bucket's listing; the bucket is asked about what differs",
+    help="compare an S3 Inventory (CSV or Parquet) in place of the bucket's listing; the bucket is asked about what differs",
 )
 @click.option(
     "--direct",

@@ -4,9 +4,8 @@
 manifest ─▶ each file: size, MD5, rows ─▶ sorted on disk ─▶ pages and an index in the operations bucket ─▶ any range, merged
 ```
 
-An inventory is a manifest and gzipped CSV files that it names, without a header, each value quoted and each key URL-encoded; no order is
-promised. What it says is of the moment S3 began to scan the bucket, `created_at`: what changed since may be in it or not. Parquet and ORC
-are not read: every reader is larger than half of what the layer may be (pyarrow over 100 MB, arro3 33).
+An inventory is a manifest and the files that it names, in CSV or Parquet (`inventory_rows.py`); no order is promised. What it says is of
+the moment S3 began to scan the bucket, `created_at`: what changed since may be in it or not.
 
 Sources: "Cataloging and analyzing your data with S3 Inventory" and "Locating your inventory list", Amazon S3 User Guide
 (docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory.html and storage-inventory-location.html).
@@ -15,29 +14,27 @@ Sources: "Cataloging and analyzing your data with S3 Inventory" and "Locating yo
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import json
 import re
+import shutil
 import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from itertools import batched, groupby
 from operator import attrgetter
 from typing import Any, override
-from urllib.parse import unquote_plus
 
 from stocktake.errors import InventoryUnusable, StorageDenied
 from stocktake.identity import IDENTITY_KEY
+from stocktake.inventory_rows import FORMATS, NEEDED, Row, columns_of, csv_rows, parquet_rows
 from stocktake.merging import merged
 from stocktake.model import ListedObject
 from stocktake.storage import Store
-from stocktake.storage.ordering import sorted_on_disk
+from stocktake.storage.ordering import RESERVE_BYTES, sorted_on_disk
 
 MAX_AGE_DAYS = 14
 """A weekly inventory may be two days on its way; the older one is, the more of what it says is young or looked up in vain."""
@@ -53,7 +50,6 @@ _CLOCKS_MS = 300_000
 """How far two clocks may differ."""
 _PAGE_ROWS = 5000
 _READ_BYTES = 8 * 1024**2
-_NEEDED = ("Bucket", "Key", "Size", "LastModifiedDate", "ETag")
 _LOCATION = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+/manifest\.json)")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEY = attrgetter("key")
@@ -74,6 +70,7 @@ class Manifest:
 
     location: str
     created_at: int
+    format: str
     columns: tuple[str, ...]
     files: tuple[InventoryFile, ...]
 
@@ -118,15 +115,15 @@ class Inventories:
             raise InventoryUnusable(f"the manifest at {location} is none of S3 Inventory ({error!r})") from error
 
     def _checked(self, location: str, told: Mapping[str, Any]) -> Manifest:
-        columns = tuple(name.strip() for name in told["fileSchema"].split(","))
+        file_format, columns = told["fileFormat"], columns_of(told["fileFormat"], told["fileSchema"])
         files = tuple(InventoryFile(str(file["key"]), int(file["size"]), str(file["MD5checksum"]).lower()) for file in told["files"])
         created_at = int(told["creationTimestamp"])
         age_ms = self._now() - created_at
         if told["sourceBucket"] != self._source:
             raise InventoryUnusable(f"the inventory is of the bucket {told['sourceBucket']!r}, and {self._source!r} is compared")
-        if told["fileFormat"] != "CSV":
-            raise InventoryUnusable(f"the inventory is in {told['fileFormat']}, which is not read: configure it with the format CSV")
-        if absent := [name for name in _NEEDED if name not in columns]:
+        if file_format not in FORMATS:
+            raise InventoryUnusable(f"the inventory is in {file_format}, which is not read: configure it with the format CSV or Parquet")
+        if absent := [name for name in NEEDED if name not in columns]:
             raise InventoryUnusable(
                 f"the inventory lacks {' and '.join(absent)}: add size, last modified date and ETag to its configuration"
             )
@@ -136,7 +133,7 @@ class Inventories:
             raise InventoryUnusable(f"the inventory has {len(files)} files, and 1 to {MAX_FILES} are read: compare by a listing")
         if not all(_MD5.fullmatch(file.md5) and file.size > 0 for file in files):
             raise ValueError("a file without its size or MD5")
-        return Manifest(location, created_at, columns, files)
+        return Manifest(location, created_at, file_format, columns, files)
 
     def sort(self, run_id: str, manifest: Manifest, number: int) -> None:
         """Writes what one file says is in the bucket into pages in key order; again, it writes the same.
@@ -145,8 +142,9 @@ class Inventories:
             InventoryUnusable: the file is not there, or not what the manifest says; nothing was written.
             ListingTooLarge: the disk cannot hold the sort.
         """
-        firsts = []
-        rows = sorted_on_disk(self._rows(manifest, manifest.files[number]), tempfile.gettempdir())
+        firsts, file = [], manifest.files[number]
+        copied = file.size if manifest.format == "Parquet" else 0
+        rows = sorted_on_disk(self._rows(manifest, file), tempfile.gettempdir(), reserve_bytes=RESERVE_BYTES + copied)
         for place, page in enumerate(batched(rows, _PAGE_ROWS, strict=False)):
             firsts.append(page[0].key)
             self._write(_page(run_id, number, place), list(zip(*page, strict=True)))
@@ -182,30 +180,30 @@ class Inventories:
 
     def _rows(self, manifest: Manifest, file: InventoryFile) -> Iterator[Sequence[ListedObject]]:
         """Reads a file's current objects: of a versioned bucket no older version, and no delete marker."""
-        raw = _Reading(self._place(manifest.location)[0], file)
-        place = {name: number for number, name in enumerate(manifest.columns)}
-        bucket, key, size, changed, etag = (place[name] for name in _NEEDED)
-        is_latest, is_marker = place.get("IsLatest"), place.get("IsDeleteMarker")
-
-        def is_current(row: Sequence[str]) -> bool:
-            if len(row) != len(place) or row[bucket] != self._source:
-                raise ValueError(f"a row of {len(row)} values, of the bucket {row[bucket] if row else None!r}")
-            flags = [row[column] if column is not None else given for column, given in ((is_latest, "true"), (is_marker, "false"))]
-            if not {"true", "false"}.issuperset(flags):
-                raise ValueError(f"a row that is {flags}")
-            return flags == ["true", "false"]
-
+        reading = _Reading(self._place(manifest.location)[0], file)
         try:
-            with gzip.open(io.BufferedReader(raw, _READ_BYTES), "rt", encoding="utf-8", newline="") as text:
-                for rows in batched(csv.reader(text, strict=True), 1000, strict=False):
-                    yield [
-                        ListedObject(_key(row[key]), _size(row[size]), row[etag].strip('"'), _milliseconds(row[changed]))
-                        for row in rows
-                        if is_current(row)
-                    ]
+            if manifest.format == "CSV":
+                yield from map(self._current, csv_rows(io.BufferedReader(reading, _READ_BYTES), manifest.columns))
+            else:  # its index is at the end, so it is read from a copy; that has no name, and goes with whoever is killed
+                with tempfile.TemporaryFile() as copy:
+                    shutil.copyfileobj(reading, copy, _READ_BYTES)
+                    reading.check()
+                    yield from map(self._current, parquet_rows(copy, manifest.columns))
         except (StorageDenied, OSError, EOFError, zlib.error, csv.Error, LookupError, ValueError, OverflowError) as error:
             raise InventoryUnusable(f"the inventory's file {file.key} cannot be read ({error}): take another inventory") from error
-        raw.check()
+        reading.check()
+
+    def _current(self, rows: Sequence[Row]) -> list[ListedObject]:
+        """Returns the objects that these rows say are there now. Raises ValueError where a row is none of this bucket's."""
+        current = []
+        for bucket, key, size, changed, etag, latest, marker in rows:
+            if bucket != self._source or latest is None or marker is None:
+                raise ValueError(f"a row of the bucket {bucket!r} whose flags are {latest} and {marker}")
+            if latest and not marker:
+                if not key or size is None or size < 0 or changed is None:
+                    raise ValueError(f"a row of the key {key!r} with the size {size}, changed at {changed}")
+                current.append(ListedObject(key, size, (etag or "").strip('"'), changed))
+        return current
 
     def _place(self, location: str) -> tuple[Store, str]:
         named = _LOCATION.fullmatch(location)
@@ -270,24 +268,6 @@ def _bytes(store: Store, key: str) -> bytes:
     if found is None:
         raise InventoryUnusable(f"{key} is not in the bucket {store.bucket}: an inventory is whole once its manifest.checksum is there")
     return found.body
-
-
-def _key(written: str) -> str:
-    key = unquote_plus(written, errors="strict")
-    if not key:
-        raise ValueError("a row without a key")
-    return key
-
-
-def _size(written: str) -> int:
-    if not (written.isascii() and written.isdigit()):
-        raise ValueError(f"a size of {written!r}")
-    return int(written)
-
-
-@lru_cache(4096)
-def _milliseconds(moment: str) -> int:
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def _index(run_id: str, number: int) -> str:

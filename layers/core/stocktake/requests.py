@@ -117,7 +117,7 @@ class StartRunBody(Body):
         default=None,
         min_length=1,
         max_length=1200,
-        description="The manifest of an S3 Inventory (CSV) to compare in place of the bucket's listing. Not with dry_run.",
+        description="The manifest of an S3 Inventory (CSV or Parquet) to compare in place of the bucket's listing. Not with dry_run.",
         examples=["s3://my-inventories/my-bucket/weekly/2026-11-22T01-00Z/manifest.json"],
     )
 
