@@ -102,6 +102,7 @@ def operated(stack: Stack, page: Page, *, doomed: str, kept: str, gone: str, orp
 
     page.get_by_role("button", name="Plan a repair").click()
     plan = page.get_by_role("dialog")
+    plan.get_by_label(re.compile("missing object")).wait_for()  # the kinds of what is unstored are read first
     for choice in plan.get_by_role("combobox").all():
         choice.select_option("")
     plan.get_by_label(re.compile("missing object")).select_option("mark_missing")
