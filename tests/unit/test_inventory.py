@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import sys
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -292,6 +293,7 @@ def _as_rows(change: Callable[[dict[str, Any]], dict[str, Any]], columns: tuple[
         (_as_rows(lambda row: {**row, "Size": ""}), False),
         (_as_rows(lambda row: {**row, "LastModifiedDate": "now"}), False),
         (_as_rows(lambda row: row, COLUMNS[:-1]), False),
+        (_as_rows(lambda row: row, (*COLUMNS, "VersionId")), False),
     ],
 )
 def test_a_file_that_is_not_what_its_manifest_says_ends_the_run_incomplete(
@@ -394,11 +396,33 @@ def test_a_flag_that_the_manifest_does_not_tell_of_holds_as_well() -> None:
     assert [found.key for found in inventories.listed("r1", 1, after="", until=None)] == ["k"]
 
 
+def test_a_column_of_the_manifest_that_a_parquet_file_lacks_is_named() -> None:
+    inventories, store = alone()
+    delivered = Delivery("operations", store.plant, [], DAY, source="data", files=1, form="Parquet")
+    delivered.put_file(0, a_parquet_file([a_row(ListedObject("k", 1, "etag", 1))], COLUMNS[:3]))
+    with pytest.raises(InventoryUnusable, match="no column LastModifiedDate and ETag"):
+        inventories.sort("r1", inventories.manifest(delivered.deliver()), 0)
+
+
+def test_no_byte_is_decoded_of_a_parquet_file_that_is_not_the_one_of_its_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventories, store = alone()
+    delivered = Delivery("operations", store.plant, [], DAY, source="data", files=1, form="Parquet")
+    delivered.told["files"][0]["MD5checksum"] = "0" * 32
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(inventory, "parquet_rows", decoded)
+    with pytest.raises(InventoryUnusable, match="MD5"):
+        inventories.sort("r1", inventories.manifest(delivered.deliver()), 0)
+
+
 def test_the_copy_of_a_parquet_file_counts_among_what_the_disk_must_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     inventories, store = alone()
-    delivered = Delivery("operations", store.plant, [a_row(ListedObject("k", 1, "etag", 1))], DAY, source="data", files=1, form="Parquet")
+    large = {**a_row(ListedObject("k", 1, "etag", 1)), "StorageClass": random.Random(1).randbytes(100_000).hex()}
+    delivered = Delivery("operations", store.plant, [large], DAY, source="data", files=1, form="Parquet")
     manifest = inventories.manifest(delivered.deliver())
-    size = manifest.files[0].size
+    size = manifest.files[0].size  # many times what the sort of one row takes
     monkeypatch.setattr("stocktake.storage.ordering.shutil.disk_usage", lambda _: SimpleNamespace(free=RESERVE_BYTES + size + 100))
     store.calls.clear()
     with pytest.raises(ListingTooLarge, match="SortDiskMegabytes"):
