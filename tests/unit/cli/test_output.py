@@ -62,7 +62,7 @@ def plain(said: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
 
 
-@pytest.mark.parametrize("width", [40, 80, 110, 200])
+@pytest.mark.parametrize("width", [40, 80, 110, 220])
 def test_an_id_or_a_key_is_never_broken_whatever_the_terminals_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
