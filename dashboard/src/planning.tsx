@@ -3,7 +3,7 @@ import { useEffect, useId, useState } from "preact/hooks";
 import { ask, encoded, type Problem } from "./api";
 import type { Plan, Run } from "./answers";
 import { Dialog, Table, Trouble, Waiting } from "./parts";
-import { useKinds, type Kind } from "./kinds";
+import { marked, useKinds, type Kind } from "./kinds";
 import { asProblem } from "./state";
 import { Newer } from "./views/run";
 import { acted, ACTIONS, bytes, CLASSES, leftAlone, listed, many, number, ofKind, planned, sentence } from "./words";
@@ -100,6 +100,9 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
       onDone("The plan is being applied.");
     });
 
+  // what somebody acknowledged by itself, and not by marking it, no plan takes
+  const gone = plan?.actions.find((line) => line.class === "unstored.missing" && line.action !== "acknowledge");
+  const kept = gone && plan?.status !== "PLANNING" ? Math.max(0, marked(kinds) - gone.count - gone.deferred.count - Object.values(gone.skipped).reduce((sum, count) => sum + count, 0)) : 0;
   const acts = plan?.actions.filter((line) => line.count > 0) ?? [];
   const total = acts.reduce((sum, line) => sum + line.count, 0);
   const forGood = acts.filter((line) => FOR_GOOD.includes(line.action)).reduce((sum, line) => sum + line.count, 0);
@@ -233,6 +236,11 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
               ))}
           </Table>
           {!isCounted && <p class="callout">Not all findings are counted yet, so this cannot be applied: go on counting.</p>}
+          {kept > 0 && (
+            <p class="callout">
+              {many(kept, "more record")} {kept === 1 ? "was" : "were"} acknowledged by somebody, and {kept === 1 ? "stays" : "stay"} as {kept === 1 ? "it is" : "they are"}: revoke that with <code>stocktake acknowledgements --revoke</code>, and the next run finds {kept === 1 ? "it" : "them"} open.
+            </p>
+          )}
           {plan.warning && <p class="callout">{plan.warning}</p>}
           <p class="dim small">
             {total === 0 && isCounted ? "There is nothing to do now. " : "Each finding is read again on both sides at the moment, and what has changed is left alone. "}

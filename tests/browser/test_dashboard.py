@@ -237,7 +237,7 @@ def test_one_press_leads_to_the_records_marked_missing_and_from_there_to_the_num
     page.get_by_role("link", name="Show the records marked missing").click()
     expect(page.get_by_role("table", name="Findings").get_by_role("row")).to_have_count(10)
     assert not visit.requests("POST")
-    page.get_by_role("button", name="Forget these 9 records …").click()
+    page.get_by_role("button", name="Forget these records …").click()
     plan = page.get_by_role("dialog")
     expect(plan.get_by_label("9 records marked missing, all acknowledged")).to_have_value("forget")
     plan.get_by_role("button", name="Show what it would do").click()
@@ -246,6 +246,19 @@ def test_one_press_leads_to_the_records_marked_missing_and_from_there_to_the_num
     plan.get_by_label("9 findings are acted on for good").fill("9")
     plan.get_by_role("button", name="Apply to 9 findings").click()
     expect(page.get_by_text("The plan is being applied.")).to_be_visible()
+
+
+def test_records_that_somebody_acknowledged_are_not_promised_to_be_forgotten(visiting: Visiting) -> None:
+    house = marked(open_=0, quiet=9)
+    planned = house.api(Asked("POST", f"/reconciliations/{RUN_ID}/plan", body={"plan": {"unstored.missing": "forget"}})).body
+    planned["actions"][0] |= tally(5) | {"count": 5}
+    del planned["actions"][0]["objects"]
+    house.broken = {f"POST /reconciliations/{RUN_ID}/plan": Answered(200, planned)}
+    page = visiting(house).page
+    page.get_by_role("link", name="Show the records marked missing").click()
+    page.get_by_role("button", name="Forget these records …").click()
+    page.get_by_role("dialog").get_by_role("button", name="Show what it would do").click()
+    expect(page.get_by_role("dialog")).to_contain_text("4 more records were acknowledged by somebody, and stay as they are")
 
 
 def test_a_repair_that_did_nothing_says_so_and_why(visiting: Visiting) -> None:

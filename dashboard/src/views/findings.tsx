@@ -350,9 +350,7 @@ function List({ run, within: [ofClass = "", ofKind = ""] }: { run: Run; within: 
 function Marked({ run }: { run: Run }) {
   const { plan, fresh } = useStock();
   const kinds = useKinds(run, fresh);
-  const count = marked(kinds);
-  if (kinds && count === 0) return null;
-  const these = kinds ? `${count === 1 ? "this" : "these"} ${many(count, "record")}` : "these records";
+  if (kinds && marked(kinds) === 0) return null;
   const choose = (action: string) => plan(run, { "unstored.missing": action });
   return (
     <div class="within">
@@ -363,7 +361,7 @@ function Marked({ run }: { run: Run }) {
         </p>
         <p class="actions under">
           <button type="button" class="first little" disabled={isBusy(run)} onClick={() => choose("forget")}>
-            Forget {these} …
+            Forget these records …
           </button>
           <button type="button" class="little" disabled={isBusy(run)} onClick={() => choose("refetch")}>
             Fetch again …
