@@ -48,7 +48,7 @@ AFTER: dict[Found, tuple[str, bool]] = {
     ("mismatch", "etag"): ("REFRESH", False),
     ("mismatch", "returned"): ("REFRESH", False),
     ("mismatch", "reappeared"): ("SKIPPED", True),
-    ("mismatch", "not_as_announced"): ("SKIPPED", True),
+    ("mismatch", "not_as_announced"): ("FOUND", True),
     ("unstored", "pending"): ("SETTLE", False),
     ("unstored", "uncommitted"): ("SETTLE", False),
     ("unstored", "inline"): ("FOUND", True),
