@@ -25,6 +25,9 @@ from tools.stack.settings import REGION, ROOT
 Run = Callable[..., tuple[int, dict[str, Any]]]
 """`stocktake("analytics")`: gives a command and returns the exit code and the one document."""
 
+GRACE_SECONDS = 10
+"""EarlyGraceSeconds of samconfig's local environment."""
+
 _projects = itertools.count(1)
 
 

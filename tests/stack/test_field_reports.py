@@ -22,6 +22,7 @@ import pytest
 import requests
 
 from tests.stack.api import (
+    GRACE_SECONDS,
     Run,
     asked,
     at_the_terminal,
@@ -41,8 +42,6 @@ from tests.unit.world import an_image
 from tools.stack import Settings, Stack
 from tools.stack.settings import REGION
 
-GRACE_SECONDS = 10
-"""EarlyGraceSeconds of samconfig's local environment."""
 YEAR = "public, max-age=31536000, immutable"
 CDN = "https://images.z-interact.example"
 PROVIDER = "https://images.provider.example/ephemeral/4711.png"
