@@ -76,6 +76,19 @@ def hold(world: World) -> str:
     return deletion_id
 
 
+def hold_at_the_next_put(world: World) -> list[str]:
+    """Has `hold` come in between the next put and its commit; the deletion's id is in the list from then on."""
+    deletions: list[str] = []
+
+    def held(operation: str, key: str | None) -> None:
+        if operation == "put":
+            world.store.on_call = None
+            deletions.append(hold(world))
+
+    world.store.on_call = held
+    return deletions
+
+
 def undo(world: World, deletion_id: str) -> Operation:
     """Undoes a deletion to its end."""
     world.deletions.undo(deletion_id)
@@ -535,20 +548,13 @@ def test_an_upload_under_way_waits_takes_no_commit_and_can_be_completed_after_an
 
 
 def test_bytes_whose_commit_meets_a_closed_project_wait_for_the_end_of_its_window(world: World) -> None:
-    deletions: list[str] = []
-
-    def held(operation: str, key: str | None) -> None:
-        if operation == "put":
-            world.store.on_call = None
-            deletions.append(hold(world))
-
-    world.store.on_call = held
+    deletions = hold_at_the_next_put(world)
     with pytest.raises(ProjectClosed):
         world.upload()
-    undo(world, deletions.pop())
+    undo(world, deletions[0])
     world.clock.advance(HOUR)
     assert world.presigned.tidy(out_of_time=never) == {"committed": 1}
-    world.store.on_call = held
+    deletions = hold_at_the_next_put(world)
     with pytest.raises(ProjectClosed):
         world.upload(color=1)
     end_windows(world)
@@ -579,14 +585,8 @@ def test_the_slower_of_two_attempts_erases_nothing_of_what_the_faster_one_stored
 
 
 def test_bytes_that_a_migration_put_as_the_project_closed_are_found_by_the_next_one_after_an_undo(world: World) -> None:
-    inline, deletions = world.without_storage().put(an_image()).record, list[str]()
-
-    def held(operation: str, key: str | None) -> None:
-        if operation == "put":
-            world.store.on_call = None
-            deletions.append(hold(world))
-
-    world.store.on_call = held
+    inline = world.without_storage().put(an_image()).record
+    deletions = hold_at_the_next_put(world)
     with pytest.raises(ProjectClosed):
         world.storing.store(inline.key)
     undo(world, deletions[0])
