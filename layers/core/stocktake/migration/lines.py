@@ -18,6 +18,8 @@ MAX_LINE_BYTES = 6_500_000
 CHUNK_BYTES = 1024 * 1024
 _BOM = "\ufeff"
 _JSON_SPACE = " \t\r\n"
+# A limit of the process, so that it is set once and to one value, whoever reads CSV; each record's own length is looked at below.
+csv.field_size_limit(MAX_LINE_BYTES)
 
 Read = Callable[[int, int], bytes]
 """Gives the bytes of a file from one offset to another, both included."""
@@ -77,7 +79,6 @@ def read_csv(read: Read, size: int, columns: Collection[str], place: Place = Pla
     Raises:
         InvalidRequest: the first record does not name columns, or one twice, or one that is not known.
     """
-    csv.field_size_limit(MAX_LINE_BYTES)  # of the process, where nothing else reads CSV
     start = _Physical(read, size, Place())
     header = _header(start, columns)
     physical = start if place.offset <= start.place.offset else _Physical(read, size, place)
