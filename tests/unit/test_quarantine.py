@@ -26,6 +26,7 @@ from stocktake.errors import (
 from stocktake.ledger import Operation
 from stocktake.model import State, StoredObject
 from stocktake.quarantine import DAY_MS, MAX_BYTES, MOVE_MS
+from stocktake.repair import restoring
 from tests.unit.hashless import HashlessStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
@@ -592,12 +593,28 @@ def test_a_way_out_of_quarantine_killed_before_any_call_is_ended_by_the_next(wor
             return
 
 
-def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World) -> None:
+def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
     world.plant(*keys)
     run_id = world.seen_twice()
     world.repair(run_id, {"orphan": "quarantine"})
     other = aside(world)
+    monkeypatch.setattr(restoring, "_FINDINGS_AT_ONCE", 2)
+    with monkeypatch.context() as lagging:  # the list of the quarantine, by an index, as it was before the repair
+        lagging.setattr(world.operations, "recent_page", lambda *_: ([], None))
+        take_back(world, run_id, keys)
+    [held] = world.quarantine.recent(10, run_id=run_id, status="HELD")[0]
+    assert "already holds another object" in held.document["not_restored"]
+    assert world.quarantine.entry(other.operation_id).status == "HELD"
+    world.store.remove(keys[1])
+    assert world.restorations.request(run_id)["turn"] == 2
+    while not world.restorations.step(run_id, out_of_time=lambda: True)["done"]:
+        pass
+    assert world.quarantine.recent(10, run_id=run_id, status="HELD")[0] == []
+    assert world.restorations.step(run_id, out_of_time=never)["done"]
+
+
+def take_back(world: World, run_id: str, keys: list[str]) -> None:
     world.plant(keys[1], body=b"a stranger")
     assert world.restorations.request(run_id) == world.restorations.request(run_id)
     assert world.launched[-1] == {"action": "apply", "run_id": run_id, "turn": "restore-1"}
@@ -608,14 +625,6 @@ def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World) -> 
     assert restoration is not None
     assert (restoration["status"], restoration["restored"], restoration["failed"]) == ("DONE", 2, 1)
     assert world.bucket_keys() == set(keys)
-    [held] = world.quarantine.recent(10, run_id=run_id, status="HELD")[0]
-    assert "already holds another object" in held.document["not_restored"]
-    assert world.quarantine.entry(other.operation_id).status == "HELD"
-    world.store.remove(keys[1])
-    assert world.restorations.request(run_id)["turn"] == 2
-    world.restorations.step(run_id, out_of_time=never)
-    assert world.quarantine.recent(10, run_id=run_id, status="HELD")[0] == []
-    assert world.restorations.step(run_id, out_of_time=never)["done"]
 
 
 def test_a_run_that_is_being_repaired_is_not_taken_back_and_one_that_broke_off_says_why(world: World) -> None:

@@ -1,7 +1,8 @@
 """A whole run taken back: every object that a run's repairs set aside is restored, in steps, each on its own.
 
-It goes through the list of the quarantine, newest first, as far back as the run began; what cannot be restored keeps its reason on its
-entry and does not stop the others. The steps are those of the state machine's apply, of which there is one at a time for a run.
+It goes through the run's orphans, each of which names its entry: unlike the list of the quarantine, their rows never lag behind. What
+cannot be restored keeps its reason on its entry and does not stop the others. The steps are those of the state machine's apply, of which
+there is one at a time for a run.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from typing import Any
 
 from stocktake.errors import Conflict, LeaseLost, LedgerError, RecordChanged, StocktakeError
 from stocktake.ledger import Operation, Operations
-from stocktake.quarantine import KIND, Quarantine
+from stocktake.model import FindingClass
+from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
-from stocktake.repair.acting import OF_THE_STORE
+from stocktake.reconciliation.selection import Wanted
+from stocktake.repair.acting import FOUND, OF_THE_STORE
 from stocktake.tombstones import Tombstones
 
 PART = "restoration"
 TURN = "restore-"
 """Begins the name of a restoration's turn: a repair of the same run has numbers."""
-_ENTRIES_AT_ONCE = 25
+_SET_ASIDE = Wanted(FindingClass.ORPHAN).prefix
+"""Of no other class anything is set aside."""
+_FINDINGS_AT_ONCE = 50
 _OPEN = ("MOVING", "HELD", "RESTORING")
-"""Of an entry in the list, which lags behind: what it says may have gone on since."""
 
 
 class Restorations:
@@ -54,7 +58,7 @@ class Restorations:
             LedgerRestored: the tables are older than the newest erasure.
         """
         self._tombstones.check()
-        run = self._runs.run(run_id)
+        self._runs.run(run_id)
         repair = self._operations.get(run_id, "repair")
         if repair is not None and repair.status == "RUNNING":
             raise Conflict(f"reconciliation {run_id} is being repaired: wait until that has ended, then take it back")
@@ -64,7 +68,7 @@ class Restorations:
                 row = self._operations.update(row, document={**row.document, "fence": fence})
         else:
             turn = 1 if row is None else row.document["turn"] + 1
-            document = {"turn": turn, "fence": fence, "since": run.created_at, "started_at": self._now()}
+            document = {"turn": turn, "fence": fence, "started_at": self._now()}
             document |= {"cursor": None, "restored": 0, "failed": 0}
             if row is None:
                 row = self._operations.put(run_id, PART, None, document, created_at=self._now(), status="RUNNING", if_absent=True)
@@ -140,14 +144,13 @@ class Restorations:
         self._runs.check_bucket()
         while row.status == "RUNNING":
             document = {**row.document}
-            page, cursor = self._operations.recent_page(KIND, _ENTRIES_AT_ONCE, document["cursor"])
-            for listed in page:
-                if listed.document["run_id"] == run_id and listed.status in _OPEN:
+            page, cursor = self._operations.parts(run_id, _SET_ASIDE, _FINDINGS_AT_ONCE, document["cursor"])
+            for finding in page:
+                entry = None if finding.status == FOUND else self._begun(finding)
+                if entry is not None and entry.status in _OPEN:
                     # asked before every entry: it may have been stopped, or have slept, since the last one
                     self._runs.lease.keep(run_id, document["fence"])
-                    document["restored" if self._restore(listed.operation_id) else "failed"] += 1
-            if page and page[-1].created_at < document["since"]:
-                cursor = None
+                    document["restored" if self._restore(entry.operation_id) else "failed"] += 1
             document["cursor"] = cursor
             if cursor is None:
                 document["finished_at"] = self._now()
@@ -155,6 +158,10 @@ class Restorations:
             if out_of_time():
                 break
         return row
+
+    def _begun(self, finding: Operation) -> Operation | None:
+        """Reads the entry that an action on a finding began, whatever became of the action."""
+        return self._quarantine.begun(finding.operation_id, finding.document["key"], finding.document["object"]["etag"])
 
     def _restore(self, entry_id: str) -> bool:
         try:
@@ -168,5 +175,5 @@ class Restorations:
 
 
 def _answer(row: Operation) -> dict[str, Any]:
-    shown = {name: value for name, value in row.document.items() if name not in ("cursor", "since", "fence")}
+    shown = {name: value for name, value in row.document.items() if name not in ("cursor", "fence")}
     return {"run_id": row.operation_id, "status": row.status, **shown}
