@@ -176,6 +176,13 @@ def restore(entry_id: str) -> dict[str, Any]:
     return answers.quarantine_entry(services.restorations.restore(read_id(entry_id)))
 
 
+@api.delete("/quarantine/<entry_id>")
+def purge_early(entry_id: str) -> dict[str, Any]:
+    """Removes a quarantined object for good, before its days are over."""
+    read_body(NoBody, text_body(api))
+    return answers.quarantine_entry(services.expiry.purge_early(read_id(entry_id)))
+
+
 @api.get("/diagnostics/conformance")
 def get_conformance() -> dict[str, Any]:
     """Answers with what the store can do and what that chooses, tried anew where that is asked for."""

@@ -77,6 +77,28 @@ export const restore = (entry: Entry): Question<null> => ({
   },
 });
 
+export const purge = (entry: Entry): Question<null> => ({
+  title: "Remove the object for good",
+  danger: true,
+  prepare: nothing,
+  says: () => (
+    <>
+      <p>
+        <strong>1 object</strong> of {bytes(entry.size)} that was set aside is removed before its days are over. <strong>There is no way back.</strong>
+      </p>
+      <p class="callout">
+        <Key of={entry.key} />
+      </p>
+      <p class="dim small">What has come under its key meanwhile stays where it is, and is recorded.</p>
+    </>
+  ),
+  verb: () => "Remove 1 object for good",
+  act: async () => {
+    await ask(`quarantine/${encoded(entry.entry_id)}`, { method: "DELETE", body: {} });
+    return `Removed: ${plain(entry.key)}`;
+  },
+});
+
 export const restoreRun = (run: Run): Question<{ held: Entry[]; more: boolean }> => ({
   title: "Put back all that the run set aside",
   prepare: async () => {

@@ -899,6 +899,17 @@ def test_an_object_is_restored_by_its_own_button(visiting: Visiting) -> None:
     expect(visit.page.get_by_role("table", name="Quarantine").get_by_role("row")).to_have_count(2)
 
 
+def test_an_object_is_removed_for_good_by_its_own_button(visiting: Visiting) -> None:
+    visit = visiting()
+    visit.go("Quarantine")
+    visit.page.get_by_role("button", name="Remove …").first.click()
+    asked = visit.page.get_by_role("dialog", name="Remove the object for good")
+    expect(asked).to_contain_text("There is no way back.")
+    asked.get_by_role("button", name="Remove 1 object for good").click()
+    expect(visit.page.get_by_text("Removed: projects/proj_sunset/")).to_be_visible()
+    expect(visit.page.get_by_role("table", name="Quarantine").get_by_role("row")).to_have_count(2)
+
+
 def test_a_refusal_is_shown_in_the_question_and_nothing_closes(visiting: Visiting) -> None:
     house = lived_in(NOW)
     house.broken = {"POST /quarantine": problem(409, "object-exists", "something else lies under the key: look at both")}

@@ -98,6 +98,7 @@ PUBLIC_PATHS = {
         "DELETE /acknowledgements/{acknowledgement_id}",
         "GET /quarantine",
         "POST /quarantine/{entry_id}/restore",
+        "DELETE /quarantine/{entry_id}",
         "POST /quarantine/drill",
         "GET /quarantine/drills",
         "GET /diagnostics/conformance",

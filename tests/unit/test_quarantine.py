@@ -643,6 +643,35 @@ def test_a_run_that_is_being_repaired_is_not_taken_back_and_one_that_broke_off_s
     assert (failed["status"], failed["why"]) == ("FAILED", "the store did not answer")
 
 
+# an end before its days are over
+
+
+def test_what_is_held_is_removed_early_and_what_came_under_its_key_is_recorded(world: World) -> None:
+    entry = aside(world)
+    key = entry.document["key"]
+    world.plant(key, body=b"it came since")
+    ended = world.expiry.purge_early(entry.operation_id)
+    assert (ended.status, world.store.head(entry.document["quarantine_key"])) == ("PURGED", None)
+    record = world.ledger.record(key)
+    assert record is not None
+    assert (record.state, record.size) == (State.STORED, len(b"it came since"))
+    assert world.expiry.purge_early(entry.operation_id) == ended
+    with pytest.raises(Conflict, match="purged"):
+        world.quarantine.restore(entry.operation_id)
+
+
+def test_only_what_is_held_is_removed_early_and_never_what_is_no_copy(world: World) -> None:
+    entry = aside(world)
+    world.plant(entry.document["quarantine_key"], body=b"something else")
+    with pytest.raises(Conflict, match="not what was set aside"):
+        world.expiry.purge_early(entry.operation_id)
+    assert world.store.head(entry.document["quarantine_key"]) is not None
+    restored = aside(world)
+    world.quarantine.restore(restored.operation_id)
+    with pytest.raises(Conflict, match="restored: only what is held"):
+        world.expiry.purge_early(restored.operation_id)
+
+
 # the drill
 
 

@@ -135,6 +135,10 @@ class House:
                 [entry] = [entry for entry in self.entries if entry["entry_id"] == entry_id]
                 entry |= {"status": "RESTORED", "restored_at": rfc(self.now)}
                 return Answered(200, entry)
+            case "DELETE", ["quarantine", entry_id]:
+                [entry] = [entry for entry in self.entries if entry["entry_id"] == entry_id]
+                entry |= {"status": "PURGED", "purged_at": rfc(self.now)}
+                return Answered(200, entry)
             case "DELETE", ["projects", project_id]:
                 return Answered(200, {**DRY_RUN, "project_id": project_id})
         return problem(404, "no-such-route", f"there is no {asked.key}")

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "migrations": ("migration", "the newest imports and migrations, and how each stands"),
     "profiles": ("profiles", "the deployments that are known by name"),
     "projects": ("analytics", "the projects with what they hold, or one of them"),
+    "purge": ("quarantine", "remove what was set aside for good, before its days are over"),
     "quarantine": ("quarantine", "what was set aside, and until when it can be restored"),
     "reconcile": ("reconciliation", "compare bucket and ledger key by key; with --apply, repair"),
     "recount": ("recounting", "compare the counts with the records"),

@@ -1,7 +1,8 @@
-"""`quarantine`, `restore` and `drill`: what was set aside, back, and the proof that it comes back."""
+"""`quarantine`, `restore`, `purge` and `drill`: what was set aside, back, gone for good, and the proof that it comes back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ from stocktake_cli import words
 from stocktake_cli.commands.group import stocktake
 from stocktake_cli.edge import Outcome, Session, command, wait_for
 from stocktake_cli.exits import Exit
-from stocktake_cli.failures import Failure, Misused, Unreachable
+from stocktake_cli.failures import Absent, Failure, Misused, Unreachable
 
 _STATUSES = ("MOVING", "HELD", "CANCELLED", "RESTORING", "RESTORED", "PURGING", "PURGED")
 
@@ -45,12 +46,54 @@ def restore(session: Session, entry_ids: tuple[str, ...], run_id: str | None, ti
         raise Misused("say what to restore: entries or a run", "give ids of entries (`stocktake quarantine`), or --run")
     if run_id:
         return _restore_run(session, run_id, timeout)
-    wanted = list(dict.fromkeys(entry_ids))
-    restored, failed = [], []
-    with session.out.progress("restoring", total=len(wanted)) as bar:
+    restored, failed = _each(
+        session,
+        entry_ids,
+        ("restoring", "restored"),
+        lambda entry_id: session.api.post("/quarantine/{entry_id}/restore", entry_id=entry_id),
+    )
+    return Outcome({"restored": restored, "failed": failed, "restoration": None}, Exit.DIFFERENT if failed else Exit.FINE)
+
+
+@command("purge", group=stocktake)
+@click.argument("entry_ids", nargs=-1, required=True, metavar="ENTRY_ID...")
+@click.option("--yes", is_flag=True, help="do it, and do not ask")
+def purge(session: Session, entry_ids: tuple[str, ...], yes: bool) -> Outcome:
+    """Remove what was set aside for good, before its days are over.
+
+    Removes only with --yes, or when it is confirmed: there is no way back. What has come under its key meanwhile stays where it is, and is
+    recorded. Ends with 1 where some were not removed.
+    """
+    wanted = dict.fromkeys(entry_ids)
+    if not yes:
+        held = [of for of in session.api.pages("/quarantine", "entries", {"status": "HELD", "limit": 100}) if of["entry_id"] in wanted]
+        _show(session, held)
+        if absent := [entry_id for entry_id in wanted if entry_id not in {of["entry_id"] for of in held}]:
+            raise Absent(f"nothing is held as {', '.join(absent)}", "stocktake quarantine --status HELD lists what is")
+        would = f"{words.count(len(held), 'object')} of {words.size(sum(of['size'] for of in held))}"
+        if not session.out.is_interactive:
+            session.out.note(f"Nothing was removed: --yes removes {would} for good.")
+            return Outcome({"held": held, "purged": [], "failed": []}, Exit.DIFFERENT)
+        session.out.confirm(f"This removes {would} for good. There is no way back.", "purge")
+    purged, failed = _each(
+        session,
+        wanted,
+        ("removing", "removed"),
+        lambda entry_id: session.api.call("DELETE", "/quarantine/{entry_id}", {"entry_id": entry_id}),
+    )
+    return Outcome({"held": [], "purged": purged, "failed": failed}, Exit.DIFFERENT if failed else Exit.FINE)
+
+
+def _each(
+    session: Session, entry_ids: Iterable[str], said: tuple[str, str], act: Callable[[str], dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Acts on entries, and shows and returns what came of each: those it was done to, and why not to the others. One alone just fails."""
+    wanted, (doing, as_done) = list(dict.fromkeys(entry_ids)), said
+    done, failed = [], []
+    with session.out.progress(doing, total=len(wanted)) as bar:
         for entry_id in wanted:
             try:
-                restored.append(session.api.post("/quarantine/{entry_id}/restore", entry_id=entry_id))
+                done.append(act(entry_id))
             except Unreachable:
                 raise
             except Failure as failure:
@@ -58,10 +101,14 @@ def restore(session: Session, entry_ids: tuple[str, ...], run_id: str | None, ti
                     raise
                 failed.append({"entry_id": entry_id, **failure.document()})
             bar.advance()
-    session.out.table(["entry", "key", "#bytes"], [(of["entry_id"], of["key"], words.size(of["size"])) for of in restored])
+    _show(session, done)
     for refusal in failed:
-        session.out.say(f"not restored: {refusal['entry_id']} ({refusal['message']})", "red")
-    return Outcome({"restored": restored, "failed": failed, "restoration": None}, Exit.DIFFERENT if failed else Exit.FINE)
+        session.out.say(f"not {as_done}: {refusal['entry_id']} ({refusal['message']})", "red")
+    return done, failed
+
+
+def _show(session: Session, entries: Sequence[dict[str, Any]]) -> None:
+    session.out.table(["entry", "key", "#bytes"], [(of["entry_id"], of["key"], words.size(of["size"])) for of in entries])
 
 
 def _restore_run(session: Session, run_id: str, timeout: float) -> Outcome:

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { query } from "../api";
 import type { Drill, Entry } from "../answers";
 import { Empty, Key, Loaded, Pager, Panel, Table, Tag, When } from "../parts";
-import { drill, restore } from "../questions";
+import { drill, purge, restore } from "../questions";
 import { useNow, useResource } from "../state";
 import { useStock } from "../stock";
 import { bytes, lasts, plain } from "../words";
@@ -121,6 +121,11 @@ export function Quarantine() {
                             {(entry.status === "HELD" || entry.status === "MOVING") && (
                               <button type="button" class="little" onClick={() => ask(restore(entry))}>
                                 Restore …<span class="hidden"> {plain(entry.key)}</span>
+                              </button>
+                            )}
+                            {entry.status === "HELD" && (
+                              <button type="button" class="little" onClick={() => ask(purge(entry))}>
+                                Remove …<span class="hidden"> {plain(entry.key)}</span>
                               </button>
                             )}
                           </td>

@@ -158,7 +158,8 @@ SENTENCES: dict[tuple[FindingClass, str], Sentences] = {
         "The application that wrote the object wrote it again after it had been set aside; or setting it aside broke off before the "
         "object had left its place.",
         "Look at the key's entry in quarantine. Is it MOVING, restore it, and the record says STORED; left alone, the next purge lets go "
-        "of the key, and the next run finds an orphan. Is it HELD, look at both: restoring refuses to overwrite the one that is there.",
+        "of the key, and the next run finds an orphan. Is it HELD, look at both: restoring refuses to overwrite the one that is there. "
+        "To keep that one, purge the entry: it is recorded then.",
     ),
     (FindingClass.MISMATCH, "not_as_announced"): Sentences(
         "An upload was announced and not confirmed, and the object under its key is not the one that was announced.",

@@ -232,6 +232,25 @@ class Quarantine:
             raise trouble
         return tally
 
+    def purge_early(self, entry_id: str) -> Operation:
+        """Removes for good what is held, before its days are over, and what holds its key; purging twice purges once.
+
+        What came under its key meanwhile stays, and is recorded.
+
+        Raises:
+            OperationNotFound: there is no such entry.
+            Conflict: it is not held, or something else lies in the copy's place, which stays.
+            RecordChanged: somebody restores it at this moment.
+        """
+        entry = self.entry(entry_id)
+        if entry.status == "PURGED":
+            return entry
+        if entry.status not in ("HELD", "PURGING") or "given_up_at" in entry.document:
+            raise Conflict(f"quarantine entry {entry_id} is {entry.status.lower()}: only what is held can be removed")
+        if not self._purge(entry):
+            raise Conflict(f"what lies under {entry.document['quarantine_key']!r} is not what was set aside: look at it; it stays")
+        return self.entry(entry_id)
+
     def note(self, entry_id: str, why: str) -> None:
         """Writes down why an entry could not be restored."""
         entry = self.entry(entry_id)

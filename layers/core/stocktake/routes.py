@@ -107,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/acknowledgements/{acknowledgement_id}", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/{entry_id}/restore", _OPERATE, Owner.ALL),
+    Route("DELETE", "/quarantine/{entry_id}", _OPERATE, Owner.ALL),
     Route("POST", "/quarantine/drill", _OPERATE, Owner.ALL),
     Route("GET", "/quarantine/drills", _OPERATE, Owner.ALL),
     Route("GET", "/diagnostics/conformance", _OPERATE, Owner.ALL),

@@ -720,6 +720,20 @@ def test_one_entry_that_cannot_be_restored_does_not_hold_up_the_others(cli: Cli)
     assert cli("restore", "e1").exit == 3
 
 
+def test_what_was_set_aside_is_removed_for_good_only_when_that_is_said(cli: Cli) -> None:
+    listed = {"entries": [entry("e1"), entry("e2")], "cursor": None}
+    shown = cli("purge", "e1", "--json", answers={"GET /quarantine": listed})
+    assert (shown.exit, [of["entry_id"] for of in shown.result["held"]], shown.result["purged"]) == (1, ["e1"], [])
+    assert "--yes removes 1 object of 3 B for good" in cli("purge", "e1", answers={"GET /quarantine": listed}).err
+    assert {sent.method for sent in cli.wire.sent} == {"GET"}
+    assert cli("purge", "e1", "e9", answers={"GET /quarantine": listed}).exit == 6
+    answers = {"DELETE /quarantine/e1": entry("e1", status="PURGED"), "DELETE /quarantine/e2": problem(409, "conflict", "it is restoring")}
+    shown = cli("purge", "e1", "e2", "--yes", answers=answers)
+    assert shown.exit == 1
+    assert "not removed: e2 (it is restoring)" in shown.out
+    assert cli("purge", "e1", "--yes", answers=answers).exit == 0
+
+
 def test_import_sends_the_file_with_its_hash_starts_it_and_shows_the_lines_that_failed(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
     file.write_bytes(b"{}\n")

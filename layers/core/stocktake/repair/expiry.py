@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stocktake.errors import RunIncomplete
+from stocktake.ledger import Operation
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.repair.holding import Holds
@@ -42,3 +43,15 @@ class Expiry:
         self._runs.check_bucket()
         self._holds.purge(out_of_time=out_of_time)
         return dict(self._quarantine.purge(out_of_time=out_of_time))
+
+    def purge_early(self, entry_id: str) -> Operation:
+        """Removes one entry's copy for good because an operator says so; see `Quarantine.purge_early`.
+
+        Raises:
+            LedgerRestored: the tables are older than the newest erasure.
+            RunIncomplete, WrongRegion: the bucket is not the one this ledger describes.
+            OperationNotFound, Conflict, RecordChanged, StorageError: as `Quarantine.purge_early`.
+        """
+        self._tombstones.check()
+        self._runs.check_bucket()
+        return self._quarantine.purge_early(entry_id)
