@@ -30,6 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from stocktake.errors import InvalidKey
 from stocktake.ids import id_of_time, time_of_id
@@ -48,9 +49,8 @@ _SPELLED_TWICE = frozenset("K;`")
 """The ASCII characters that NFC makes of others: U+212A, U+037E and U+1FEF."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedKey:
-    """What a layout reads in a key.
+class ParsedKey(NamedTuple):
+    """What a layout reads in a key. A tuple, since a walk makes one of every key.
 
     `candidates` are stems of the projects it may belong to: none, one, or several where the key is ambiguous.
     """
