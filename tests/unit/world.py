@@ -452,7 +452,8 @@ class World:
         at = self.clock()
         project = self.ledger.project(project_id)
         fields = {"etag": "0" * 32, "expires_at": at + 60_000 if state is State.PENDING else None, **changes}
-        record = Record(key, self.new_id(at), project.project_id, project.epoch, state, size, at, at, **fields)
+        created_at = fields.pop("created_at", at)
+        record = Record(key, self.new_id(at), project.project_id, project.epoch, state, size, created_at, at, **fields)
         return self.ledger.move(None, record, gated=True, content=bytes(size) if state is State.INLINE else None)
 
     def pump(self) -> None:

@@ -59,9 +59,10 @@ def lost(before: Counts, counts: Counts) -> str | None:
 
 
 def _gone(before: Counts, counts: Counts, what: str) -> tuple[int, int]:
-    """Returns how many were lost, and of how many: of what was deleted on request nothing can be lost."""
+    """Returns how many were lost, and of how many: nothing of what was deleted on request, and no more than there were."""
     gone = _objects(counts, "lost", what)
-    return gone, min(_objects(before, "ledger", "stored"), _objects(counts, "ledger", "stored") + gone)
+    had = min(_objects(before, "ledger", "stored"), _objects(counts, "ledger", "stored") + gone)
+    return min(gone, had), had
 
 
 def _is_much(gone: int, had: int) -> bool:

@@ -262,8 +262,8 @@ class Walker:
         what, classes = _LOSSES.get(finding.finding_class, ("", ()))
         if of.previous is None or (stored is not None and stored.last_modified > of.judged_until):
             return None
-        if record is not None and record.state not in (State.STORED, State.MISSING):
-            return None  # it has had no object yet
+        if record is not None and (record.state not in (State.STORED, State.MISSING) or record.created_at > of.judged_until):
+            return None  # it has had no object yet, or that run did not know it
         # a record that is marked, or a layout that is new, moves a key from one class to the other
         earlier = (self._operations.get(of.previous, finding_part(each, finding.key)) for each in classes)
         return what if classes and not any(earlier) else None
