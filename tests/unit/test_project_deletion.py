@@ -631,6 +631,22 @@ def test_versions_and_delete_markers_go_too(world: World) -> None:
     assert [version for version in world.store.list_versions() if not version.key.startswith(".stocktake/")] == []
 
 
+def test_versions_that_went_while_another_of_their_key_was_refused_are_counted(world: World) -> None:
+    world = versioned(world)
+    key = OLD_KEYS[0]
+    for body in (b"1", b"22", b"333"):
+        world.plant(key, body=body)
+    oldest = list(world.store.list_versions(key))[-1]
+    world.store.refuse_delete(key, "AccessDenied", "locked", version_id=oldest.version_id)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"], receipt["versions"], receipt["bytes"]) == ("INCOMPLETE", 0, 2, 5)
+    world.store.allow_delete(key)
+    world.deletions.verify(receipt["deletion_id"], out_of_time=never)
+    world.pump()
+    receipt = receipt_of(world, receipt["deletion_id"])
+    assert (receipt["status"], receipt["objects"], receipt["versions"], receipt["bytes"]) == ("DELETED", 1, 3, 6)
+
+
 def test_open_multipart_uploads_are_aborted_and_counted_once(world: World) -> None:
     world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
     world.store.plant_multipart_upload("projects/p10/scenes/s/media/big.mp4")

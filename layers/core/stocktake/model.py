@@ -173,11 +173,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class KeyFailure:
-    """Why one key could not be deleted: the store's code and message, kept per key."""
+    """Why one key, or one version of it, could not be deleted: the store's code and message."""
 
     key: str
     code: str
     message: str
+    version_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

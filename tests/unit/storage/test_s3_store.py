@@ -529,7 +529,7 @@ def test_versions_are_matched_by_key_and_version(store: S3Store, wire: Wire) -> 
     result = store.delete_versions(versions)
 
     assert result.deleted == ("k", "k", "\x01", "l")
-    assert result.errors == (KeyFailure("k", "AccessDenied", "locked"),)
+    assert result.errors == (KeyFailure("k", "AccessDenied", "locked", "v3"),)
     assert wire.requests[0].query["versionId"] == "v4"
 
 

@@ -67,11 +67,11 @@ class Totals:
     def __init__(self) -> None:
         self._by: dict[str, Counter[tuple[str, str]]] = {"layout": Counter(), "source": Counter()}
 
-    def add(self, layout: str, source: str, size: int) -> None:
+    def add(self, layout: str, source: str, size: int, *, objects: int = 1) -> None:
         if source in WITHOUT_OBJECT:
             return
         for by, name in (("layout", layout), ("source", source)):
-            self._by[by][name, "objects"] += 1
+            self._by[by][name, "objects"] += objects
             self._by[by][name, "bytes"] += size
 
     def merge(self, document: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from stocktake.ledger import Ledger, Operations
 from stocktake.model import KeyFailure, LedgerEntry, State
 from stocktake.project_deletion.batches import WITHOUT_OBJECT
 from stocktake.project_deletion.receipts import Totals, failure_line
-from stocktake.storage import Store
+from stocktake.storage import ObjectVersion, Store
 
 _PART = 500
 """Keys whose bytes go in one request, half of what it may name, so that their records go while it is answered for the next."""
@@ -35,23 +35,33 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
     """
     refused: dict[str, KeyFailure] = {}
     gone: list[Discovered] = []
+    partly: list[tuple[Discovered, list[ObjectVersion]]] = []
     with ThreadPoolExecutor(1) as beside:
         removals: list[Future[tuple[str, ...]]] = []
         for part in batched(items, _PART, strict=False):
             failures = _remove_bytes(store, part, one_by_one)
-            went = [item for item in part if item.key not in failures]
+            # a key once, however many of its versions it was: the row has to hold them all
+            of_keys = {key: failure for (key, _), failure in failures.items()}
+            went = [item for item in part if item.key not in of_keys]
             removals.append(beside.submit(_remove_records, ledger, [item.entry for item in went if item.entry is not None]))
-            refused |= failures
+            refused |= of_keys
             gone += went
+            partly += [
+                (item, [version for version in item.versions if (item.key, version.version_id) not in failures])
+                for item in part
+                if item.key in of_keys
+            ]
         changed = {key for removal in removals for key in removal.result()}
     totals = Totals()
     for item in gone:
         totals.add(item.layout, item.source, item.size)
+    for item, versions in partly:  # an object counts where the last of its versions goes: another round sees only those that are left
+        totals.add(item.layout, item.source, sum(version.size for version in versions), objects=0)
     entries = [item.entry for item in gone if item.entry is not None]
     inline = [entry.size for entry in entries if entry.state is State.INLINE]
     return {
         **totals.document(),
-        "versions": sum(len(item.versions) for item in gone),
+        "versions": sum(len(item.versions) for item in gone) + sum(len(versions) for _, versions in partly),
         "records": len(entries),
         "inline": [len(inline), sum(inline)],
         "failures": [failure_line(refused[key]) for key in sorted(refused)],
@@ -63,14 +73,14 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
     }
 
 
-def _remove_bytes(store: Store, items: Sequence[Discovered], one_by_one: bool) -> dict[str, KeyFailure]:
-    """Returns what the store refused, a key once, however many of its versions it was: the row has to hold them all."""
+def _remove_bytes(store: Store, items: Sequence[Discovered], one_by_one: bool) -> dict[tuple[str, str | None], KeyFailure]:
+    """Returns what the store refused, by key and version."""
     plain = [item.key for item in items if not item.versions and item.source not in WITHOUT_OBJECT]
     versions = [version for item in items for version in item.versions]
     failures = list(store.delete_many(plain, one_by_one=one_by_one).errors) if plain else []
     if versions:
         failures += store.delete_versions(versions, one_by_one=one_by_one).errors
-    return {failure.key: failure for failure in reversed(failures)}
+    return {(failure.key, failure.version_id): failure for failure in reversed(failures)}
 
 
 def _unlisted(items: Iterable[Discovered]) -> Iterator[LedgerEntry]:

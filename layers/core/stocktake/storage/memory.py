@@ -222,9 +222,9 @@ class MemoryStore:
         failure = error or StorageUnavailable(f"The store could not do {operation} now: try again.")
         self._faults.append(_Fault(operation, key, skip, times, failure, after_effect))
 
-    def refuse_delete(self, key: str, code: str = "AccessDenied", message: str = "Access Denied") -> None:
-        """Makes every removal of `key` in a batch end in this per-key error, until `allow_delete`."""
-        self._refused[key] = KeyFailure(key, code, message)
+    def refuse_delete(self, key: str, code: str = "AccessDenied", message: str = "Access Denied", *, version_id: str | None = None) -> None:
+        """Makes every removal of `key` in a batch, or of one version of it, end in this per-key error, until `allow_delete`."""
+        self._refused[key] = KeyFailure(key, code, message, version_id)
 
     def allow_delete(self, key: str) -> None:
         """Ends what `refuse_delete` began."""
@@ -621,9 +621,9 @@ class MemoryStore:
             deleted: builtins.list[str] = []
             errors: builtins.list[KeyFailure] = []
             for key, version_id in dict.fromkeys((version.key, version.version_id) for version in versions):
-                failure = self._refusal(key)
+                failure = self._refusal(key, version_id)
                 if failure is not None:
-                    errors.append(failure)
+                    errors.append(replace(failure, version_id=version_id))
                     continue
                 deleted.append(key)
                 kept = [version for version in self._versions.pop(key, []) if version.version_id != version_id]
@@ -724,12 +724,13 @@ class MemoryStore:
         else:
             self._versions.pop(key, None)
 
-    def _refusal(self, key: str) -> KeyFailure | None:
+    def _refusal(self, key: str, version_id: str | None = None) -> KeyFailure | None:
         try:
             check_key(key)
         except InvalidKey as error:
             return KeyFailure(key, "InvalidKey", str(error))
-        return self._refused.get(key)
+        refused = self._refused.get(key)
+        return refused if refused is not None and refused.version_id in (None, version_id) else None
 
     def _sort_key(self, key: str) -> tuple[str, ...]:
         return tuple(key.split("/")) if self._ordering == "directory" else (key,)

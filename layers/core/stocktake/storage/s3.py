@@ -488,7 +488,7 @@ class S3Store:
             try:
                 check_key(item[0])
             except InvalidKey as error:
-                failures[item] = KeyFailure(item[0], "InvalidKey", str(error))
+                failures[item] = KeyFailure(item[0], "InvalidKey", str(error), item[1])
                 continue
             if not one_by_one and not _XML_HOSTILE.search(item[0]):
                 batch.append(item)
@@ -510,7 +510,7 @@ class S3Store:
                 isinstance(error, StorageDenied) and code != "AccessDenied"
             ):
                 raise  # of every request, not of this key
-            return KeyFailure(item[0], code, str(error))
+            return KeyFailure(item[0], code, str(error), item[1])
         return None
 
     def _delete_chunk(self, chunk: Sequence[_Item]) -> dict[_Item, KeyFailure]:
@@ -522,7 +522,7 @@ class S3Store:
             # SeaweedFS names a removed delete marker only in DeleteMarkerVersionId.
             unnamed -= {(row.get("Key", ""), version) for version in (row.get("VersionId"), row.get("DeleteMarkerVersionId"), None)}
         unreported = "The store's answer does not name this key: whether it is gone is not known."
-        failures = {item: KeyFailure(item[0], "Unreported", unreported) for item in unnamed}
+        failures = {item: KeyFailure(item[0], "Unreported", unreported, item[1]) for item in unnamed}
         for row in reply.get("Errors", ()):
             key, code = row.get("Key", ""), row.get("Code", "Unknown")
             if code == "NoSuchBucket":
@@ -531,7 +531,7 @@ class S3Store:
                 if code in _ABSENT_IN_BATCH:
                     failures.pop(item, None)
                 else:
-                    failures[item] = KeyFailure(key, code, row.get("Message", ""))
+                    failures[item] = KeyFailure(key, code, row.get("Message", ""), item[1])
         return failures
 
     # Capabilities
