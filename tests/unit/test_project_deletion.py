@@ -783,6 +783,16 @@ def test_what_was_lost_on_its_way_is_sent_again_by_verify_once_it_is_overdue(
     assert (receipt["status"], receipt["objects"], receipt["batches"]) == ("DELETED", 3, 3)
 
 
+def test_a_verification_sends_steps_and_no_batches_which_its_function_may_not(world: World) -> None:
+    world.upload()
+    deletion_id = world.deletions.request("p1", mode=DeletionMode.SEQUENTIAL).operation_id
+    world.deletions.discover(deletion_id, 1, out_of_time=never)
+    world.messages.clear()
+    world.clock.advance(DAY)
+    world.deletions.verify(deletion_id, out_of_time=never)
+    assert [queue for queue, _, _ in world.messages] == ["steps"]
+
+
 def test_sending_again_hands_on_what_it_has_no_time_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
     for number in range(3):

@@ -591,8 +591,9 @@ class ProjectDeletions:
         due_at = max(document["sweep_at"], document.get("round_began_at", 0))
         if operation.status != "REMOVING" or planned is None or self._now() <= due_at + SWEEP_OVERDUE_MS:
             return
-        if operation.counters.get(_done(round_number), 0) < planned and not _is_one_by_one(operation):
-            self._send_resend(operation, 0)  # a step of its own: whoever asks has no time for very many batches
+        if operation.counters.get(_done(round_number), 0) < planned:
+            # a step of its own: whoever asks has no time for very many batches, and may send none
+            self._send_resend(operation, 0)
         else:
             self._when_removed(operation.operation_id)
 
@@ -600,6 +601,9 @@ class ProjectDeletions:
         """Sends the batches of a round again that have no result, from number `first` on. Returns the deletion's status."""
         operation = self.operation(deletion_id)
         if operation.status != "REMOVING" or operation.document["round"] != round_number:
+            return operation.status
+        if _is_one_by_one(operation):
+            self._when_removed(deletion_id)  # the one whose turn it is
             return operation.status
         for number in range(first, operation.document["planned"] or 0):
             if out_of_time():
