@@ -592,6 +592,19 @@ def test_a_discovery_short_of_time_hands_the_rest_on(world: World, monkeypatch: 
     assert (receipt["status"], receipt["objects"], receipt["batches"]) == ("DELETED", 5, 4)
 
 
+def test_each_delivery_of_a_discovery_reads_and_sends_again_only_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_KEYS", 1)
+    world.plant(*(f"projects/p1/scenes/s/media/{number}.png" for number in range(5)))
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    sent = []
+    for _ in range(4):
+        world.deletions.discover(deletion_id, 1, out_of_time=lambda: True)
+        sent.append([int(message["part"][-8:]) for queue, message, _ in world.messages if queue == "batches"])
+        world.messages.clear()
+    assert sent == [[0], [0, 1], [1, 2], [2, 3]]
+
+
 def test_more_keys_than_one_request_takes_go_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.batches.BATCH_BYTES", 200)
     world.plant(*(f"projects/p1/scenes/s/media/{number:03}.png" for number in range(10)))

@@ -834,6 +834,19 @@ def test_setting_aside_goes_on_where_its_time_ran_out_among_records_that_have_no
     assert (status(world, deletion_id), world.bucket_keys()) == ("HELD", set())
 
 
+def test_each_delivery_of_a_setting_aside_reads_and_sends_again_only_the_last_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
+    world.plant(*(f"projects/p1/scenes/s/media/{number}.png" for number in range(4)))
+    deletion_id = world.deletions.request("p1").operation_id
+    world.messages.clear()
+    sent = []
+    for _ in range(3):
+        world.deletions.set_aside(deletion_id, out_of_time=lambda: True)
+        sent.append([int(message["part"][-8:]) for queue, message, _ in world.messages if queue == "batches"])
+        world.messages.clear()
+    assert sent == [[0], [0, 1], [1, 2]]
+
+
 def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.project_deletion.undo_window.ASIDE_KEYS", 1)
     world.plant(OLD_KEY, "audio/proj_p1/s1/voice.mp3", "proj_p1_s1_media.mp4")

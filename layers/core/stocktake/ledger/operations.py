@@ -386,6 +386,10 @@ class Operations:
             found.append(_operation(raw))
         return found, None
 
+    def last_part(self, operation_id: str, prefix: str) -> Operation | None:
+        """Reads the last, by name, of the parts whose names begin with `prefix`; None where there is none."""
+        return next(map(_operation, self._query(operation_id, prefix, page_size=1, forward=False)), None)
+
     def all_parts(self, operation_id: str, prefix: str = "") -> Iterator[Operation]:
         """Yields every part whose name begins with `prefix`, by name, page by page."""
         for raw in self._query(operation_id, prefix):

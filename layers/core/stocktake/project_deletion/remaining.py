@@ -40,7 +40,7 @@ class Remaining:
         self._size = 0
         self._rows = 0
         self.after = ""
-        for row in operations.parts(deletion_id, rows_of(round_number), 1, forward=False)[0]:  # the last, by an earlier delivery
+        if (row := operations.last_part(deletion_id, rows_of(round_number))) is not None:  # by an earlier delivery
             self._rows = int(row.part.rpartition("#")[2]) + 1
             self.after = row.document["lines"][-1]["key"]
 

@@ -459,9 +459,10 @@ class ProjectDeletions:
 
     def _plan(self, operation: Operation, out_of_time: Callable[[], bool]) -> bool:
         number, cursor = 0, ""
-        for row in self._operations.all_parts(operation.operation_id, f"batch#{operation.document['round']:02d}#"):
-            number, cursor = number + 1, last_key(row.document)
-            self._send_batch(operation, row.part)
+        if (last := self._operations.last_part(operation.operation_id, f"batch#{operation.document['round']:02d}#")) is not None:
+            # whoever writes another row has read the one before as the last: of this one alone the message may not be sent
+            number, cursor = int(last.part.split("#")[2]) + 1, last_key(last.document)
+            self._send_batch(operation, last.part)
         cursor = max(cursor, operation.document.get("planned_to", ""))
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)

@@ -26,7 +26,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
-from itertools import islice
 from typing import Any
 
 from stocktake.discovery import Discovered
@@ -121,9 +120,10 @@ class UndoWindow:
         out_of_time: Callable[[], bool],
     ) -> bool:
         deletion_id, number, cursor = operation.operation_id, 0, ""
-        for row in self._operations.all_parts(deletion_id, "aside#"):
-            number, cursor = number + 1, last_key(row.document)
-            self._send(deletion_id, row.part)
+        if (last := self._operations.last_part(deletion_id, "aside#")) is not None:
+            # whoever writes another row has read the one before as the last: of this one alone the message may not be sent
+            number, cursor = int(last.part.split("#")[1]) + 1, last_key(last.document)
+            self._send(deletion_id, last.part)
         cursor = max(cursor, operation.document.get("planned_to", ""))
         for batch in batches(found(cursor), out_of_time, most=ASIDE_KEYS):
             part = f"aside#{number:08d}"
@@ -263,13 +263,10 @@ class UndoWindow:
         if operation.counters.get("restored", 0) >= restoring:
             return self._finish(operation)
         # what a planner wrote since was never moved, and must not be counted in place of what was
-        for row in islice(self._operations.all_parts(deletion_id, "aside#"), restoring):
-            if row.part <= after:
-                continue
-            self._send(deletion_id, row.part.replace("aside#", "restore#", 1))
-            after = row.part
+        for number in range(int(after.split("#")[1]) + 1 if after else 0, restoring):
+            self._send(deletion_id, f"restore#{number:08d}")
             if out_of_time():
-                self._send_undo(operation, after)
+                self._send_undo(operation, f"aside#{number:08d}")
                 break
         return RESTORING
 
@@ -363,7 +360,8 @@ class UndoWindow:
 
     def _batches(self, deletion_id: str) -> int:
         """Returns how many batches are planned by now, by whichever delivery."""
-        return sum(int(row.part.split("#")[1]) + 1 for row in self._operations.parts(deletion_id, "aside#", 1, forward=False)[0])
+        last = self._operations.last_part(deletion_id, "aside#")
+        return 0 if last is None else int(last.part.split("#")[1]) + 1
 
     def _transition(
         self, deletion_id: str, before: tuple[str, ...], after: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
