@@ -731,6 +731,51 @@ def test_an_upload_begun_after_discovery_is_aborted_by_the_sweep(world: World) -
     assert list(world.store.list_multipart_uploads()) == []
 
 
+@pytest.mark.parametrize("step", ["discover", "verify"])
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_step_overtaken_by_the_end_of_its_deletion_aborts_no_upload_of_the_project_created_anew(
+    world: World, step: str, later: int
+) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+    if step == "verify":
+        deliver_what_is_due(world)
+        world.clock.advance(SWEEP_DELAY)
+    late = {"deletion_id": deletion_id, "step": step, "round": 1}
+    began_at = world.clock()
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        if operation == "list_multipart_uploads":
+            world.store.on_call = None
+            world.deliver("steps", late)
+            world.pump()
+            world.uploads.create_project("p1", {})
+            if not later:
+                world.clock.at = began_at  # as a store tells it whose clock goes behind
+            world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+
+    world.store.on_call = meanwhile
+    world.deliver("steps", late)
+    assert world.deletions.operation(deletion_id).status == "DELETED"
+    assert len(list(world.store.list_multipart_uploads())) == 1
+    assert not list(world.operations.all_parts(deletion_id, "upload#"))
+
+
+def test_an_upload_begun_while_a_step_looks_is_left_to_the_sweep(world: World) -> None:
+    deletion_id = world.deletions.request("p1").operation_id
+
+    def meanwhile(operation: str, key: str | None) -> None:
+        if operation == "list_multipart_uploads":
+            world.store.on_call = None
+            world.clock.advance(1)
+            world.store.plant_multipart_upload("projects/p1/scenes/s/media/big.mp4")
+
+    world.store.on_call = meanwhile
+    world.deletions.discover(deletion_id, 1, out_of_time=never)
+    assert len(list(world.store.list_multipart_uploads())) == 1
+    world.pump()
+    assert (receipt_of(world, deletion_id)["multipart_uploads_aborted"], list(world.store.list_multipart_uploads())) == (1, [])
+
+
 def test_a_round_whose_announcement_was_lost_is_announced_again(world: World) -> None:
     record = world.upload()
     world.store.refuse_delete(record.key)

@@ -415,12 +415,12 @@ class ProjectDeletions:
             self._send_sweep(operation, 0)
             return operation.status
         discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
-        self._abort(operation, discovery.uploads())  # begun since the round's own
+        self._abort(operation, discovery.uploads(), begun_by=at)  # begun since the round's own
         left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
         # absent from a deletion of before names were asked for, or keys of neighbours passed by
         asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
-        walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names))
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names), begun_by=at)
         for found, refusal in merge_join(
             _and_uploads(walk, discovery.suspect_uploads(swept_to, also_ours=_keeps_objects(operation)), discovery),
             refusals(self._operations, deletion_id, rounds=round_number),
@@ -458,7 +458,7 @@ class ProjectDeletions:
     # planning
 
     def _plan(self, operation: Operation, out_of_time: Callable[[], bool]) -> bool:
-        number, cursor = 0, ""
+        at, number, cursor = self._now(), 0, ""
         if (last := self._operations.last_part(operation.operation_id, f"batch#{operation.document['round']:02d}#")) is not None:
             # whoever writes another row has read the one before as the last: of this one alone the message may not be sent
             number, cursor = int(last.part.split("#")[2]) + 1, last_key(last.document)
@@ -467,9 +467,9 @@ class ProjectDeletions:
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)
         if number == 0:
-            self._abort(operation, discovery.uploads())
+            self._abort(operation, discovery.uploads(), begun_by=at)
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
-        walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names))
+        walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names), begun_by=at)
         found = discovery.those(walk, lambda _: True)
         if _keeps_objects(operation):
             found = (each._replace(source="record", size=0, versions=()) for each in found)
@@ -493,19 +493,28 @@ class ProjectDeletions:
             self._wiring.batches({"deletion_id": operation.operation_id, "part": part}, 0)
 
     def _without_uploads(
-        self, operation: Operation, discovery: Discovery, walk: Iterable[Discovered | Suspect]
+        self, operation: Operation, discovery: Discovery, walk: Iterable[Discovered | Suspect], *, begun_by: int
     ) -> Iterator[Discovered | Suspect]:
         """Yields what was discovered, each key once the multipart uploads that only its name shows are aborted."""
         for found in walk:
             if isinstance(found, Discovered) and found.announced:
-                self._abort(operation, discovery.uploads_of(found))
+                self._abort(operation, discovery.uploads_of(found), begun_by=begun_by)
             yield found
 
-    def _abort(self, operation: Operation, uploads: Iterable[MultipartUpload]) -> None:
+    def _abort(self, operation: Operation, uploads: Iterable[MultipartUpload], *, begun_by: int) -> None:
+        """Aborts uploads, but for those begun since the step and those found once the deletion has ended: the project's created anew.
+
+        Args:
+            begun_by: milliseconds; when the step began.
+        """
         if _keeps_objects(operation):
             return
         # the row first: an upload counts as aborted once, however often this step is delivered
         for upload in uploads:
+            if upload.initiated_at > begun_by:
+                continue
+            if self._receipt_row(operation) is not None:
+                return
             document = {"key": upload.key, "upload_id": upload.upload_id, "initiated_at": upload.initiated_at}
             part = f"upload#{upload.upload_id}"
             self._write_row(operation, part, document, "ABORTED")
