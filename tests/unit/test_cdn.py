@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from stocktake.cdn import Cloudflare, NoCdn
+from stocktake.cdn import NO_TIME, Cloudflare, NoCdn
 from stocktake.errors import ConfigurationError
 
 ZONE = "0123456789abcdef0123456789abcdef"
@@ -95,6 +95,12 @@ def test_a_token_that_is_refused_is_not_tried_for_every_request_and_never_shown(
     failures = api.cdn("hunter2").purge(urls(90))
     assert (len(failures), len(api.asked)) == (90, 1)
     assert "hunter2" not in str(failures)
+
+
+def test_no_further_request_is_sent_once_time_is_short_and_its_urls_are_named(api: Api) -> None:
+    failures = api.cdn().purge(urls(61), iter([False, True]).__next__)
+    assert [failure.url for failure in failures] == urls(61)[30:]
+    assert ({failure.why for failure in failures}, len(api.asked)) == ({NO_TIME}, 1)
 
 
 def test_a_cdn_that_cannot_be_reached_or_has_no_token_raises_nothing(api: Api) -> None:

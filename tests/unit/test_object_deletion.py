@@ -705,7 +705,7 @@ def test_the_cdn_is_told_to_forget_the_object_once_its_bytes_are_gone(public: Wo
     there_when_purged: list[bool] = []
 
     class Watching(ListeningCdn):
-        def purge(self, urls: Sequence[str]) -> list[PurgeFailure]:
+        def purge(self, urls: Sequence[str], out_of_time: Callable[[], bool] = never) -> list[PurgeFailure]:
             there_when_purged.append(record.key in public.bucket_keys())
             return super().purge(urls)
 

@@ -1310,6 +1310,17 @@ def test_a_receipt_does_not_wait_for_a_cdn_that_there_is_no_time_to_tell(world: 
     assert {failure["why"] for failure in cdn["failures"]} == {"there was no time left to tell the CDN"}
 
 
+def test_what_a_worker_has_no_time_to_tell_the_cdn_of_is_told_before_the_receipt(world: World) -> None:
+    world = replace(world, public_base_url="https://media.example")
+    world.plant(*OLD_KEYS)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.discover(deletion_id, 1, out_of_time=never)
+    world.deletions.work(deletion_id, "batch#01#00000000", out_of_time=lambda: True)
+    assert (world.bucket_keys(), world.cdn.purged) == (set(), [])
+    world.pump()
+    assert (receipt_of(world, deletion_id)["cdn"]["purged"], len(world.cdn.purged)) == (5, 5)
+
+
 def test_a_further_round_looks_from_the_start_again_whatever_the_one_before_passed_by(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from stocktake.acknowledgements import Acknowledgements
 from stocktake.alignment import Aligner
 from stocktake.analytics import Analytics
-from stocktake.cdn import PublicCopies, PurgeFailure
+from stocktake.cdn import NO_TIME, PublicCopies, PurgeFailure
 from stocktake.checks import Rules
 from stocktake.drills import Drills
 from stocktake.finding_lines import lines
@@ -108,7 +108,9 @@ class ListeningCdn:
     purged: list[str] = field(default_factory=list)
     refusing: set[str] = field(default_factory=set)
 
-    def purge(self, urls: Sequence[str]) -> list[PurgeFailure]:
+    def purge(self, urls: Sequence[str], out_of_time: Callable[[], bool] = never) -> list[PurgeFailure]:
+        if out_of_time():
+            return [PurgeFailure(url, NO_TIME) for url in urls]
         self.purged += [url for url in urls if url not in self.refusing]
         return [PurgeFailure(url, "the CDN answered 500") for url in urls if url in self.refusing]
 

@@ -26,8 +26,13 @@ _SECONDS = 10
 _ATTEMPTS = 4
 WHILE_A_CALLER_WAITS = (3, 2)
 """Seconds and attempts where the purge is inside a request of an API, which ends after 30 s."""
+NO_TIME = "there was no time left to tell the CDN"
 _LONGEST_WAIT_SECONDS = 4
 """Between attempts, whatever Retry-After says: a batch of a thousand keys is 34 requests of one function of a minute."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ class Cdn(Protocol):
         """Names it on receipts."""
         ...
 
-    def purge(self, urls: Sequence[str]) -> Sequence[PurgeFailure]:
-        """Has the CDN forget these URLs, and returns those it did not take. Saying it again is safe."""
+    def purge(self, urls: Sequence[str], out_of_time: Callable[[], bool] = _never) -> Sequence[PurgeFailure]:
+        """Has the CDN forget these URLs as far as there is time, and returns those it did not. Saying it again is safe."""
         ...
 
 
@@ -56,7 +61,7 @@ class NoCdn:
 
     name = "none"
 
-    def purge(self, urls: Sequence[str]) -> Sequence[PurgeFailure]:
+    def purge(self, urls: Sequence[str], out_of_time: Callable[[], bool] = _never) -> Sequence[PurgeFailure]:
         return ()
 
 
@@ -89,14 +94,16 @@ class Cloudflare:
         self._attempts = attempts
         self._http = http
 
-    def purge(self, urls: Sequence[str]) -> Sequence[PurgeFailure]:
+    def purge(self, urls: Sequence[str], out_of_time: Callable[[], bool] = _never) -> Sequence[PurgeFailure]:
         """Sends 30 URLs a request; throttling and server errors are tried again. See `Cdn.purge`.
 
-        Once the CDN does not answer or knows the token no more, what is left is not tried.
+        Once the CDN does not answer or knows the token no more, or time is short, what is left is not tried.
         """
         failures: list[PurgeFailure] = []
         given_up = ""
         for some in batched(urls, URLS_PER_REQUEST, strict=False):
+            if not given_up and out_of_time():
+                given_up = NO_TIME
             why, given_up = (given_up, given_up) if given_up else self._purge(some)
             failures += [PurgeFailure(url, why) for url in some if why]
         return failures
@@ -148,12 +155,12 @@ class PublicCopies:
     cdn: Cdn
     base_url: str | None
 
-    def purge(self, keys: Iterable[str]) -> tuple[int, Mapping[str, str]]:
+    def purge(self, keys: Iterable[str], out_of_time: Callable[[], bool] = _never) -> tuple[int, Mapping[str, str]]:
         """Purges what lies publicly under these keys; returns how many a CDN took, and of the others why not."""
         if self.base_url is None:
             return 0, {}
         by_url = {f"{self.base_url}/{quote(key)}": key for key in keys if not key.startswith(SYSTEM_PREFIX)}
-        failures = {by_url[failure.url]: failure.why for failure in self.cdn.purge(list(by_url))}
+        failures = {by_url[failure.url]: failure.why for failure in self.cdn.purge(list(by_url), out_of_time)}
         return 0 if self.cdn.name == NoCdn.name else len(by_url) - len(failures), failures
 
 

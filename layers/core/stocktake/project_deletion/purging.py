@@ -17,7 +17,6 @@ from stocktake.ledger import Operations
 LIST_BYTES = 40_000
 """JSON of the failures on a receipt."""
 _KEYS_AT_ONCE = 990
-_NO_TIME = "there was no time left to tell the CDN"
 _NEVER_SERVED = ("versions", "gone")
 
 
@@ -27,10 +26,10 @@ class Purging:
     def __init__(self, copies: PublicCopies) -> None:
         self._copies = copies
 
-    def purge_batch(self, items: Sequence[Discovered], refused: set[str]) -> dict[str, Any]:
-        """Purges what a batch removed, and returns `{"purged", "failures": [{"why", "keys"}]}` for its result row."""
+    def purge_batch(self, items: Sequence[Discovered], refused: set[str], out_of_time: Callable[[], bool]) -> dict[str, Any]:
+        """Purges what a batch removed, as far as there is time; returns `{"purged", "failures": [{"why", "keys"}]}` for its result row."""
         keys = [item.key for item in items if item.source not in _NEVER_SERVED and item.key not in refused]
-        return self._purge(keys)
+        return self._purge(keys, out_of_time)
 
     def finish(self, operations: Operations, deletion_id: str, out_of_time: Callable[[], bool]) -> dict[str, Any]:
         """Tries again what the batches' purges failed on, as far as there is time, and returns what the receipt says of the CDN."""
@@ -46,7 +45,7 @@ class Purging:
                     yield from failure["keys"]
 
         for keys in batched(failures(), _KEYS_AT_ONCE, strict=False):
-            again = self._purge(keys) if not out_of_time() else _untold(keys)
+            again = self._purge(keys, out_of_time)
             purged += again["purged"]
             for failure in again["failures"]:
                 failed += len(failure["keys"])
@@ -56,13 +55,9 @@ class Purging:
                         shown.append({"key": key, "why": failure["why"]})
         return {"cdn": {"provider": self._copies.cdn.name, "purged": purged, "failed": failed, "failures": shown}}
 
-    def _purge(self, keys: Iterable[str]) -> dict[str, Any]:
+    def _purge(self, keys: Iterable[str], out_of_time: Callable[[], bool]) -> dict[str, Any]:
         grouped: dict[str, list[str]] = {}
-        purged, failed = self._copies.purge(keys)
+        purged, failed = self._copies.purge(keys, out_of_time)
         for key, why in failed.items():
             grouped.setdefault(why, []).append(key)
         return {"purged": purged, "failures": [{"why": why, "keys": names} for why, names in grouped.items()]}
-
-
-def _untold(keys: Iterable[str]) -> dict[str, Any]:
-    return {"purged": 0, "failures": [{"why": _NO_TIME, "keys": list(keys)}]}

@@ -386,7 +386,7 @@ class ProjectDeletions:
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = items_of(batch.document)
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
-            result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]})
+            result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]}, out_of_time)
             counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
             self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, expires_at=expires_at)
         else:

@@ -184,7 +184,7 @@ class UndoWindow:
         result = moves.set_aside(items, seen, out_of_time)
         if result is not None:
             gone = {each.key for each in seen} - {failure["key"] for failure in result["failures"]}
-            result["cdn"] = self._purging.purge_batch([item for item in items if item.key in gone], set())
+            result["cdn"] = self._purging.purge_batch([item for item in items if item.key in gone], set(), out_of_time)
         return result
 
     def _when_set_aside(self, deletion_id: str) -> None:
