@@ -33,6 +33,7 @@ from stocktake.requests import (
 from stocktake.services import services
 
 _ENDED = ("DELETED", "INCOMPLETE", "UNDONE")
+_RESERVE_MS = 200_000  # what the receipt of very many keys takes, which is added up in one go
 
 logger = Logger()
 api = make_api(logger, lambda: services.access)
@@ -134,7 +135,7 @@ def take_step(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """Takes one step of a deletion, or the schedule's look at those that can be undone no longer."""
     message = record.json_body
     step = message["step"]
-    flow, late = services.project_deletions, out_of_time(lambda_context, reserve_ms=20_000)
+    flow, late = services.project_deletions, out_of_time(lambda_context, reserve_ms=_RESERVE_MS)
     if step == "windows":
         logger.info("undo windows", extra={"ended": flow.close_windows(out_of_time=late)})
         return

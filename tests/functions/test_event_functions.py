@@ -128,6 +128,7 @@ def test_a_deletion_is_set_aside_undone_asked_for_again_and_erased_message_by_me
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/set_aside") == taken
     assert scene.queued("deletion_batch_queue_url") == [{"deletion_id": DELETION_ID, "part": "aside#00000000"}]
     assert scene.call(project_deletion.worker_handler, "project_deletion/batch_aside") == taken
+    assert scene.call(project_deletion.fan_out_handler, "project_deletion/set_aside") == taken  # adds it up
     assert scene.call(project_deletion.fan_out_handler, "project_deletion/windows") == taken  # a day early
     status, deletion = scene.api(project_deletion.api_handler, "project_deletion/get_deletion")
     assert (status, deletion["status"], deletion["set_aside"]["objects"], deletion["batches"]["done"]) == (200, "HELD", 1, 1)

@@ -14,7 +14,7 @@ import reconciliation
 import upload
 from stocktake.ids import now_ms
 from stocktake.model import Record, State
-from tests.functions.conftest import BODY, EXPORT_ID, KEY, MIGRATION_ID, OBJECT_ID, RECOUNT_ID, REGION, Context, Scene, context, event
+from tests.functions.conftest import BODY, EXPORT_ID, KEY, MIGRATION_ID, OBJECT_ID, RECOUNT_ID, REGION, Scene, context, event
 
 LINE = b'{"project_id": "proj_sunset", "id": "row 1", "url": "https://images.example.com/a.png"}\n'
 
@@ -25,7 +25,6 @@ def ask(scene: Scene, case: str, **changes: Any) -> tuple[int, Any]:
 
 def test_a_migration_goes_from_request_to_results_message_by_message(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.services.new_id", lambda at: MIGRATION_ID)
-    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda self: 300_000)
     status, made = ask(scene, "create_with_source")
     assert (status, made["migration_id"], made["status"], made["phase"], made["batch"]) == (202, MIGRATION_ID, "WAITING", "import", 100)
     assert (made["upload"]["method"], made["upload"]["headers"]["Content-Length"]) == ("PUT", str(len(LINE)))

@@ -395,6 +395,7 @@ def test_an_object_that_is_written_over_between_two_deliveries_of_its_batch_stay
         deliver_due(world)
     world.store.plant(OLD_KEY, b"newer")
     world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000000"})
+    deliver_due(world)
     content = world.store.get(OLD_KEY)
     assert content is not None
     assert (status(world, deletion_id), content.body) == ("HELD", b"newer")
@@ -845,6 +846,17 @@ def test_each_delivery_of_a_setting_aside_reads_and_sends_again_only_the_last_ba
         sent.append([int(message["part"][-8:]) for queue, message, _ in world.messages if queue == "batches"])
         world.messages.clear()
     assert sent == [[0], [0, 1], [1, 2]]
+
+
+def test_what_was_set_aside_is_added_up_by_a_step_and_by_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(OLD_KEY)
+    deletion_id = world.deletions.request("p1").operation_id
+    world.deletions.set_aside(deletion_id, out_of_time=never)
+    world.messages.clear()
+    world.deliver("batches", {"deletion_id": deletion_id, "part": "aside#00000000"})
+    assert (status(world, deletion_id), [queue for queue, _, _ in world.messages]) == ("SETTING_ASIDE", ["steps"])
+    deliver_due(world)
+    assert status(world, deletion_id) == "HELD"
 
 
 def test_work_short_of_time_hands_the_rest_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ class UndoWindow:
             operation = self._transition(deletion_id, (REQUESTED,), SETTING_ASIDE, lambda _: {}) or operation
         if operation.status == SETTING_ASIDE:
             if operation.document["planned"] is None and not self._plan(operation, found, stopped_at, out_of_time):
-                self._wiring.steps({"deletion_id": deletion_id, "step": "set_aside", "round": 0}, 0)
+                self._send_planning(deletion_id)
             else:
                 self._when_set_aside(deletion_id)
         return operation.status
@@ -150,7 +150,7 @@ class UndoWindow:
         """
         kind, number = part.split("#")
         wanted, result_part, counter, after = (
-            (SETTING_ASIDE, f"moved#{number}", "done_0", self._when_set_aside)
+            (SETTING_ASIDE, f"moved#{number}", "done_0", self._when_moved)
             if kind == "aside"
             else (RESTORING, f"restored#{number}", "restored", self._when_restored)
         )
@@ -187,10 +187,16 @@ class UndoWindow:
             result["cdn"] = self._purging.purge_batch([item for item in items if item.key in gone], set(), out_of_time)
         return result
 
-    def _when_set_aside(self, deletion_id: str) -> None:
-        operation = self._operation(deletion_id)
+    def _when_moved(self, deletion_id: str) -> None:
+        if self._is_set_aside(self._operation(deletion_id)):
+            self._send_planning(deletion_id)  # a step of its own: a worker has no time to add up very many batches
+
+    def _is_set_aside(self, operation: Operation) -> bool:
         planned = operation.document["planned"]
-        if operation.status == SETTING_ASIDE and planned is not None and operation.counters.get("done_0", 0) >= planned:
+        return operation.status == SETTING_ASIDE and planned is not None and operation.counters.get("done_0", 0) >= planned
+
+    def _when_set_aside(self, deletion_id: str) -> None:
+        if self._is_set_aside(self._operation(deletion_id)):
             change = {"set_aside": self._all_moved(deletion_id), "held_at": self._now()}
             self._transition(deletion_id, (SETTING_ASIDE,), HELD, lambda _: change)
 
@@ -333,6 +339,9 @@ class UndoWindow:
 
     def _send(self, deletion_id: str, part: str) -> None:
         self._wiring.batches({"deletion_id": deletion_id, "part": part}, 0)
+
+    def _send_planning(self, deletion_id: str) -> None:
+        self._wiring.steps({"deletion_id": deletion_id, "step": "set_aside", "round": 0}, 0)
 
     def _send_undo(self, operation: Operation, after: str) -> None:
         wait_ms = max(0, operation.document["restore_at"] - self._now())
