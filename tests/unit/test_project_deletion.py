@@ -1482,6 +1482,19 @@ def test_what_a_killed_migration_put_for_an_inline_record_goes_too(world: World)
     assert world.bucket_keys() == set()
 
 
+def test_a_verification_names_open_uploads_as_the_receipt_does(world: World) -> None:
+    world.store.plant_multipart_upload("projects/p1/unexplained")
+    receipt = world.delete_project()
+    assert [suspect["key"] for suspect in receipt["suspects"]] == ["projects/p1/unexplained"]
+    world.store.plant_multipart_upload(OLD_KEYS[0])
+    checked = world.deletions.verify(receipt["deletion_id"], out_of_time=never)
+    assert (checked["suspect_objects"], checked["remaining"]["objects"]) == (2, 0)
+    assert checked["suspects"] == [
+        receipt["suspects"][0],
+        {"key": OLD_KEYS[0], "bytes": 0, "why": "a multipart upload is open under it, and it is the project's"},
+    ]
+
+
 def test_a_dry_run_and_a_verification_abort_nothing(world: World) -> None:
     world.record(session_key(), State.PENDING)
     world.store.plant_multipart_upload(session_key())

@@ -162,11 +162,11 @@ class Discovery:
                 if self._ownership(upload.key, self.layouts.parse(upload.key))[0]:
                     yield upload
 
-    def suspect_uploads(self, after: str, *, also_ours: bool = False) -> list[Suspect]:
+    def suspect_uploads(self, after: str, *, ours: str | None = None) -> list[Suspect]:
         """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once.
 
         Args:
-            also_ours: and those with one that is, where none is aborted.
+            ours: says of those with one that is why they are named as well; None where they are not.
         """
         suspects: dict[str, Suspect] = {}
         for prefix in self.layouts.prefixes(self.project_id):
@@ -174,8 +174,8 @@ class Discovery:
                 if upload.key <= after:
                     continue
                 is_ours, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
-                if is_ours and also_ours:
-                    doubt = "it may be of the project opened anew: a replay aborts none"
+                if is_ours:
+                    doubt = ours
                 if doubt is not None:
                     suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
         return [suspects[key] for key in sorted(suspects)]

@@ -320,7 +320,8 @@ class ProjectDeletions:
         suspects: list[Suspect] = []
         suspected = 0
         if not self._superseded(operation):
-            for found in discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"])):
+            walk = discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"]))
+            for found in _and_uploads(walk, discovery.suspect_uploads("", ours="it is the project's"), discovery):
                 if out_of_time():
                     complete = False
                     break
@@ -422,7 +423,7 @@ class ProjectDeletions:
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
         walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names), begun_by=at)
         for found, refusal in merge_join(
-            _and_uploads(walk, discovery.suspect_uploads(swept_to, also_ours=_keeps_objects(operation)), discovery),
+            _and_uploads(walk, discovery.suspect_uploads(swept_to, ours=_NOT_ABORTED if _keeps_objects(operation) else None), discovery),
             refusals(self._operations, deletion_id, rounds=round_number),
         ):
             if found is None:
@@ -684,6 +685,7 @@ def _and_uploads(walk: Iterator[Discovered | Suspect], uploads: Iterable[Suspect
         yield found
 
 
+_NOT_ABORTED = "it may be of the project opened anew: a replay aborts none"
 _FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}
 """How far a round has looked where it wrote no row: among keys of neighbours, and names that brought up nothing."""
 _WAYS = {DeletionMode.LEDGER: Ways.LEDGER, DeletionMode.LISTING: Ways.LISTING}
