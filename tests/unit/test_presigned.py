@@ -33,7 +33,7 @@ from stocktake.errors import (
     UploadIncomplete,
     UploadNotFound,
 )
-from stocktake.model import Announced, Details, NewObject, Quota, Record, Reserved, State
+from stocktake.model import Announced, Details, NewObject, Project, Quota, Record, Reserved, State
 from stocktake.presigned import Upload
 from stocktake.storage import Profile, SignedRequest
 from stocktake.storage.memory import MemoryStore
@@ -755,6 +755,24 @@ def test_a_project_deleted_between_put_and_complete_refuses_the_commit_and_keeps
     assert world.bucket_keys() == (set() if in_parts else {upload.record.key})  # it joins no parts, and erases nothing by itself
     world.pump()
     assert (world.bucket_keys(), list(world.store.list_multipart_uploads()), world.counts()) == (set(), [], {})
+
+
+def test_tidy_asks_once_whether_a_project_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.undo_ms = 3 * DAY
+    for _ in range(3):
+        begin_parts(world)
+    world.deletions.request("p1")
+    world.intents.forget("p1")
+    world.clock.advance(DAY + HOUR)
+    asked: list[str] = []
+    real = world.intents.open_project
+
+    def noted(project_id: str) -> Project:
+        asked.append(project_id)
+        return real(project_id)
+
+    monkeypatch.setattr(world.intents, "open_project", noted)
+    assert (tidy(world), asked) == ({"project-closed": 3}, ["p1"])
 
 
 def test_parts_that_were_all_there_are_joined_after_an_undo_and_not_before(world: World) -> None:

@@ -29,6 +29,7 @@ from stocktake.errors import (
     ConfirmationFailed,
     InvalidRequest,
     ObjectNotFound,
+    ProjectClosed,
     RecordChanged,
     StocktakeError,
     StorageDisabled,
@@ -257,13 +258,17 @@ class PresignedUploads:
         Those of a closed project are left to its deletion, or to the first call after an undo.
         """
         done: dict[str, int] = {}
+        closed: set[str] = set()
         for record in self._ledger.expired_intents(self._now()):
             if out_of_time():
                 break
+            stem = project_stem(record.project_id)
             try:
-                outcome = self._tidy(record)
+                outcome = ProjectClosed.type if stem in closed else self._tidy(record)
             except StocktakeError as error:  # the others must not wait for one that cannot be ended
                 outcome = error.type
+                if isinstance(error, ProjectClosed):
+                    closed.add(stem)  # it may have very many, for all the days in which its deletion can be undone
             done[outcome] = done.get(outcome, 0) + 1
         return done
 

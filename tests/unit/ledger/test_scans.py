@@ -198,6 +198,16 @@ def test_expired_intents_are_found_and_nothing_else(deployment: Deployment) -> N
     assert sorted(ledger.expired_intents(NOW), key=lambda record: record.key) == [due, old]
 
 
+def test_each_look_for_expired_intents_begins_at_another_shard(deploy: Callable[..., Deployment]) -> None:
+    ledger = deploy(shards=2).ledger
+    ledger.create_project("p1", {}, NOW)
+    for number in range(6):
+        ledger.move(None, an_intent(f"k{number}", expires_at=NOW), gated=True)
+    looks = [[record.key for record in ledger.expired_intents(NOW + later)] for later in range(2)]
+    assert looks[0][0] != looks[1][0]
+    assert sorted(looks[0]) == sorted(looks[1])
+
+
 @pytest.mark.parametrize("change", [{"state": State.STORED}, {"expires_at": NOW + 60_000}], ids=["committed", "prolonged"])
 def test_an_intent_that_moved_on_after_the_index_was_read_is_not_expired(deployment: Deployment, change: dict[str, Any]) -> None:
     intent = deployment.ledger.move(None, an_intent("k", expires_at=NOW - 1), gated=True)

@@ -429,9 +429,13 @@ class Ledger:
         return page, cursor_of(keys[limit - 1]) if len(keys) > limit else None
 
     def expired_intents(self, now: int) -> Iterator[Record]:
-        """Yields the records that are still PENDING and whose intent ended at or before `now`, read consistently one by one."""
-        names = projection("key", "expires_at")
-        for shard in self._all_shards():
+        """Yields the records that are still PENDING and whose intent ended at or before `now`, read consistently one by one.
+
+        It begins at another shard each time, so that none is always the one that there is no time for.
+        """
+        names, shards = projection("key", "expires_at"), self._all_shards()
+        first = now % len(shards)
+        for shard in (*shards[first:], *shards[:first]):
             request = self._request("by_expiry", "shard", shard, names, sort="expires_at", until=now, consistent=False)
             for raw in self._query("list expired intents", request):
                 record = self.record(raw["key"]["S"])
