@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stocktake.errors import LedgerRestored, StorageError
+from stocktake.errors import LedgerRestored, ProjectExists, StorageError
 from stocktake.layouts import build_session
 from stocktake.model import DeletionMode, ProjectState, State
 from tests.unit.ledger.builders import Deployment
@@ -174,6 +174,44 @@ def test_a_replay_deletes_no_object_of_the_project_created_anew_whose_key_a_reco
     assert content is not None
     assert (content.body, [each.upload_id for each in world.store.list_multipart_uploads()]) == (b"second life", [upload])
     assert list(world.ledger.entries()) == []
+
+
+def test_a_project_whose_records_a_replay_has_removed_can_be_opened_anew_whatever_lies_in_the_bucket(
+    world: World, deployment: Deployment
+) -> None:
+    world.upload()
+    backup = Backup(deployment)
+    world.delete_project()
+    world.uploads.create_project("p1", {})
+    anew = world.upload(color=9)
+    backup.restore()
+    [line] = world.deletions.replay(out_of_time=never)["replayed"]
+    world.pump()
+    assert world.deletions.operation(line["deletion_id"]).status == "INCOMPLETE"
+    world.intents.forget("p1")
+    world.uploads.create_project("p1", {})
+    again = world.upload(color=10)
+    world.deletions.verify(line["deletion_id"], out_of_time=never)
+    world.deletions.resume(line["deletion_id"])
+    world.pump()
+    assert world.bucket_keys() == {anew.key, again.key}
+    assert world.ledger.record(again.key) is not None
+
+
+def test_what_a_replay_left_goes_when_its_project_is_deleted_again_in_another_mode(world: World, deployment: Deployment) -> None:
+    world.upload()
+    backup = Backup(deployment)
+    world.delete_project()
+    world.plant(OLD_KEY)
+    backup.restore()
+    world.deletions.replay(out_of_time=never)
+    world.pump()
+    deletion = world.deletions.request("p1", mode=DeletionMode.BOTH)
+    with pytest.raises(ProjectExists):  # while it goes on
+        world.uploads.create_project("p1", {})
+    world.pump()
+    assert (world.deletions.operation(deletion.operation_id).status, world.bucket_keys()) == ("DELETED", set())
+    assert world.ledger.project("p1").state is ProjectState.DELETED
 
 
 def test_a_batch_of_before_a_restore_that_comes_during_the_replay_removes_nothing(world: World, deployment: Deployment) -> None:

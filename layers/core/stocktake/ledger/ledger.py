@@ -539,6 +539,25 @@ class Ledger:
             if self._flip(row, condition):
                 return project_of(row)
 
+    def resume_deletion(self, project_id: str, deletion_id: str, epoch: int) -> None:
+        """Puts a finished project back into its deletion, so that none is opened anew while it goes on. Saying it again changes nothing.
+
+        Raises:
+            ProjectNotFound: there is no such project.
+            RecordChanged: it is not of this deletion any more: opened anew, or undone.
+        """
+        row = self._project_row(project_stem(project_id))
+        if row is None:
+            raise ProjectNotFound(f"there is no project {project_id!r}: nothing to go on with")
+        if (row.state, row.deletion_id, row.epoch) == (ProjectState.DELETING, deletion_id, epoch):
+            return
+        condition = self._is_at(ProjectState.DELETED, epoch) & (self._tables.projects.deletion_id == deletion_id)
+        row.state = ProjectState.DELETING.value
+        row.deleted_at = None
+        row.write_id = new_write_id()
+        if not self._flip(row, condition):
+            raise RecordChanged(f"project {project_id!r} is not in deletion {deletion_id!r} of epoch {epoch} any more: read it again")
+
     def undo_deletion(self, project_id: str, deletion_id: str, epoch: int) -> Project:
         """Opens a project again as it was before this deletion began, in the epoch of before. Saying it again changes nothing.
 

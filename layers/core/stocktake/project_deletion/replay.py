@@ -3,7 +3,8 @@
 The bucket was not restored. It was proved empty of an erased project then, but for keys that were named, so that what else lies in it now
 came later and is perhaps of a project created anew, whose records the restore has lost; also under a key that a record names, since keys of
 older layouts are written again. A replayed deletion therefore removes the records that came back and no object. What the final sweep finds
-in the bucket makes it INCOMPLETE, by name, for an operator to judge: who asks for it again in another mode has it removed.
+in the bucket makes it INCOMPLETE, by name, for an operator to judge: who opens the project anew keeps it, and a run adopts it; who asks for
+the deletion again in another mode has it removed. So the project is finished once its records are gone, whatever is named.
 """
 
 from __future__ import annotations

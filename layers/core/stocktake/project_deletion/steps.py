@@ -541,7 +541,13 @@ class ProjectDeletions:
     # ending
 
     def _next_round(self, operation: Operation, also: Mapping[str, Any] | None = None, *, also_undone: bool = False) -> str:
-        round_number = operation.document["round"] + 1
+        document = operation.document
+        if operation.status == "INCOMPLETE":
+            try:
+                self._ledger.resume_deletion(document["project_id"], operation.operation_id, document["epoch"])
+            except RecordChanged:
+                return operation.status  # a replay that had finished its project, which has been opened anew
+        round_number = document["round"] + 1
         change = {"round": round_number, "round_began_at": self._now(), "planned": None, **_FROM_THE_START, **(also or {})}
         if self._change(operation, lambda _: change, "REMOVING", also_undone=also_undone):
             message = {"deletion_id": operation.operation_id, "step": "discover", "round": round_number}
@@ -560,15 +566,19 @@ class ProjectDeletions:
 
     def _end(self, operation: Operation, receipt: Operation) -> str:
         deletion_id, document = operation.operation_id, operation.document
-        if receipt.status == "DELETED":
+        if receipt.status == "DELETED" or self._is_replayed(operation):
             # a delivery before this one may have finished it and died, and the project been created anew since
             with contextlib.suppress(RecordChanged):
                 self._ledger.finish_deletion(document["project_id"], deletion_id, document["epoch"], receipt.created_at)
-        else:
+        if receipt.status != "DELETED":
             # before the status says so: a letter too many is harmless, one too few leaves a deletion that nobody sees
             self._wiring.dead_letters({"deletion_id": deletion_id, "step": "resume"}, 0)
         self._change(operation, lambda _: {"finished_at": receipt.document["finished_at"]}, receipt.status)
         return receipt.status
+
+    def _is_replayed(self, operation: Operation) -> bool:
+        """Says whether a replay has removed every record, which is all it is for: what it names may be of a later life of the project."""
+        return _keeps_objects(operation) and not list(self._ledger.project_records(operation.document["project_id"], limit=1))
 
     def resume(self, deletion_id: str) -> str:
         """Takes up an incomplete deletion again: what a redriven dead letter asks for."""
