@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from stocktake_cli import main
+from stocktake_cli.commands.group import stocktake
+from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Unreachable
 from stocktake_cli.output import Output
 from stocktake_cli.wire import Reply
@@ -927,3 +930,26 @@ def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
     answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
     shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
     assert "left out: 2 seen once only; what moves objects needs two runs" in shown.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_before_the_command_began_ends_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stocktake, "make_context", interrupt)
+    monkeypatch.setattr("sys.argv", ["stocktake", "runs", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == Exit.INTERRUPTED
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "interrupted" if as_json else "interrupted" in said.err
+
+
+def test_arguments_there_are_not_end_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["stocktake", "runs", "--nothing"])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 2
