@@ -12,7 +12,7 @@ not see everything.
 | `refetch` | missing, unstored | the bytes are put back from the URL or the ledger, if they are the very ones |
 | `refresh` | mismatch | the record says what the bucket says |
 | `settle` | unstored | an arrived upload is committed, an ended intent without bytes is withdrawn |
-| `adopt` | orphan, orphan.none | a record is made from the object |
+| `adopt` | orphan | a record is made from the object |
 | `quarantine` | orphan, orphan.none | the object is set aside, restorable; seen twice only |
 | `delete` | orphan | the object goes; seen twice only, and set aside where the store takes no condition on a deletion |
 | `acknowledge` | all | the finding is quiet until it changes |
