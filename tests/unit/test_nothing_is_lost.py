@@ -119,6 +119,7 @@ class Keeping(RuleBasedStateMachine):
         self.at_once: set[str] = set()
         self.events: list[str] = []
         self.told: set[bytes] = set()
+        self.has_run = False
         self.deaths = 0
         self.executions: list[dict[str, Any]] = self.world.launched
         self.delivered: list[tuple[str, Mapping[str, Any]]] = []
@@ -129,7 +130,9 @@ class Keeping(RuleBasedStateMachine):
             for key in KEYS:
                 self.somebody_puts(key, False)
             self.events.clear()
-        self.all_is_seen_twice()
+            for _ in range(2):
+                self.clock.advance(HOUR + 1)
+                self.run()
 
     def teardown(self) -> None:
         if not hasattr(self, "processes"):
@@ -299,14 +302,10 @@ class Keeping(RuleBasedStateMachine):
     def run(self) -> str:
         """Makes a whole run; that the bucket has lost much is known."""
         run_id = self.world.runs.request(accept_loss=True).operation_id
+        self.has_run = True
         self.executions.remove({"action": "compare", "run_id": run_id})
         self.world.runs.plan(run_id)
         return self.world.walked(run_id)
-
-    def all_is_seen_twice(self) -> None:
-        for _ in range(2):
-            self.clock.advance(HOUR + 1)
-            self.run()
 
     def tidy(self) -> None:
         self.world.presigned.tidy(out_of_time=never)
@@ -344,8 +343,8 @@ class Keeping(RuleBasedStateMachine):
         self.settle_deletions()
         self.clock.advance(LEASE_MS + SKEW_MS + MOVE_MS)
         self.tidy()
-        self.all_is_seen_twice()
-        run_id = self.world.runs.recent(1)[0].operation_id
+        self.clock.advance(HOUR + 1)
+        run_id = self.run()
         self.world.expiry.purge(out_of_time=never)
         self.nothing_is_left_half_done()
         self.every_difference_is_named(run_id)
@@ -507,6 +506,7 @@ class RepairsMeetWriters(Keeping):
     def a_run_is_made(self, calls: int | None) -> None:
         self.process("run", self.run, calls, STEP_MS)
 
+    @precondition(lambda self: self.has_run)
     @rule(policy=st.sampled_from(POLICIES), calls=_CALLS, of_step=_CALLS, newest=_BOOLEANS)
     def a_repair_begins(self, policy: dict[str, str], calls: int | None, of_step: int | None, newest: bool) -> None:
         run_id = self.run_id(newest=newest)
@@ -519,6 +519,7 @@ class RepairsMeetWriters(Keeping):
         self.process(f"request of {policy}", lambda: repairs.request(run_id, policy, first_run=True, out_of_time=never), calls, REQUEST_MS)
         self.the_newest_execution_steps(of_step)
 
+    @precondition(lambda self: self.has_run)
     @rule(calls=_CALLS, of_step=_CALLS, newest=_BOOLEANS)
     def a_restoration_begins(self, calls: int | None, of_step: int | None, newest: bool) -> None:
         run_id = self.run_id(newest=newest)
@@ -543,6 +544,7 @@ class RepairsMeetWriters(Keeping):
     def an_execution_gives_up(self, which: int, calls: int | None) -> None:
         self.fail(self.executions[which % len(self.executions)], calls)
 
+    @precondition(lambda self: self.has_run)
     @rule(calls=_CALLS, newest=_BOOLEANS)
     def an_operator_stops(self, calls: int | None, newest: bool) -> None:
         run_id = self.run_id(newest=newest)
