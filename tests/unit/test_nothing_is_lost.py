@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -54,7 +54,7 @@ HEAL = {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle", 
 REQUEST_MS, EVENT_MS, BATCH_MS, FAN_OUT_MS = 29_000, 30_000, 60_000, 120_000
 WINDOW = 2 * DAY
 PAUSES = (1_000, WORKER_MS, STEP_MS + 1, SWEEP_DELAY, MOVE_MS + 1, LEASE_MS + SKEW_MS + 1, HOUR + 1, WINDOW, 31 * DAY_MS)
-_CALLS = st.none() | st.integers(0, 10) | st.integers(0, 30)
+_CALLS = st.none() | st.integers(0, 12)
 _WHICH = st.integers(0, 3)
 _BOOLEANS = st.booleans()
 
@@ -692,6 +692,59 @@ class EverythingMeetsEverything(RepairsMeetWriters, DeletionsMeetUploads):
     """All of it at once: for long runs."""
 
 
+type Move = Callable[[EverythingMeetsEverything, int | None], object]
+
+
+def repair(policy: dict[str, str]) -> Move:
+    return lambda machine, calls: machine.a_repair_begins(policy, None, calls, True) if machine.has_run else None
+
+
+def passing(milliseconds: int) -> Move:
+    return lambda machine, _: machine.time_passes(milliseconds)
+
+
+def only_with(what: str, move: Move) -> Move:
+    """A move that there is nothing for where the machine has none of this."""
+    return lambda machine, calls: move(machine, calls) if getattr(machine, what) else None
+
+
+MOVES: dict[str, Move] = {
+    "set orphans aside": repair(POLICIES[0]),
+    "delete orphans": repair(POLICIES[1]),
+    "adopt and mark": repair(POLICIES[2]),
+    "forget": repair(POLICIES[3]),
+    "acknowledge": repair(POLICIES[4]),
+    "restore a run": only_with("has_run", lambda machine, calls: machine.a_restoration_begins(None, calls, True)),
+    "restore an entry": lambda machine, calls: machine.an_entry_is_restored(0, calls),
+    "stop": only_with("has_run", lambda machine, calls: machine.an_operator_stops(calls, True)),
+    "give up": only_with("executions", lambda machine, calls: machine.an_execution_gives_up(0, calls)),
+    "purge": lambda machine, calls: machine.the_purge_runs(calls),
+    "compare": lambda machine, calls: machine.a_run_is_made(calls),
+    "put": lambda machine, _: machine.somebody_puts(KEYS[0], True),
+    "put untold": lambda machine, _: machine.somebody_puts(KEYS[0], False),
+    "remove": lambda machine, _: machine.somebody_removes(KEYS[0], True),
+    "event": lambda machine, calls: machine.event_of(KEYS[0], calls, again=True),
+    "upload": lambda machine, calls: machine.an_upload_comes(calls),
+    "announce": lambda machine, calls: machine.an_upload_is_announced(calls),
+    "send": only_with("announced", lambda machine, _: machine.the_bytes_come(0)),
+    "complete": only_with("announced", lambda machine, calls: machine.an_upload_is_completed(0, calls)),
+    "abort": only_with("announced", lambda machine, calls: machine.an_upload_is_aborted(0, calls)),
+    "delete an object": only_with("records", lambda machine, calls: machine.an_object_is_deleted(0, calls)),
+    "tidy": lambda machine, calls: machine.all_is_tidied(calls),
+    "delete the project": lambda machine, calls: machine.the_project_is_deleted(True, calls),
+    "delete it at once": lambda machine, calls: machine.the_project_is_deleted(False, calls),
+    "a message": lambda machine, calls: machine.messages_come(1, calls),
+    "messages": lambda machine, calls: machine.messages_come(4, calls),
+    "undo": only_with("deletions", lambda machine, calls: machine.a_deletion_is_undone(0, calls)),
+    "open it anew": lambda machine, calls: machine.the_project_is_opened_anew(calls),
+    "a minute": passing(WORKER_MS),
+    "twenty minutes": passing(MOVE_MS + 1),
+    "two days": passing(WINDOW),
+    "a month": passing(31 * DAY_MS),
+}
+_MOVES = st.sampled_from(sorted(MOVES))
+
+
 IS_LONG = settings.get_current_profile_name() == "long"
 HOW = settings(
     deadline=None,
@@ -707,3 +760,39 @@ HOW = settings(
 def test_nothing_is_lost_whatever_meets_whatever(deploy: Callable[..., Deployment], machine: type[Keeping]) -> None:
     Keeping.deploy = deploy
     run_state_machine_as_test(machine, settings=HOW)
+
+
+@settings(HOW, max_examples=HOW.max_examples * 2)
+@given(
+    is_known=_BOOLEANS,
+    has_window=_BOOLEANS,
+    before=st.lists(_MOVES, max_size=3),
+    first=_MOVES,
+    calls=st.integers(0, 12),
+    meanwhile=st.lists(_MOVES, min_size=1, max_size=3),
+    dies=_BOOLEANS,
+)
+def test_nothing_is_lost_whatever_comes_between_two_calls_of_a_step(
+    deploy: Callable[..., Deployment],
+    is_known: bool,
+    has_window: bool,
+    before: list[str],
+    first: str,
+    calls: int,
+    meanwhile: list[str],
+    dies: bool,
+) -> None:
+    Keeping.deploy = deploy
+    machine = EverythingMeetsEverything()
+    machine.begin(is_known, has_window)
+    try:
+        for name in before:
+            MOVES[name](machine, None)
+        MOVES[first](machine, calls)
+        for name in meanwhile:
+            MOVES[name](machine, None)
+        for process in [*machine.processes.alive]:
+            machine.kill(process) if dies else machine.go_on(process, None)
+        machine.come_to_rest()
+    finally:
+        machine.processes.kill_all()
