@@ -751,7 +751,7 @@ HOW = settings(
     suppress_health_check=list(HealthCheck),
     database=None,
     derandomize=not IS_LONG,
-    max_examples=settings().max_examples if IS_LONG else 40,
+    max_examples=settings().max_examples if IS_LONG else 30,
     stateful_step_count=40 if IS_LONG else 20,
 )
 
