@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # a time limit an example fails whenever the machine is busy
 hypothesis.settings.register_profile("stocktake", deadline=None)
-hypothesis.settings.load_profile("stocktake")
+hypothesis.settings.register_profile("long", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "stocktake"))
 
 HERE = Path(__file__).parent
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"

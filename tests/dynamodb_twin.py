@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import operator
+import pickle
 import re
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from botocore.exceptions import ClientError
@@ -48,7 +48,7 @@ class Twin:
             if handler is None:
                 raise NotImplementedError(f"the twin of DynamoDB knows no {operation}: add it, or test with moto")
             # what is kept and what is answered share nothing with the caller's, and the answer is read as that of the service is
-            answer = answer_of(json.dumps(handler(deepcopy(request))).encode())
+            answer = answer_of(json.dumps(handler(pickle.loads(pickle.dumps(request)))).encode())  # a fifth of what a deepcopy takes
             return {**answer, "ResponseMetadata": {"HTTPStatusCode": 200, "RetryAttempts": 0}}
 
     def _table(self, name: str, operation: str) -> _Table:
@@ -151,7 +151,7 @@ class Twin:
         for table, change, _ in changes:
             table.write(change)
         if token:
-            self._done[token] = deepcopy(actions)
+            self._done[token] = actions
         return {}
 
     def _query(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,7 +243,11 @@ class _Table:
     def write(self, change: _Change) -> None:
         if not change.writes:
             return
-        self._sorted.clear()
+        for schema, rows in self._sorted.items():
+            if self._is_in(change.before, schema):
+                del rows[bisect_left(rows, _order_of(change.before, schema, self), key=_by_order)]
+            if self._is_in(change.after, schema):
+                insort(rows, (_order_of(change.after, schema, self), change.after), key=_by_order)
         if change.after is None:
             self.rows.pop(change.key, None)
         else:
@@ -251,10 +255,13 @@ class _Table:
 
     def sorted_rows(self, schema: tuple[str, ...]) -> list[tuple[SortKey, Item]]:
         if schema not in self._sorted:
-            # an index is sparse: rows without its keys are not in it
-            rows = ((_order_of(item, schema, self), item) for item in self.rows.values() if all(name in item for name in schema))
-            self._sorted[schema] = sorted(rows, key=lambda row: row[0])
+            rows = ((_order_of(item, schema, self), item) for item in self.rows.values() if self._is_in(item, schema))
+            self._sorted[schema] = sorted(rows, key=_by_order)
         return self._sorted[schema]
+
+    def _is_in(self, item: Item | None, schema: tuple[str, ...]) -> TypeGuard[Item]:
+        """Says whether an index has an item: it is sparse, and what lacks its keys is not in it."""
+        return item is not None and all(name in item for name in schema)
 
     def in_index(self, item: Item, index: str | None) -> Item:
         projection = self._projections.get(index, {"ProjectionType": "ALL"})
@@ -512,6 +519,10 @@ def _in_key_range(
 def _order_of(item: Mapping[str, Value], schema: tuple[str, ...], table: _Table) -> SortKey:
     # rows of an index that share its keys are told apart by the table's
     return tuple(_plain(item[name]) for name in dict.fromkeys((*schema, *table.schemas[None])))
+
+
+def _by_order(row: tuple[SortKey, Item]) -> SortKey:
+    return row[0]
 
 
 def _plain(value: Value) -> Any:
