@@ -129,6 +129,7 @@ export const REASONS: Record<string, string> = {
   too_large: "over 5 GiB",
   changed: "changed since",
   waiting: "not yet, their time is not over",
+  acknowledged: "acknowledged since",
 };
 /** What was left alone, by reason. */
 export const leftAlone = (reasons: Record<string, number> = {}): string => listed(Object.entries(reasons).filter(([, count]) => count > 0).map(([reason, count]) => `${number(count)} ${REASONS[reason] ?? reason.replaceAll("_", " ")}`));

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stocktake.alignment import Outcome
 from stocktake.drills import KEY as DRILLED
 from stocktake.errors import (
     Conflict,
@@ -31,7 +32,7 @@ from tests.unit.hashless import HashlessStore
 from tests.unit.killing import killed_at
 from tests.unit.ledger.builders import Deployment
 from tests.unit.test_reconciliation import ORPHAN, aged
-from tests.unit.world import Clock, World, never
+from tests.unit.world import Clock, Crash, World, never
 
 HEADERS: dict[str, Any] = {
     "content_type": "image/png",
@@ -614,6 +615,28 @@ def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World, mon
     assert world.restorations.step(run_id, out_of_time=never)["done"]
 
 
+def test_a_restoration_that_was_killed_counts_what_it_had_restored_and_looks_at_the_clock_after_each(world: World) -> None:
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(4)]
+    world.plant(*keys)
+    run_id = world.seen_twice()
+    world.repair(run_id, {"orphan": "quarantine"})
+    world.restorations.request(run_id)
+    assert not world.restorations.step(run_id, out_of_time=lambda: True)["done"]
+    assert (world.restorations.restoration(run_id) or {})["restored"] == 1
+    copies = itertools.count(1)
+
+    def die(operation: str, key: str | None) -> None:
+        if operation == "copy" and next(copies) == 3:
+            raise Crash
+
+    world.store.on_call = die
+    with pytest.raises(Crash):
+        world.restorations.step(run_id, out_of_time=never)
+    world.store.on_call = None
+    assert world.restorations.step(run_id, out_of_time=never)["done"]
+    assert (world.restorations.restoration(run_id) or {})["restored"] == 4
+
+
 def take_back(world: World, run_id: str, keys: list[str]) -> None:
     world.plant(keys[1], body=b"a stranger")
     assert world.restorations.request(run_id) == world.restorations.request(run_id)
@@ -646,15 +669,17 @@ def test_a_run_that_is_being_repaired_is_not_taken_back_and_one_that_broke_off_s
 # an end before its days are over
 
 
-def test_what_is_held_is_removed_early_and_what_came_under_its_key_is_recorded(world: World) -> None:
+@pytest.mark.parametrize("came", [b"it came since", b"precious"])
+def test_what_is_held_is_removed_early_and_what_came_under_its_key_is_recorded(world: World, came: bytes) -> None:
     entry = aside(world)
     key = entry.document["key"]
-    world.plant(key, body=b"it came since")
+    world.plant(key, body=came)
+    assert world.aligner().align(key).outcome is Outcome.HELD
     ended = world.expiry.purge_early(entry.operation_id)
     assert (ended.status, world.store.head(entry.document["quarantine_key"])) == ("PURGED", None)
     record = world.ledger.record(key)
     assert record is not None
-    assert (record.state, record.size) == (State.STORED, len(b"it came since"))
+    assert (record.state, record.size) == (State.STORED, len(came))
     assert world.expiry.purge_early(entry.operation_id) == ended
     with pytest.raises(Conflict, match="purged"):
         world.quarantine.restore(entry.operation_id)
@@ -670,6 +695,35 @@ def test_only_what_is_held_is_removed_early_and_never_what_is_no_copy(world: Wor
     world.quarantine.restore(restored.operation_id)
     with pytest.raises(Conflict, match="restored: only what is held"):
         world.expiry.purge_early(restored.operation_id)
+
+
+# whose it may be
+
+
+@pytest.mark.parametrize("key", ["projects/p9/scenes/s1/media/a.png", "proj_p9_2_x_media.mp4"])
+def test_what_was_nobodys_when_it_was_set_aside_goes_with_the_project_that_is_opened_since(world: World, key: str) -> None:
+    world.plant(key)
+    world.repair(world.seen_twice(), {"orphan.none": "quarantine"})
+    [entry] = world.quarantine.recent(9)[0]
+    assert (entry.status, entry.document["project_id"]) == ("HELD", None)
+    world.uploads.create_project("p9", {})
+    assert world.delete_project("p9")["status"] == "DELETED"
+    assert world.store.head(entry.document["quarantine_key"]) is None
+    with pytest.raises(Conflict, match="deleted since"):
+        world.quarantine.restore(entry.operation_id)
+
+
+def test_what_may_be_of_two_projects_is_a_suspect_of_both_also_where_it_was_set_aside(world: World) -> None:
+    for project_id in ("p9", "p9_2"):
+        world.uploads.create_project(project_id, {})
+    world.plant("proj_p9_2_x_media.mp4")
+    world.repair(world.seen_twice(), {"orphan.none": "quarantine"})
+    [entry] = world.quarantine.recent(9)[0]
+    for project_id in ("p9", "p9_2"):
+        receipt = world.delete_project(project_id)
+        assert (receipt["status"], [of["key"] for of in receipt["suspects"]]) == ("INCOMPLETE", [entry.document["quarantine_key"]])
+    with pytest.raises(Conflict, match="deleted since"):
+        world.quarantine.restore(entry.operation_id)
 
 
 # the drill

@@ -117,6 +117,23 @@ def test_what_is_written_between_the_look_and_the_deletion_stays(world: World) -
     assert (world.bucket_keys(), world.counts()) == ({ORPHAN}, {"STORED": (1, 5)})
 
 
+def test_the_same_bytes_written_again_after_the_deletion_are_recorded(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = world.seen_twice()
+    delete = world.store.delete
+
+    def deleted(key: str, **condition: Any) -> None:
+        delete(key, **condition)
+        world.plant(ORPHAN)
+        assert world.aligner().align(ORPHAN).outcome is Outcome.HELD
+
+    world.store.delete = deleted  # type: ignore[method-assign]  # a writer comes right after it
+    assert world.repair(run_id, {"orphan": "delete"})["done"] == {"DELETE": 1}
+    record = world.ledger.record(ORPHAN)
+    assert record is not None
+    assert record.state is State.STORED
+
+
 def test_an_orphan_that_has_a_record_by_now_is_not_deleted_by_a_deletion_that_was_begun(world: World) -> None:
     world.plant(ORPHAN)
     run_id = world.seen_twice()
@@ -276,6 +293,16 @@ def test_an_acknowledged_finding_is_quiet_until_it_changes(world: World) -> None
     assert world.repairs().plan(quiet, {"unknown": "acknowledge"}, out_of_time=never)["actions"][0]["count"] == 0
     world.plant("backup.tar", body=b"another")
     assert world.runs.run(aged(world).reconcile()).document["counts"]["unknown"]["objects"] == 1
+
+
+@pytest.mark.parametrize("action", ["delete", "quarantine"])
+def test_what_was_acknowledged_since_is_left_alone_by_the_plan_of_an_older_run(world: World, action: str) -> None:
+    world.plant(ORPHAN)
+    older = world.seen_twice()
+    world.clock.advance(1)
+    world.repair(world.reconcile(), {"orphan": "acknowledge"})
+    assert world.repair(older, {"orphan": action})["reasons"] == {"acknowledged": 1}
+    assert world.store.head(ORPHAN) is not None
 
 
 def test_an_acknowledgement_can_be_revoked_and_made_anew(world: World) -> None:

@@ -415,12 +415,12 @@ def test_a_key_that_a_step_comes_to_again_while_it_is_purged_stays_held(world: W
     world.clock.advance(MOVE_MS)
     let_go = Aligner.let_go
 
-    def at_it(aligner: Aligner, held: Record) -> None:
+    def at_it(aligner: Aligner, held: Record, *, was_removed: bool) -> None:
         monkeypatch.undo()
         stored = world.store.head(KEY)
         assert stored is not None
         world.holds.take(stored, run_id, held)
-        let_go(aligner, held)
+        let_go(aligner, held, was_removed=was_removed)
 
     monkeypatch.setattr(Aligner, "let_go", at_it)
     world.holds.purge(out_of_time=never)

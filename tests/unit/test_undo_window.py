@@ -914,6 +914,28 @@ def test_what_came_under_a_key_before_the_undo_is_not_taken_for_what_was_put_bac
     assert len(world.quarantine.recent(9)[0]) == 1
 
 
+def test_a_killed_restore_of_what_an_undo_left_behind_is_ended_where_no_etag_is_a_hash(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = without_hashes(deployment)
+    deletion_id = hold(world)
+    world.store.plant(OLD_KEY, b"another object")
+    undo(world, deletion_id)
+    [entry] = world.quarantine.recent(1)[0]
+    world.store.remove(OLD_KEY)
+
+    def killed(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(world.ledger, "move", killed)
+        world.quarantine.restore(entry.operation_id)
+    assert world.quarantine.restore(entry.operation_id).status == "RESTORED"
+    record = world.ledger.record(OLD_KEY)
+    assert record is not None
+    assert record.state is State.STORED
+
+
 def without_hashes(deployment: Deployment) -> World:
     """Makes a deployment over a store whose ETags say nothing of the bytes, with a recorded object of an older layout."""
     clock = Clock()

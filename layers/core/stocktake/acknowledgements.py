@@ -43,6 +43,10 @@ class Acknowledgements:
         row = self._operations.get(_id_of(finding))
         return row is not None and row.status == _ACTIVE and row.document["fingerprint"] == _fingerprint(finding)
 
+    def is_to_be_quiet(self, finding: Mapping[str, Any]) -> bool:
+        """Says whether somebody acknowledged exactly this, and not only the marking of its record did."""
+        return self.covers(finding) and not self.is_marking(finding)
+
     def is_marking(self, finding: Mapping[str, Any]) -> bool:
         """Says whether what made a finding quiet was the marking of its record, and nobody's wish."""
         row = self._operations.get(_id_of(finding))

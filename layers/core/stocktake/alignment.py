@@ -118,18 +118,22 @@ class Aligner:
                 continue
         raise RecordChanged(f"the record of {key!r} changed {_ATTEMPTS} times while it was being brought in line: try again later")
 
-    def let_go(self, held: Record) -> None:
+    def let_go(self, held: Record, *, was_removed: bool) -> None:
         """Removes the record that holds a key, and does for what came under the key meanwhile what its event would have done.
 
         That event found the key held, and comes no second time. The object that was held for is left without a record.
+
+        Args:
+            was_removed: whether that object is known to be gone; else what has its bytes is taken for it.
 
         Raises:
             RecordChanged: the record is another by now.
             StorageError, LedgerError: one side could not be asked.
         """
+        self.store.head(held.key)  # where the store does not answer, the key stays held
         self.ledger.move(held, None, gated=False)
         stored = self.store.head(held.key)
-        if stored is not None and not same_bytes(held, stored):
+        if stored is not None and (was_removed or not same_bytes(held, stored)):
             replace(self, source="event").align(held.key)
 
     def owner_of(self, parsed: ParsedKey | None) -> str | None:

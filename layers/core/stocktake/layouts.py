@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -41,6 +41,8 @@ MAX_KEY_BYTES = 1024
 SYSTEM_PREFIX = ".stocktake/"
 """Keys of our own: not the application's objects, and in no count of them."""
 QUARANTINE_PREFIX = f"{SYSTEM_PREFIX}quarantine/"
+NOBODY = "-"
+"""Holds what is set aside of no project, or of one that cannot be told; no project id begins with it."""
 MEDIA_KINDS = ("audio", "images", "media", "videos")
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~()$@=+-]{0,99}")
@@ -204,6 +206,7 @@ _HIERARCHICAL = re.compile(r"projects/(?P<project>[^/]+)/scenes/(?P<scene>[^/]+)
 _FLAT = re.compile(r"proj_(?P<rest>[^/]+)")
 _CONTENT = re.compile(rf"(?:{'|'.join(MEDIA_KINDS)})/(?P<project>proj_[^/]+)/(?P<scene>[^/]+)/(?P<file>[^/]+)")
 _QUARANTINE = re.compile(r"\.stocktake/quarantine/(?P<project>[^/]+)/[^/]+")
+_UNDECIDED = re.compile(r"\.stocktake/quarantine/-/(?P<longest>[^/]+)_/[^/]+")
 _SESSION = re.compile(r"images/(?:(?P<session>[^/]+)/)?(?P<persona>[^/]+)/(?P<file>[0-9]{10,16}-[0-9A-Za-z]+\.[0-9A-Za-z]{1,8})")
 _SESSION_OBJECT = re.compile(r"(?P<at>[0-9]{13})-(?P<random>[0-9A-HJKMNP-TV-Z]{16})\.[0-9A-Za-z]{1,8}")
 
@@ -237,11 +240,15 @@ def _parse_flat(key: str) -> ParsedKey | None:
     parts = project_stem(match["rest"]).split("_")
     # {project}_{scene}_{file}: at least one part each, so the project ends at the latest two parts before the end
     # a scene may be empty: that names a candidate more, and alone explains nothing
-    candidates = tuple(stem for n in range(1, len(parts) - 1) if (stem := "_".join(parts[:n])))
+    candidates = _beginnings(parts[:-2])
     if not any(parts[n] for n in range(1, len(parts) - 1)) or not candidates:
         return None
     only = len(parts) == 3
     return ParsedKey("flat", candidates, scene=parts[1] if only else None, file_name=parts[-1])
+
+
+def _beginnings(parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(stem for n in range(1, len(parts) + 1) if (stem := "_".join(parts[:n])))
 
 
 def _parse_content(key: str) -> ParsedKey | None:
@@ -261,8 +268,24 @@ def _parse_session(key: str) -> ParsedKey | None:
 
 
 def _parse_quarantine(key: str) -> ParsedKey | None:
+    if (undecided := _UNDECIDED.fullmatch(key)) is not None:
+        return ParsedKey("quarantine", _beginnings(undecided["longest"].split("_")))
     match = _QUARANTINE.fullmatch(key)
     return ParsedKey("quarantine", (match["project"],)) if match else None
+
+
+def quarantine_folder(candidates: Sequence[str]) -> str:
+    """Returns where the copy of an object lies that may be one of these projects' (stems), so that each one's deletion finds it.
+
+    Each candidate but the longest begins that one, up to a `_`, as in a flat key; others lie where no project's deletion looks, as what is
+    nobody's does.
+    """
+    if len(candidates) == 1:
+        return f"{QUARANTINE_PREFIX}{candidates[0]}/"
+    longest = max(candidates, key=len, default="")
+    if candidates and all(f"{longest}_".startswith(f"{stem}_") for stem in candidates):
+        return f"{QUARANTINE_PREFIX}{NOBODY}/{longest}_/"
+    return f"{QUARANTINE_PREFIX}{NOBODY}/"
 
 
 def _parse_system(key: str) -> ParsedKey | None:
@@ -298,8 +321,8 @@ SESSION = Layout("session", _parse_session, _nowhere, lambda key: _SESSION.fullm
 QUARANTINE = Layout(
     "quarantine",
     _parse_quarantine,
-    lambda stem: (f"{QUARANTINE_PREFIX}{stem}/",),
-    lambda key: key.startswith(QUARANTINE_PREFIX) and _QUARANTINE.fullmatch(key) is not None,
+    lambda stem: (f"{QUARANTINE_PREFIX}{stem}/", f"{QUARANTINE_PREFIX}{NOBODY}/{stem}_"),
+    lambda key: key.startswith(QUARANTINE_PREFIX) and _parse_quarantine(key) is not None,
 )
 SYSTEM = Layout("system", _parse_system, _nowhere, lambda key: key.startswith(SYSTEM_PREFIX))
 

@@ -47,7 +47,7 @@ from stocktake.errors import (
     TooLarge,
     WrongRegion,
 )
-from stocktake.layouts import QUARANTINE_PREFIX, project_stem
+from stocktake.layouts import project_stem, quarantine_folder
 from stocktake.ledger import Operation, Operations
 from stocktake.model import Project, ProjectState, State, StoredObject
 
@@ -61,8 +61,6 @@ _KEEP_MS = 90 * DAY_MS
 """For which an entry is shown whose object is back, or gone."""
 _PAGES = 5
 """Of entries, read for one page of them at most."""
-NOBODY = "-"
-"""Holds what belongs to no project; no project id begins with it."""
 
 
 class Quarantine:
@@ -277,7 +275,7 @@ class Quarantine:
             found, copy = self._store.head(entry.document["key"]), self._store.head(entry.document["quarantine_key"])
             if copy is not None and not _is_original(entry, found):
                 if found is not None:
-                    self._let_go_of_key(entry)  # for the object that came under it since
+                    self._let_go_of_key(entry, was_removed=True)  # for the object that came under it since
                 self._hold(entry, copy)
                 return
             # from here on no attempt goes on with it, which would delete the original while the copy goes
@@ -296,7 +294,7 @@ class Quarantine:
             entry = self._operations.update(entry, status="PURGING")
         if copy is not None:
             self._store.delete(aside, if_etag=copy.etag)
-        self._let_go_of_key(entry)
+        self._let_go_of_key(entry, was_removed=True)
         self._end(entry, "PURGED", "purged_at")
         return True
 
@@ -332,7 +330,7 @@ class Quarantine:
         if same or found.etag in (entry.document["etag"], entry.document.get("copy_etag")):
             return True
         record = self._ledger.record(entry.document["key"])
-        if record is None or record.object_id != _object_id(entry):
+        if record is None or record.object_id not in (_object_id(entry), entry.document.get("record_id")):
             return False
         if record.state is State.STORED:
             return record.etag == found.etag
@@ -366,10 +364,11 @@ class Quarantine:
     def _enter(self, seen: StoredObject, run_id: str, why: str) -> Operation:
         entry_id = _entry_id(run_id, seen.key, seen.etag)
         at, project = self._now(), self._project_of(seen.key)
+        owners = (project_stem(project.project_id),) if project else self._candidates(seen.key)
         document = {
             "key": seen.key,
-            # under the project's name, so that deleting the project finds it as it finds every other layout
-            "quarantine_key": f"{QUARANTINE_PREFIX}{project_stem(project.project_id) if project else NOBODY}/{entry_id}",
+            # under the name of whose it is, or may be, so that deleting the project finds it as it finds every other layout
+            "quarantine_key": f"{quarantine_folder(owners)}{entry_id}",
             "project_id": project.project_id if project else None,
             "epoch": project.epoch if project else None,
             "size": seen.size,
@@ -428,12 +427,12 @@ class Quarantine:
         self._store.delete(aside)
         self._operations.update(entry, status="CANCELLED", expires_at=self._now() + _KEEP_MS)
 
-    def _let_go_of_key(self, entry: Operation) -> None:
+    def _let_go_of_key(self, entry: Operation, *, was_removed: bool = False) -> None:
         record = self._ledger.record(entry.document["key"])
         if record is None or record.state is not State.QUARANTINED:
             return
         if record.object_id == _object_id(entry):
-            self._aligner.let_go(record)
+            self._aligner.let_go(record, was_removed=was_removed)
         elif record.object_id == entry.document.get("record_id"):
             # the object's own, of before its project's deletion: it goes on, and events and repairs take it up again
             self._ledger.move(record, replace(record, state=State.MISSING, updated_at=self._now()), gated=False)
@@ -454,11 +453,28 @@ class Quarantine:
         """
         project_id, epoch = entry.document["project_id"], entry.document["epoch"]
         if project_id is None:
+            self._check_candidates(entry)
             return
         project = self._ledger.project(project_id)
         undeleted = (ProjectState.ACTIVE, epoch), (ProjectState.DELETED, epoch), (ProjectState.ACTIVE, epoch + 1)
         if (project.state, project.epoch) not in undeleted:
             raise Conflict(f"project {project.project_id!r} was deleted since this object was set aside: nothing of it can be restored")
+
+    def _check_candidates(self, entry: Operation) -> None:
+        """Makes sure that no project that what was nobody's may belong to was deleted since."""
+        for stem in self._candidates(entry.document["key"]):
+            try:
+                project = self._ledger.project(stem)
+            except ProjectNotFound:
+                continue
+            if project.state is ProjectState.DELETING or (project.deleted_at or 0) >= entry.document["set_aside_at"]:
+                raise Conflict(
+                    f"project {project.project_id!r}, whose this object may have been, was deleted since it was set aside: it stays there"
+                )
+
+    def _candidates(self, key: str) -> tuple[str, ...]:
+        parsed = self._layouts.parse(key)
+        return parsed.candidates if parsed else ()
 
     def _record_restored(self, entry: Operation, restored: StoredObject) -> None:
         record = self._ledger.record(entry.document["key"])

@@ -152,6 +152,8 @@ class Actor:
             return "changed", "bucket or ledger changed since the finding"
         if not self._is_still_its(document, stored, record):
             return "changed", "its project is another one, or in another state, since the finding"
+        if action != ACKNOWLEDGE and self._acknowledgements.is_to_be_quiet(document):
+            return "acknowledged", "somebody has acknowledged exactly this since the finding: revoke that to act on it"
         return "", ""
 
     def _has_happened(
@@ -255,11 +257,10 @@ class Actor:
             except _OF_THE_KEY:
                 self._holds.let_go(key)
                 raise
-        if self._holds.let_go(key) is not None:
+        if self._holds.let_go(key, was_removed=True) is not None:
+            # the deletion of its project took what held it, and an event made a record: it says what is missing
             with suppress(*_OF_THE_KEY):  # whatever becomes of that, the object is gone
-                self._aligner.align(
-                    key
-                )  # the deletion of its project took what held it, and an event made a record: it says what is missing
+                self._aligner.align(key)
         return self._done(finding, "DELETE")
 
     def _forget(self, finding: Operation, run_id: str, record: Record | None, stored: StoredObject | None) -> Operation:

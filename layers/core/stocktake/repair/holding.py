@@ -72,14 +72,14 @@ class Holds:
         except ProjectClosed as closed:
             raise RecordChanged(f"the project of {seen.key!r} is being deleted: its deletion removes the object") from closed
 
-    def let_go(self, key: str) -> Record | None:
-        """Removes what holds a key, and returns the record it has then, if any."""
+    def let_go(self, key: str, *, was_removed: bool = False) -> Record | None:
+        """Removes what holds a key, and returns the record it has then, if any. See `Aligner.let_go`."""
         for _ in range(_ATTEMPTS):
             record = self._ledger.record(key)
             if record is None or not is_hold(record):
                 return record
             with suppress(RecordChanged):  # the deletion of its project took it first
-                self._aligner.let_go(record)
+                self._aligner.let_go(record, was_removed=was_removed)
                 self._operations.remove(record.object_id)
         raise RecordChanged(f"what holds {key!r} changed {_ATTEMPTS} times while it was let go")
 
@@ -99,7 +99,7 @@ class Holds:
                 continue
             if record is not None and is_hold(record) and record.object_id == row.operation_id:
                 with suppress(RecordChanged):
-                    self._aligner.let_go(record)
+                    self._aligner.let_go(record, was_removed=False)
                     self._operations.remove(row.operation_id)
             else:
                 self._operations.remove(row.operation_id)  # it was let go, or never came to hold anything

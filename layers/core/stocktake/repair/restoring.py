@@ -12,6 +12,7 @@ from typing import Any
 
 from stocktake.errors import Conflict, LeaseLost, LedgerError, RecordChanged, StocktakeError
 from stocktake.ledger import Operation, Operations
+from stocktake.ledger.operations import cursor_of
 from stocktake.model import FindingClass
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
@@ -151,6 +152,11 @@ class Restorations:
                     # asked before every entry: it may have been stopped, or have slept, since the last one
                     self._runs.lease.keep(run_id, document["fence"])
                     document["restored" if self._restore(entry.operation_id) else "failed"] += 1
+                elif entry is not None and entry.document.get("restored_at", 0) >= document["started_at"]:
+                    document["restored"] += 1  # by a step that was killed before it said so
+                if out_of_time():
+                    cursor = cursor_of(finding.part)
+                    break
             document["cursor"] = cursor
             if cursor is None:
                 document["finished_at"] = self._now()
