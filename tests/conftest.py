@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,16 +99,22 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-class TemplateLoader(yaml.SafeLoader):
-    """Reads CloudFormation's short tags as nothing: the key schemas hold none."""
+class TemplateLoader(yaml.CSafeLoader):
+    """Reads what CloudFormation's short tags are said of, `X.Arn` of `!GetAtt X.Arn`; and nothing of those said of more than a word."""
 
 
-TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
+TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: node.value if isinstance(node, yaml.ScalarNode) else None)
+
+
+@cache
+def template_resources() -> dict[str, Any]:
+    resources: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    return resources
 
 
 @pytest.fixture(scope="session")
 def table_definitions() -> dict[str, dict[str, Any]]:
-    resources = yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)["Resources"]  # a subclass of SafeLoader
+    resources = template_resources()
     wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     return {
         name: {

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Concatenate
@@ -102,6 +102,14 @@ def command[**P](
         return function
 
     return add
+
+
+def interrupted(arguments: Sequence[str]) -> Exit:
+    """Says that a command of these arguments was interrupted before it did anything."""
+    out, failure = Output(as_json="--json" in arguments), Interrupted("interrupted", "nothing was begun")
+    out.document(next((given for given in arguments if not given.startswith("-")), ""), failure.exit, None, failure)
+    out.failure(failure)
+    return failure.exit
 
 
 def _run(name: str, session: Session, work: Callable[[], Outcome], *, debug: bool) -> Exit:

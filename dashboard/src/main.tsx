@@ -126,7 +126,9 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   const main = useRef<HTMLElement>(null);
   const now = useNow();
 
+  const read = useRef(Date.now());
   const refresh = () => {
+    read.current = Date.now();
     setFresh((times) => times + 1);
     for (const part of [analytics, runs, newest, deletions, history]) void part.reload();
   };
@@ -137,18 +139,29 @@ function Frame({ bearer, onLeave }: { bearer: Bearer; onLeave: (why: string) => 
   };
 
   // who comes back to the tab sees what is so now, and not what was so when the tab was left
-  const read = useRef(Date.now());
   const again = useRef(look);
   again.current = look;
   useEffect(() => {
     const shown = () => {
       if (document.hidden || Date.now() - read.current < 60_000) return;
-      read.current = Date.now();
       again.current();
     };
     document.addEventListener("visibilitychange", shown);
     return () => document.removeEventListener("visibilitychange", shown);
   }, []);
+
+  // so does who turns to another view, and who just leaves the page open, in time: others work on the same deployment
+  useEffect(() => {
+    if (Date.now() - read.current > 30_000) refresh();
+  }, [view]);
+  usePolling(
+    true,
+    async () => {
+      if (Date.now() - read.current >= SLOWLY.firstMs) refresh();
+      return "";
+    },
+    SLOWLY,
+  );
 
   // a run that ends moves the counts, the list of runs and the history. A repair that was begun here may be of an older run, and may have
   // ended before anybody asked

@@ -73,7 +73,7 @@ export function Planning({ run, proposed, newer, onClose, onDone }: { run: Run; 
   const field = useId();
   const isFirst = run.previous === null;
 
-  const wanted = { ...chosen, ...(nobodys && chosen.orphan && chosen.orphan !== "delete" ? { "orphan.none": chosen.orphan } : {}) };
+  const wanted = { ...chosen, ...(nobodys && chosen.orphan && ["quarantine", "acknowledge"].includes(chosen.orphan) ? { "orphan.none": chosen.orphan } : {}) };
   const name = `reconciliations/${encoded(run.run_id)}`;
 
   const attempt = async (what: () => Promise<void>) => {

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from stocktake.ledger import Tables, tables
 from stocktake.storage.memory import MemoryStore
 from tests.dynamodb_twin import Twin
+from tests.unit.grants import checked, roles_at_work
 from tests.unit.ledger.builders import Deployment, Faults
 from tests.unit.world import Clock, World
 
@@ -28,10 +29,16 @@ def deploy(table_sets: list[Tables], table_definitions: dict[str, dict[str, Any]
 
     def make(*, shards: int = 16) -> Deployment:
         made = next(turns)
-        vars(made.client)["_make_api_call"] = Twin(table_definitions).call
+        vars(made.client)["_make_api_call"] = checked(Twin(table_definitions).call)
         return Deployment(made, Faults(made), shards=shards)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _roles() -> Iterator[None]:
+    with roles_at_work():
+        yield
 
 
 @pytest.fixture

@@ -58,18 +58,16 @@ def test_an_orphan_can_be_adopted(world: World) -> None:
     assert world.tells_one_story()
 
 
-def test_an_orphan_nobody_may_own_is_not_adopted_and_says_why(world: World) -> None:
-    key = "projects/nobody/scenes/s/media/a.png"
-    world.plant(key)
-    run_id = world.seen_twice()
-    assert world.repair(run_id, {"orphan.none": "adopt"})["skipped"] == 1
-    [finding], _ = world.runs.findings(run_id, None, 10, None)
-    assert finding["skipped"] == "asked again, the key was no_project"
-    assert world.bucket_keys() == {key}
-
-
 @pytest.mark.parametrize(
-    "plan", [{"unknown": "delete"}, {"unknown": "quarantine"}, {"nonsense": "x"}, {"missing": "delete"}, {"orphan.none": "delete"}]
+    "plan",
+    [
+        {"unknown": "delete"},
+        {"unknown": "quarantine"},
+        {"nonsense": "x"},
+        {"missing": "delete"},
+        {"orphan.none": "delete"},
+        {"orphan.none": "adopt"},
+    ],
 )
 def test_what_nobody_can_tell_the_owner_of_no_policy_can_delete(world: World, plan: dict[str, str]) -> None:
     world.plant("backup.tar", ORPHAN)

@@ -311,3 +311,15 @@ def test_an_orphan_whose_other_spelling_is_recorded_by_now_is_not_deleted(world:
     world.record(apart, State.STORED)
     assert world.ended(repairs, run_id)["reasons"] == {"changed": 1}
     assert world.bucket_keys() == {composed}
+
+
+def test_a_repair_that_was_stopped_says_what_it_had_done_by_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.plant(*(f"projects/p1/scenes/s{number}/media/a.png" for number in range(4)))
+    run_id = world.seen_twice()
+    repairs = world.repairs()
+    repairs.request(run_id, {"orphan": "adopt"}, out_of_time=never)
+    monkeypatch.setattr(world.runs.lease, "keep", after(3, lambda: world.runs.stop(run_id), world.runs.lease.keep))
+    assert repairs.step(run_id, out_of_time=never)["done"]
+    repair = repairs.repair(run_id)
+    assert repair is not None
+    assert (repair["status"], repair["done"], repair["cursor"]) == ("STOPPED", {"ADOPT": 3}, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
@@ -282,6 +283,7 @@ def _planned(session: Session, run: dict[str, Any], plan: dict[str, str]) -> dic
 @click.option("--since", type=_Time(), help="only what was first seen after this time (ISO 8601; UTC where it says no offset)")
 @click.option("--changes", type=click.Choice(["new", "gone", "unchanged"]), help="only what became so since the run before")
 @click.option("--by-project", is_flag=True, help="how many each project has, in place of the findings themselves")
+@click.option("--acknowledged", "also_quiet", is_flag=True, help="also those that were acknowledged, and are quiet")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="how many at most")
 @click.option("--all", "everything", is_flag=True, help="all of them, whatever their number")
 def findings(
@@ -294,13 +296,14 @@ def findings(
     since: str | None,
     changes: str | None,
     by_project: bool,
+    also_quiet: bool,
     limit: int,
     everything: bool,
 ) -> Outcome:
     """Each key that differs, what it means, and what is recommended.
 
-    Of RUN_ID, or of the newest complete run. Those that were acknowledged say so under `repair`, and are quiet. Ends with 1 where there
-    are any others.
+    Of RUN_ID, or of the newest complete run. Those that were acknowledged are quiet, and shown only with --acknowledged. Ends with 1 where
+    there are any others.
     """
     query = {"class": finding_class, "kind": kind, "project": project_id, "layout": layout, "first_seen_after": since}
     path = "/reconciliations/{run_id}/findings"
@@ -311,7 +314,18 @@ def findings(
     run_id = run_id or newest_run(session)
     if by_project:
         return _by_project(session, run_id, None if everything else limit)
-    found = session.api.pages(path, "findings", {**query, "limit": 100}, run_id=run_id)
+    every = session.api.pages(path, "findings", {**query, "limit": 100}, run_id=run_id)
+    passed = 0
+
+    def loud() -> Iterator[dict[str, Any]]:
+        nonlocal passed
+        for of in every:
+            if also_quiet or of.get("repair") != "ACKNOWLEDGED":
+                yield of
+            else:
+                passed += 1
+
+    found = loud()
     shown = list(found if everything else islice(found, limit))
     following = None if everything else next(found, None)
     more = following is not None
@@ -323,12 +337,11 @@ def findings(
         session.out.note("there is none")
     if more:
         session.out.note(f"the first {len(shown):,}; --all shows every one")
-    quiet = sum(of.get("repair") == "ACKNOWLEDGED" for of in shown)
-    if quiet:
-        session.out.note(f"{quiet:,} of them acknowledged, and quiet: stocktake acknowledgements")
+    if passed:
+        session.out.note(f"{passed:,} more acknowledged, and quiet: --acknowledged shows them")
     # what is not shown counts too: the code is the same whatever --limit says, and one open finding settles it
-    unseen = () if following is None else chain((following,), found)
-    differs = len(shown) > quiet or any(of.get("repair") != "ACKNOWLEDGED" for of in unseen)
+    unseen = chain(shown, () if following is None else chain((following,), found))
+    differs = any(of.get("repair") != "ACKNOWLEDGED" for of in unseen)
     return Outcome({"run_id": run_id, "findings": shown, "more": more}, Exit.DIFFERENT if differs else Exit.FINE)
 
 

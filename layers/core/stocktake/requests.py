@@ -55,7 +55,7 @@ _ACTIONS: dict[str, Any] = {
     "mismatch": {"enum": ["refresh", "acknowledge"]},
     "unstored": {"enum": ["settle", "refetch", "forget", "acknowledge"]},
     "orphan": {"enum": ["quarantine", "adopt", "delete", "acknowledge"]},
-    "orphan.none": {"enum": ["quarantine", "adopt", "acknowledge"]},
+    "orphan.none": {"enum": ["quarantine", "acknowledge"]},
     "unstored.pending": {"enum": ["settle", "acknowledge"]},
     "unstored.uncommitted": {"enum": ["settle", "acknowledge"]},
     "unstored.inline": {"enum": ["refetch", "acknowledge"]},
@@ -77,7 +77,7 @@ class RepairBody(Body):
         min_length=1,
         description=(
             "An action by class of finding. missing: mark_missing, forget or refetch; mismatch: refresh; unstored: settle, refetch or "
-            "forget; orphan: quarantine, adopt or delete; orphan.none: quarantine or adopt; any: acknowledge. What is unstored may be "
+            "forget; orphan: quarantine, adopt or delete; orphan.none: quarantine; any: acknowledge. What is unstored may be "
             "named by its kind, as unstored.missing: that counts then, and not what is said of the class. What is not named is left alone."
         ),
         examples=[{"missing": "mark_missing", "orphan": "quarantine"}],

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from stocktake_cli import main
+from stocktake_cli.commands.group import stocktake
+from stocktake_cli.exits import Exit
 from stocktake_cli.failures import Unreachable
 from stocktake_cli.output import Output
 from stocktake_cli.wire import Reply
@@ -476,9 +479,11 @@ def test_findings_show_so_many_and_say_that_there_are_more(cli: Cli) -> None:
 
 def test_findings_that_were_acknowledged_are_said_to_be_and_are_no_reason_to_end_with_1(cli: Cli) -> None:
     known = {**finding("a"), "repair": "ACKNOWLEDGED"}
-    shown = cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known], "cursor": None}})
+    answers = {"GET /reconciliations/r/findings": {"findings": [known], "cursor": None}}
+    shown = cli("findings", "r", answers=answers)
+    assert (shown.exit, "there is none" in shown.err, "1 more acknowledged" in shown.err) == (0, True, True)
+    shown = cli("findings", "r", "--acknowledged", answers=answers)
     assert (shown.exit, shown.out.splitlines()[1].split()[4]) == (0, "acknowledged")
-    assert "1 of them acknowledged" in shown.err
     assert cli("findings", "r", answers={"GET /reconciliations/r/findings": {"findings": [known, finding("b")], "cursor": None}}).exit == 1
 
 
@@ -927,3 +932,26 @@ def test_a_plan_says_why_it_leaves_something_out(cli: Cli) -> None:
     answers = {"GET /reconciliations/run-1": run(orphan=2), PLAN: plan}
     shown = cli("reconcile", "--run", "run-1", "--apply", "--do", "orphan=quarantine", answers=answers)
     assert "left out: 2 seen once only; what moves objects needs two runs" in shown.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_before_the_command_began_ends_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stocktake, "make_context", interrupt)
+    monkeypatch.setattr("sys.argv", ["stocktake", "runs", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == Exit.INTERRUPTED
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "interrupted" if as_json else "interrupted" in said.err
+
+
+def test_arguments_there_are_not_end_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["stocktake", "runs", "--nothing"])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 2

@@ -32,7 +32,7 @@ _UNSTORED: dict[str, tuple[str, ...]] = {
 """By kind: what is unstored is so for reasons that have nothing in common."""
 ACTIONS: dict[str, tuple[str, ...]] = {
     **{name.value: (*_OWN.get(name.value, ()), ACKNOWLEDGE) for name in FindingClass},
-    ORPHAN_OF_NONE: ("quarantine", "adopt", ACKNOWLEDGE),
+    ORPHAN_OF_NONE: ("quarantine", ACKNOWLEDGE),
     **{f"unstored.{kind}": (*actions, ACKNOWLEDGE) for kind, actions in _UNSTORED.items()},
 }
 POLICIES: dict[str, dict[str, str]] = {"safe": {"missing": "mark_missing", "mismatch": "refresh", "unstored": "settle"}}

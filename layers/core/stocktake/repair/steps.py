@@ -12,7 +12,7 @@ not see everything.
 | `refetch` | missing, unstored | the bytes are put back from the URL or the ledger, if they are the very ones |
 | `refresh` | mismatch | the record says what the bucket says |
 | `settle` | unstored | an arrived upload is committed, an ended intent without bytes is withdrawn |
-| `adopt` | orphan, orphan.none | a record is made from the object |
+| `adopt` | orphan | a record is made from the object |
 | `quarantine` | orphan, orphan.none | the object is set aside, restorable; seen twice only |
 | `delete` | orphan | the object goes; seen twice only, and set aside where the store takes no condition on a deletion |
 | `acknowledge` | all | the finding is quiet until it changes |
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from stocktake.acknowledgements import ACKNOWLEDGED
@@ -38,7 +39,7 @@ from stocktake.repair.policies import ACKNOWLEDGE, checked, name_of, reason_agai
 from stocktake.repair.restoring import PART
 from stocktake.tombstones import Tombstones
 
-FINDINGS_AT_ONCE = 25
+FINDINGS_AT_ONCE = 5
 """Between two saved cursors: about ten requests each."""
 _PAGES = 5
 """Of findings, read for one page of actions at most."""
@@ -247,29 +248,40 @@ class Repairs:
         document = {**row.document}
         done, reasons, place = Counter(document["done"]), Counter(document["reasons"]), document["cursor"]
         some = self._plans.some(plan, place, FINDINGS_AT_ONCE)
-        for planned in some:
-            finding = self._operations.get(row.operation_id, planned.part)
-            if finding is not None:
-                action = document["plan"][planned.name]
-                # a plan holds what is acknowledged only where that was no wish of anybody's
-                if finding.status in (FOUND, ACTING) or (finding.status == ACKNOWLEDGED and action != ACKNOWLEDGE):
-                    # asked before every action: this step may have slept since the last one
-                    self._runs.lease.keep(row.operation_id, document["fence"])
-                    finding = self._actor.act(finding, row.operation_id, action)
-                if finding.status == SKIPPED:
-                    reasons[finding.document["reason"]] += 1
-                else:
-                    done[finding.status] += 1
-            place += 1
-            if out_of_time():
-                break
-        is_last = place >= plan.document["held"]
-        if is_last:
-            for name, number in plan.document["skipped"].items():
-                reasons[name.rpartition(".")[2]] += number
-            document |= {"finished_at": self._now(), "deferred": deferred_by(plan)}
-        document |= {"cursor": place, "done": dict(done), "reasons": dict(reasons), "skipped": sum(reasons.values())}
-        return self._operations.update(row, document=document, status="DONE" if is_last else "RUNNING")
+        try:
+            for planned in some:
+                finding = self._operations.get(row.operation_id, planned.part)
+                if finding is not None:
+                    action = document["plan"][planned.name]
+                    # a plan holds what is acknowledged only where that was no wish of anybody's
+                    if finding.status in (FOUND, ACTING) or (finding.status == ACKNOWLEDGED and action != ACKNOWLEDGE):
+                        # asked before every action: this step may have slept since the last one
+                        self._runs.lease.keep(row.operation_id, document["fence"])
+                        finding = self._actor.act(finding, row.operation_id, action)
+                    if finding.status == SKIPPED:
+                        reasons[finding.document["reason"]] += 1
+                    else:
+                        done[finding.status] += 1
+                place += 1
+                if out_of_time():
+                    break
+            is_last = place >= plan.document["held"]
+            if is_last:
+                for name, number in plan.document["skipped"].items():
+                    reasons[name.rpartition(".")[2]] += number
+                document |= {"finished_at": self._now(), "deferred": deferred_by(plan)}
+            document |= _told(place, done, reasons)
+            return self._operations.update(row, document=document, status="DONE" if is_last else "RUNNING")
+        except (LeaseLost, RecordChanged):
+            self._tell_of_ended(row, _told(place, done, reasons))
+            raise
+
+    def _tell_of_ended(self, row: Operation, told: Mapping[str, Any]) -> None:
+        """Writes what was done since the row was last written onto a repair that was ended meanwhile; its status stays."""
+        ended = self._operations.get(row.operation_id, row.part)
+        if ended is not None and ended.status != "RUNNING" and ended.document["turn"] == row.document["turn"]:
+            with suppress(RecordChanged):
+                self._operations.update(ended, document={**ended.document, **told})
 
     def _line(self, finding: Operation, row: Operation) -> dict[str, Any] | None:
         document = finding.document
@@ -326,3 +338,7 @@ class Repairs:
             raise BreakerOpen(
                 "the breaker lets nothing pass: BreakerMaxActions, BreakerMaxPercent or BreakerMaxPerProject is 0. Raise it to repair"
             )
+
+
+def _told(place: int, done: Counter[str], reasons: Counter[str]) -> dict[str, Any]:
+    return {"cursor": place, "done": dict(done), "reasons": dict(reasons), "skipped": sum(reasons.values())}
