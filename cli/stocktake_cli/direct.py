@@ -8,7 +8,7 @@ from typing import Any
 
 from stocktake.answers import timed
 from stocktake.comparison import merge_join
-from stocktake.errors import ListingOutOfOrder
+from stocktake.errors import InvalidKey, ListingOutOfOrder, StorageError
 from stocktake.explanations import explained
 from stocktake.findings import Finding, classify
 from stocktake.layouts import SYSTEM_PREFIX
@@ -17,6 +17,7 @@ from stocktake.reconciliation.owners import NOBODY, Owners, is_leaving
 from stocktake.services import Services
 from stocktake.spellings import Spellings
 from stocktake.storage.ordering import stream
+from stocktake.storage.refusals import check_is_of_key
 from stocktake_cli import words
 from stocktake_cli.edge import Outcome, Session
 from stocktake_cli.exits import Exit
@@ -97,7 +98,13 @@ def differences(services: Services, since: int, counts: Tallies) -> Iterator[Fin
             if entry is not None and entry.state is State.STORED and (entry.size, entry.etag) == (found.size, found.etag):
                 counts.add("matched", found.size)
                 continue
-        record, stored = ledger.record(key), store.head(key)
+        record = ledger.record(key)
+        try:
+            stored = store.head(key)
+        except (StorageError, InvalidKey) as error:
+            check_is_of_key(store, error)
+            counts.add("unreadable", found.size if found is not None else 0)
+            continue
         parsed = layouts.parse(key)
         verdict = classify(stored, record, parsed, owners.state(parsed))
         size = stored.size if stored else record.size if record else 0

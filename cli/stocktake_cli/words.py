@@ -13,6 +13,7 @@ _REASONS = {
     "too_large": "over 5 GiB",
     "changed": "changed since",
     "waiting": "whose time is not over",
+    "denied": "refused by the store",
     "acknowledged": "acknowledged since",
 }
 _BARS = "▁▂▃▄▅▆▇█"

@@ -129,6 +129,7 @@ export const REASONS: Record<string, string> = {
   too_large: "over 5 GiB",
   changed: "changed since",
   waiting: "not yet, their time is not over",
+  denied: "refused by the store",
   acknowledged: "acknowledged since",
 };
 /** What was left alone, by reason. */

@@ -30,6 +30,7 @@ from stocktake.model import StoredObject
 from stocktake.storage import Content, ObjectVersion, Part, Profile, SignedRequest, Store
 from stocktake.storage.memory import Answer
 from stocktake.storage.ordering import stream, verified
+from stocktake.storage.refusals import check_is_of_key, is_refused
 from stocktake.storage.rules import composite_sha256
 from stocktake.storage.s3 import S3Store
 from tests.contract.conftest import VERSIONED, Backend
@@ -1030,6 +1031,33 @@ def test_a_missing_bucket_is_always_an_error_and_never_nothing_there(backend: Ba
 
     assert set(said.values()) <= {"BucketNotFound", "StorageDenied"}, said
     assert said["head"] == said["list"] == said["delete_many"] == "BucketNotFound", said
+
+
+def test_a_refusal_is_one_keys_where_the_store_answers_for_others_and_never_where_it_answers_for_none(backend: Backend) -> None:
+    refused = StorageDenied("a HEAD was refused", code="403")
+
+    check_is_of_key(backend.store, refused)
+    with pytest.raises((BucketNotFound, StorageDenied)):
+        check_is_of_key(backend.without_bucket, refused)
+
+
+@pytest.mark.parametrize("server", ["ministack", "seaweedfs"])
+def test_an_object_under_its_writers_own_key_of_encryption_is_refused_and_listed_and_others_are_not(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    owner, app = request.getfixturevalue(server)
+    owner.create_bucket(Bucket="contract-encrypted")
+    app.put_object(Bucket="contract-encrypted", Key="a", Body=b"body", SSECustomerAlgorithm="AES256", SSECustomerKey=bytes(32))
+    store = S3Store("contract-encrypted", client=app)
+    a_put(store, "b")
+
+    asked: tuple[Callable[[], object], ...] = (lambda: store.head("a"), lambda: store.copy("a", "c"))
+    for ask in asked:
+        with pytest.raises(StorageError) as refused:
+            ask()
+        assert is_refused(refused.value)
+        check_is_of_key(store, refused.value)
+    assert (listed(store, ""), store.head("b") is not None) == (["a", "b"], True)
 
 
 def test_a_store_says_what_time_it_is_by_the_clock_that_dates_its_objects(store: Store, folder: str) -> None:

@@ -637,6 +637,24 @@ def test_a_restoration_that_was_killed_counts_what_it_had_restored_and_looks_at_
     assert (world.restorations.restoration(run_id) or {})["restored"] == 4
 
 
+def test_what_the_store_refuses_to_take_back_says_why_and_keeps_no_other_from_it(world: World) -> None:
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
+    world.plant(*keys)
+    run_id = world.seen_twice()
+    world.repair(run_id, {"orphan": "quarantine"})
+    world.restorations.request(run_id)
+    world.store.fail("copy", key=keys[0], error=StorageDenied("another key of KMS", code="AccessDenied"))
+    assert world.restorations.step(run_id, out_of_time=never)["done"]
+    assert world.bucket_keys() == set(keys[1:])
+    [left] = world.quarantine.recent(10, run_id=run_id, status="RESTORING")[0]
+    assert left.document["not_restored"] == "another key of KMS"
+    world.restorations.request(run_id)
+    world.store.fail("copy", key=keys[0], error=StorageDenied("the token has expired", code="403"))
+    world.store.on_call = lambda operation, key: world.store.fail("whereabouts") if operation == "copy" else None
+    with pytest.raises(StorageUnavailable):
+        world.restorations.step(run_id, out_of_time=never)
+
+
 def take_back(world: World, run_id: str, keys: list[str]) -> None:
     world.plant(keys[1], body=b"a stranger")
     assert world.restorations.request(run_id) == world.restorations.request(run_id)

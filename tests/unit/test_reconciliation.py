@@ -7,7 +7,8 @@ from unittest.mock import ANY
 import pytest
 
 from stocktake.alignment import Outcome
-from stocktake.errors import OperationNotFound, RunIncomplete, StorageUnavailable
+from stocktake.errors import OperationNotFound, RunIncomplete, StorageDenied, StorageError, StorageUnavailable
+from stocktake.explanations import notes
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import State
 from stocktake.reconciliation import Wanted, nested, run_of_execution
@@ -137,6 +138,42 @@ def test_nothing_is_missing_on_the_word_of_a_listing(world: World) -> None:
     run_id = aged(world).reconcile()
     assert world.found(run_id) == set()
     assert counts(world, run_id)["unlisted"]["objects"] == 1
+
+
+@pytest.mark.parametrize("error", [StorageDenied("of a policy", code="403"), StorageError("of another key of encryption", code="400")])
+def test_what_the_store_refuses_to_show_is_counted_and_found_to_be_nothing(world: World, error: StorageError) -> None:
+    lost, changed, _ = (world.upload(color=color) for color in range(3))
+    world.store.remove(lost.key)
+    world.plant(changed.key, ORPHAN, "projects/p1/scenes/s/media/other.png", body=b"12345")
+    for key in (lost.key, changed.key, ORPHAN):
+        world.store.fail("head", key=key, error=error)
+    run_id = aged(world).reconcile()
+    counted = counts(world, run_id)
+    assert world.runs.run(run_id).status == "COMPLETE"
+    assert world.found(run_id) == {("orphan", "active", "projects/p1/scenes/s/media/other.png")}
+    assert (counted["unreadable"], counted["bucket"]["objects"]) == ({"objects": 3, "bytes": 10}, 4)
+    of_layouts = {layout: of["unreadable"]["objects"] for layout, of in counted["by_layout"].items() if "unreadable" in of}
+    assert of_layouts == {"current": 2, "hierarchical": 1}
+    of_project = count_of_project(world.operations, world.runs.run(run_id), "p1")
+    assert of_project["classes"]["unreadable"] == {"objects": 3, "bytes": 10}
+    assert notes(counted)["unreadable"]
+
+
+def test_a_key_that_is_longer_than_stores_take_ends_no_run(world: World) -> None:
+    world.upload()
+    world.plant("projects/p1/scenes/s/media/" + "\u00e9" * 550)
+    assert counts(world, aged(world).reconcile())["unreadable"]["objects"] == 1
+
+
+def test_a_store_that_refuses_everything_ends_the_walk_which_goes_on_later(world: World) -> None:
+    world.plant(ORPHAN)
+    run_id = aged(world).plan()["run_id"]
+    world.store.fail("head", error=StorageError("a bare 400", code="400"))
+    world.store.fail("whereabouts", error=StorageDenied("the token has expired", code="ExpiredToken"))
+    with pytest.raises(StorageDenied, match="expired"):
+        world.runs.walk(run_id, 0, out_of_time=never)
+    world.walked(run_id)
+    assert (world.found(run_id), "unreadable" in counts(world, run_id)) == ({("orphan", "active", ORPHAN)}, False)
 
 
 def test_an_upload_that_commits_during_the_walk_is_no_orphan(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stocktake.alignment import Outcome
-from stocktake.errors import ImportRefused, ObjectNotFound, OperationNotFound
+from stocktake.errors import ImportRefused, ObjectNotFound, OperationNotFound, StorageDenied, StorageError
 from stocktake.findings import Finding, classify
 from stocktake.importing import Fetched
 from stocktake.ledger import Operation
@@ -101,6 +101,49 @@ def test_an_orphan_is_deleted_only_where_the_store_holds_the_deletion_to_what_wa
     world.plant(ORPHAN)
     assert bound(world, conditional_delete=False).repair(world.seen_twice(), {"orphan": "delete"})["done"] == {"QUARANTINE": 1}
     assert (world.bucket_keys(), len(world.quarantine.recent(1)[0])) == (set(), 1)
+
+
+@pytest.mark.parametrize(
+    ("action", "call", "error"),
+    [
+        ("delete", "delete", StorageDenied("a lock", code="AccessDenied")),
+        ("delete", "head", StorageError("a bare 400", code="400")),
+        ("quarantine", "delete", StorageDenied("a policy", code="AccessDenied")),
+        ("quarantine", "copy", StorageDenied("another key of KMS", code="AccessDenied")),
+    ],
+)
+def test_what_the_store_refuses_of_one_key_is_said_of_it_and_left_as_it_was_and_the_others_go_on(
+    world: World, action: str, call: Any, error: StorageError
+) -> None:
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
+    world.plant(*keys)
+    run_id = world.seen_twice()
+    world.store.fail(call, key=keys[0], error=error)
+    repair = world.repair(run_id, {"orphan": action})
+    assert (repair["done"], repair["reasons"]) == ({action.upper(): 2}, {"denied": 1})
+    assert world.finding(run_id, keys[0])["skipped"] == str(error)
+    assert (world.bucket_keys(), world.ledger.record(keys[0])) == ({keys[0]}, None)
+    assert [held.document["key"] for held in world.quarantine.recent(9, status="MOVING")[0]] == []
+    assert list(world.operations.of_kind("hold")) == []
+
+
+@pytest.mark.parametrize("call", ["head", "delete"])
+def test_a_store_that_refuses_everything_ends_the_step_and_the_next_goes_on(world: World, call: Any) -> None:
+    world.plant(ORPHAN)
+    run_id = world.seen_twice()
+    repairs = world.repairs()
+    repairs.request(run_id, {"orphan": "delete"}, first_run=True, out_of_time=never)
+
+    def expired(operation: str, key: str | None) -> None:
+        if operation == call:
+            world.store.on_call = None
+            world.store.fail("whereabouts", error=StorageDenied("the token has expired", code="ExpiredToken"))
+            raise StorageError("a bare 400", code="400")
+
+    world.store.on_call = expired
+    with pytest.raises(StorageDenied, match="expired"):
+        repairs.step(run_id, out_of_time=never)
+    assert world.ended(repairs, run_id)["done"] == {"DELETE": 1}
 
 
 def test_what_is_written_between_the_look_and_the_deletion_stays(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stocktake.alignment import Aligner, Outcome
-from stocktake.errors import StorageUnavailable
+from stocktake.errors import StorageDenied, StorageError, StorageUnavailable
 from stocktake.ledger import Operation
 from stocktake.model import Record, State
 from stocktake.quarantine import MOVE_MS
@@ -246,6 +246,23 @@ def test_an_orphan_of_nobody_whose_project_is_opened_by_then_is_left_alone(world
     world.uploads.create_project("newp", {})
     assert world.repair(run_id, {"orphan.none": "quarantine"})["reasons"] == {"changed": 1}
     assert world.bucket_keys() == {key}
+
+
+def test_a_key_that_a_deletion_held_is_let_go_where_its_object_is_refused_by_then(world: World) -> None:
+    world.plant(KEY)
+    run_id = broken_off(world, {"orphan": "delete"})
+    world.store.fail("head", key=KEY, times=2, error=StorageDenied("a policy since", code="403"))
+    assert world.repair(run_id, {"orphan": "delete"})["reasons"] == {"denied": 1}
+    assert (world.ledger.record(KEY), list(world.operations.of_kind("hold"))) == (None, [])
+
+
+@pytest.mark.parametrize("error", [StorageDenied("a policy since", code="403"), StorageError("a bare 400", code="400")])
+def test_a_record_is_kept_where_its_object_is_refused_when_it_is_forgotten(world: World, error: StorageError) -> None:
+    record = world.record(KEY, State.STORED)
+    finding = found(world, KEY)
+    world.store.fail("head", key=KEY, skip=1, error=error)
+    assert world.actor.act(finding, "r", "forget").document["reason"] == "denied"
+    assert world.ledger.record(KEY) == record
 
 
 @pytest.mark.parametrize("is_back", [True, False])

@@ -10,7 +10,7 @@ import pytest
 from stocktake.errors import BucketNotFound, RunIncomplete, StocktakeError, StorageDenied, StorageUnavailable, WrongRegion
 from stocktake.identity import IDENTITY_KEY
 from stocktake.model import FindingClass, State
-from stocktake.reconciliation.doubts import is_whole
+from stocktake.reconciliation.doubts import is_whole, unreadable
 from tests.unit.world import HOUR, World, never
 
 ORPHAN = "projects/p1/scenes/s/media/orphan.png"
@@ -158,6 +158,23 @@ def test_the_first_run_only_reports_unless_someone_says_they_have_read_it(world:
     world.clock.advance(HOUR)
     second = world.reconcile()
     assert repairs.request(second, {"orphan": "quarantine"}, out_of_time=never)["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    ("refused", "objects", "is_doubtful"),
+    [(0, 0, False), (0, 5, False), (4, 5, False), (5, 5, True), (3, 0, True), (99, 1000, False), (100, 9999, True), (100, 10_000, False)],
+)
+def test_a_run_that_could_look_at_too_little_of_what_differs_is_in_doubt(refused: int, objects: int, is_doubtful: bool) -> None:
+    said = unreadable({"unreadable": {"objects": refused}, "bucket": {"objects": objects}})
+    assert (said is not None) is is_doubtful
+
+
+def test_a_run_that_was_refused_all_there_is_is_incomplete_and_says_so(world: World) -> None:
+    world.plant(ORPHAN)
+    world.clock.advance(world.grace_ms + 1)
+    world.store.fail("head", key=ORPHAN, error=StorageDenied("of a policy", code="403"))
+    run = world.runs.run(world.reconcile())
+    assert (run.status, "refuses to show 1 keys" in run.document["why"]) == ("INCOMPLETE", True)
 
 
 @pytest.fixture

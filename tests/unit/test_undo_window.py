@@ -323,6 +323,28 @@ def test_what_a_store_cannot_copy_or_delete_stays_in_place_and_is_named(world: W
     assert world.counts()["STORED"][0] == 2
 
 
+def test_an_object_that_the_store_refuses_to_show_stays_in_place_and_is_named(world: World) -> None:
+    uploaded, _ = stock(world)
+    before = world.bucket_keys()
+    world.store.fail("head", key=uploaded.key, error=StorageError("a bare 400, as of what another key encrypts", code="400"))
+    deletion_id = hold(world)
+    assert world.bucket_keys() == {uploaded.key}
+    [left] = world.deletions.operation(deletion_id).document["set_aside"]["left"]
+    assert left == {"key": uploaded.key, "bytes": uploaded.size, "why": "a bare 400, as of what another key encrypts"}
+    undo(world, deletion_id)
+    assert (world.bucket_keys(), world.counts()["STORED"][0]) == (before, 1)
+
+
+@pytest.mark.parametrize("call", ["head", "copy"])
+def test_a_store_that_refuses_everything_leaves_nothing_in_place_for_it(world: World, call: Any) -> None:
+    uploaded, _ = stock(world)
+    world.store.fail(call, key=uploaded.key, error=StorageDenied("the token has expired", code="403"))
+    world.store.fail("whereabouts", error=StorageDenied("the token has expired", code="ExpiredToken"))
+    world.deletions.request("p1", reason="a test")
+    with pytest.raises(StorageDenied, match="expired"):
+        deliver_due(world)
+
+
 def test_an_object_that_came_under_the_key_is_left_and_what_it_keeps_out_can_be_restored_later(world: World) -> None:
     uploaded, _ = stock(world)
     deletion_id = hold(world)

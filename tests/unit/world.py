@@ -326,7 +326,7 @@ class World:
     def restorations(self) -> Restorations:
         launch = self.launched.append
         return Restorations(
-            self.runs, self.quarantine, self.operations, self.tombstones, launch=lambda it: launch(dict(it)), now=self.clock
+            self.runs, self.quarantine, self.operations, self.tombstones, self.store, launch=lambda it: launch(dict(it)), now=self.clock
         )
 
     @cached_property

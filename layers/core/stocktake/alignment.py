@@ -29,6 +29,7 @@ from stocktake.errors import (
     ProjectClosed,
     ProjectNotFound,
     RecordChanged,
+    StorageError,
     UploadIncomplete,
 )
 from stocktake.ids import new_id, time_of_id
@@ -37,6 +38,7 @@ from stocktake.ledger import Ledger
 from stocktake.model import Project, ProjectState, Record, State, StoredObject
 from stocktake.object_deletion import ObjectDeletions
 from stocktake.storage import Store
+from stocktake.storage.refusals import check_is_of_key
 from stocktake.storage.rules import INTENT
 
 _ATTEMPTS = 5
@@ -121,7 +123,8 @@ class Aligner:
     def let_go(self, held: Record, *, was_removed: bool) -> None:
         """Removes the record that holds a key, and does for what came under the key meanwhile what its event would have done.
 
-        That event found the key held, and comes no second time. The object that was held for is left without a record.
+        That event found the key held, and comes no second time. The object that was held for is left without a record, and so is one that
+        the store refuses to show, of which no event could have told either.
 
         Args:
             was_removed: whether that object is known to be gone; else what has its bytes is taken for it.
@@ -130,11 +133,19 @@ class Aligner:
             RecordChanged: the record is another by now.
             StorageError, LedgerError: one side could not be asked.
         """
-        self.store.head(held.key)  # where the store does not answer, the key stays held
+        is_shown = self._is_shown(held.key)  # where the store does not answer, the key stays held
         self.ledger.move(held, None, gated=False)
-        stored = self.store.head(held.key)
+        stored = self.store.head(held.key) if is_shown else None
         if stored is not None and (was_removed or not same_bytes(held, stored)):
             replace(self, source="event").align(held.key)
+
+    def _is_shown(self, key: str) -> bool:
+        try:
+            self.store.head(key)
+        except StorageError as error:
+            check_is_of_key(self.store, error)
+            return False
+        return True
 
     def owner_of(self, parsed: ParsedKey | None) -> str | None:
         """Returns the stem of the project a parsed key belongs to, or None while no one or more than one may own it."""

@@ -101,7 +101,7 @@ _STATES: Mapping[State, str] = {
     State.QUARANTINED: "in quarantine",
 }
 _MORE = {"orphan": "without a record", "unknown": "under keys that no layout explains"}
-_EITHER_WAY = ("young", "settled", "leaving", "known", "unstored", "mismatch", "duplicate_spelling")
+_EITHER_WAY = ("young", "settled", "unreadable", "leaving", "known", "unstored", "mismatch", "duplicate_spelling")
 """What a run counts keys under of which one side alone may have had an object, beside those of the sum's own terms."""
 
 
@@ -235,6 +235,12 @@ _COUNTED: dict[str, Sentences] = {
         "These differed while they were listed, and no more when both sides were asked again.",
         "They were uploaded, deleted or brought in line during the run; or the store's listing lags behind.",
         "Nothing.",
+    ),
+    "unreadable": Sentences(
+        "These differ, and the store refuses to show them, though it lists them and answers for other keys: nobody can say what they are.",
+        "They are encrypted with a key that is their writer's own (SSE-C), or one of KMS that the credentials may not use; or a policy "
+        "denies their prefix; or a key is longer than stores take.",
+        "Give the credentials the right to read them, or their writer a bucket of its own. Nothing here is missed, moved or deleted.",
     ),
     "unlisted": Sentences(
         "The store's listing left these objects out, and the store has them when asked by key.",

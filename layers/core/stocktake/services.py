@@ -443,7 +443,7 @@ class Services:
         from stocktake.repair import Restorations
 
         launch = self._state_machine.launch
-        return Restorations(self.reconciliations, self.quarantine, self.operations, self._tombstones, launch=launch, now=now_ms)
+        return Restorations(self.reconciliations, self.quarantine, self.operations, self._tombstones, self.store, launch=launch, now=now_ms)
 
     @cached_property
     def expiry(self) -> Expiry:

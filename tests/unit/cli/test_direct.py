@@ -78,6 +78,16 @@ def test_reconcile_direct_finds_what_a_run_finds_and_writes_nothing(direct: Cli,
     assert a_run(world) == found
 
 
+def test_reconcile_direct_counts_what_the_store_refuses_to_show(direct: Cli, world: World) -> None:
+    world.plant("nobody/knows.bin", "nobody/reads.bin", body=b"12345")
+    world.clock.advance(HOUR)
+    direct.now = lambda: world.clock() / 1000
+    world.store.fail("head", key="nobody/reads.bin", error=StorageDenied("of a policy", code="403"))
+    shown = direct("reconcile", "--direct", "--json")
+    assert [of["key"] for of in shown.result["findings"]] == ["nobody/knows.bin"]
+    assert shown.result["counts"]["unreadable"] == {"objects": 1, "bytes": 5}
+
+
 def test_reconcile_direct_ends_with_0_where_both_tell_the_same(direct: Cli, world: World) -> None:
     world.upload()
     assert direct("reconcile", "--direct").exit == 0

@@ -22,6 +22,7 @@ from stocktake.errors import (
 )
 from stocktake.model import KeyFailure
 from stocktake.storage import CorsRule, ObjectVersion
+from stocktake.storage.refusals import check_is_of_key, is_refused
 from stocktake.storage.s3 import S3Store
 from tests.unit.storage.wire import UNABLE, Clock, Reply, Request, Wire, a_client, a_store, bare, of_object, refusal
 
@@ -34,6 +35,7 @@ MD5 = hashlib.md5(BODY).hexdigest()
 CHECKSUM = base64.b64encode(bytes.fromhex(SHA256)).decode()
 LOST = ConnectionClosedError(endpoint_url="https://store.example")
 EXISTS = refusal(412, "PreconditionFailed")
+AN_EMPTY_PAGE = Reply(body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 
 
 def put(store: S3Store, **options: Any) -> Any:
@@ -486,7 +488,7 @@ def test_a_key_that_xml_cannot_carry_is_deleted_alone(store: S3Store, wire: Wire
 
 
 def test_a_refusal_of_a_key_deleted_alone_is_kept(store: S3Store, wire: Wire) -> None:
-    wire.answers(refusal(403, "AccessDenied"), refusal(400, "InvalidRequest"), bare(204))
+    wire.answers(refusal(403, "AccessDenied"), refusal(400, "InvalidRequest"), AN_EMPTY_PAGE, bare(204))
 
     result = store.delete_many(["\x01", "\x02", "\x03"])
 
@@ -494,18 +496,32 @@ def test_a_refusal_of_a_key_deleted_alone_is_kept(store: S3Store, wire: Wire) ->
     assert [(failure.key, failure.code) for failure in result.errors] == [("\x01", "AccessDenied"), ("\x02", "InvalidRequest")]
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_head_that_is_refused_without_a_word_is_of_the_key_where_the_store_answers_for_others(
+    store: S3Store, wire: Wire, status: int
+) -> None:
+    wire.answers(bare(status), AN_EMPTY_PAGE, refusal(400, "ExpiredToken"))
+    with pytest.raises(StorageError) as refused:
+        store.head("k")
+    assert is_refused(refused.value)
+
+    check_is_of_key(store, refused.value)
+    with pytest.raises(StorageDenied, match="ExpiredToken"):
+        check_is_of_key(store, refused.value)
+
+
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("answers", "error"),
     [
-        (refusal(403, "InvalidAccessKeyId"), StorageDenied),
-        (refusal(404, "NoSuchBucket"), BucketNotFound),
-        (refusal(301, "PermanentRedirect"), WrongRegion),
+        ([refusal(403, "InvalidAccessKeyId")] * 2, StorageDenied),
+        ([refusal(404, "NoSuchBucket")], BucketNotFound),
+        ([refusal(301, "PermanentRedirect")], WrongRegion),
     ],
 )
 def test_what_is_wrong_with_every_request_is_not_one_keys_error(
-    store: S3Store, wire: Wire, answer: Reply, error: type[StorageError]
+    store: S3Store, wire: Wire, answers: list[Reply], error: type[StorageError]
 ) -> None:
-    wire.answers(answer)
+    wire.answers(*answers)
 
     with pytest.raises(error):
         store.delete_many(["\x01"])

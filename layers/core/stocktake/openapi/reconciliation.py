@@ -48,6 +48,7 @@ class RunCounts(AnswerBody):
     )
     young: Tally = Field(default=LEFT_OUT, description="Too young to be judged: left for the next run.", examples=[])
     settled: Tally = Field(default=LEFT_OUT, description="Differed at first, and no more when both sides were asked again.", examples=[])
+    unreadable: Tally = Field(default=LEFT_OUT, description="Differ, and the store refuses to show them.", examples=[])
     unlisted: Tally = Field(default=LEFT_OUT, description="Objects that the listing left out.", examples=[])
     system: Tally = Field(default=LEFT_OUT, description="Objects of Stocktake's own.", examples=[])
     lost: dict[str, Tally] = Field(

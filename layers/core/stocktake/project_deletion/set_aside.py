@@ -22,17 +22,17 @@ from typing import Any
 
 from stocktake.alignment import is_copy_of
 from stocktake.discovery import Discovered
-from stocktake.errors import BucketNotFound, ObjectChanged, ObjectExists, RecordChanged, StorageError, StorageUnavailable, WrongRegion
+from stocktake.errors import ObjectChanged, ObjectExists, RecordChanged, StorageError
 from stocktake.layouts import QUARANTINE_PREFIX, project_stem
 from stocktake.ledger import Ledger
 from stocktake.model import Record, State, StoredObject
 from stocktake.project_deletion.receipts import Totals
 from stocktake.storage import Store
+from stocktake.storage.refusals import check_is_of_key
 
 ASIDE_KEYS = 40
 """Keys of one batch: seven requests each, two to find one moved before, and a worker has half a minute before it hands the batch on."""
 WHY_LENGTH = 300
-_OF_THE_STORE = (StorageUnavailable, BucketNotFound, WrongRegion)
 _ATTEMPTS = 5
 _REPLACED = "another object came under the key while this one was set aside: it stays in place, and this one's copy is kept"
 
@@ -74,7 +74,8 @@ def entry_id(deletion_id: str, key: str) -> str:
 class Moves:
     """The moves of one deletion's objects. `undone_since` is when its undoing was asked for.
 
-    Raises (any method): StorageUnavailable, BucketNotFound, WrongRegion, LedgerError: nothing is known, and saying it again goes on.
+    Raises (any method): StorageError, LedgerError: nothing is known, and saying it again goes on. What the store refuses of one key alone
+    keeps that one in its place.
     """
 
     store: Store
@@ -87,15 +88,10 @@ class Moves:
         """Returns where an object of this deletion lies while it can be restored: under the project's name, as all that is set aside."""
         return f"{QUARANTINE_PREFIX}{project_stem(self.project_id)}/{entry_id(self.deletion_id, key)}"
 
-    def look(self, keys: Sequence[str]) -> list[Seen]:
+    def look(self, items: Sequence[Discovered]) -> list[Seen]:
         """Asks bucket and ledger for each key. What holds no object is left out: only a delete marker lies there, or it has gone."""
-        records = self.ledger.records(keys)
-        found = ((key, self.store.head(key), records.get(key)) for key in keys)
-        return [
-            Seen(key, stored.etag, stored.size, record is not None and record.state is State.STORED, self._why_not(record))
-            for key, stored, record in found
-            if stored is not None
-        ]
+        records = self.ledger.records([item.key for item in items])
+        return [seen for item in items if (seen := self._look(item, records.get(item.key))) is not None]
 
     def set_aside(self, items: Sequence[Discovered], seen: Sequence[Seen], out_of_time: Callable[[], bool]) -> dict[str, Any] | None:
         """Moves a batch's objects aside and returns the result as its row holds it; None where there was no time for all of them."""
@@ -108,8 +104,7 @@ class Moves:
             try:
                 self._set_aside(each)
             except (ObjectChanged, StorageError) as error:
-                if isinstance(error, _OF_THE_STORE):
-                    raise
+                check_is_of_key(self.store, error)
                 left.append(line(each, str(error)))
                 continue
             item = by_key[each.key]
@@ -130,14 +125,22 @@ class Moves:
             try:
                 failure = self._bring_back(each)
             except (ObjectChanged, StorageError) as error:
-                if isinstance(error, _OF_THE_STORE):
-                    raise
+                check_is_of_key(self.store, error)
                 failure = NotRestored(each, str(error), self.store.head(self.aside(each.key)))
             if failure is None:
                 in_place.append(each)
             else:
                 failures.append(failure)
         return in_place, failures
+
+    def _look(self, item: Discovered, record: Record | None) -> Seen | None:
+        was_stored = record is not None and record.state is State.STORED
+        try:
+            stored = self.store.head(item.key)
+        except StorageError as error:
+            check_is_of_key(self.store, error)
+            return Seen(item.key, "", item.size, was_stored, str(error))
+        return None if stored is None else Seen(item.key, stored.etag, stored.size, was_stored, self._why_not(record))
 
     def _why_not(self, record: Record | None) -> str | None:
         if record is None:

@@ -178,7 +178,7 @@ class UndoWindow:
         items, moves = items_of(batch.document), self._moves(operation)
         seen = self._seen(deletion_id, number)
         if seen is None:
-            looked = {"objects": [astuple(each) for each in moves.look([item.key for item in items])]}
+            looked = {"objects": [astuple(each) for each in moves.look(items)]}
             self._write_row(deletion_id, f"seen#{number}", looked, "SEEN")
             seen = self._seen(deletion_id, number) or []  # by this delivery or by another
         result = moves.set_aside(items, seen, out_of_time)

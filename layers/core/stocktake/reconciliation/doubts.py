@@ -15,6 +15,10 @@ LOST_OBJECTS = 100
 """And no fewer objects than this: below, the percentage would doubt small buckets at every turn."""
 UNLISTED_PERCENT = 1
 """An inventory of the whole bucket leaves out nothing that is older than the grace window; one of a part of it leaves out a share."""
+UNREADABLE_PERCENT = 1
+"""A run that was refused more than this of the bucket's objects has not looked at the bucket."""
+UNREADABLE_OBJECTS = 100
+"""And no fewer objects than this, or all there are: a few under another key of encryption are somebody's."""
 _ACCEPT = 'if nothing is wrong, start a run with "accept_loss": true'
 
 Counts = Mapping[str, Any]
@@ -38,6 +42,18 @@ def left_out(counts: Counts) -> str | None:
     return (
         f"the inventory leaves out {unlisted} of the {stored} objects that the ledger has as stored, and the bucket has them: it is of a "
         "part of the bucket. Configure it without a prefix, or compare by a listing"
+    )
+
+
+def unreadable(counts: Counts) -> str | None:
+    """Says how much of what differs the store refused to show, where that is so much that the run saw too little."""
+    refused, objects = _objects(counts, "unreadable"), _objects(counts, "bucket")
+    is_much = refused >= UNREADABLE_OBJECTS and refused * 100 > objects * UNREADABLE_PERCENT
+    if refused == 0 or (refused < objects and not is_much):
+        return None
+    return (
+        f"the store refuses to show {refused} keys, in a bucket of {objects} objects, though it lists them: give the credentials the right "
+        "to read them, and to use the keys they are encrypted with, then start a new run"
     )
 
 

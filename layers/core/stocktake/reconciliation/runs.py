@@ -463,6 +463,8 @@ class Reconciliations:
         counted, inventory = nested(counts), run.document.get("inventory")
         if inventory and (why := doubts.left_out(counted)):
             return why
+        if why := doubts.unreadable(counted):
+            return why
         previous = self._operations.get(run.document["previous"]) if run.document["previous"] else None
         if previous is None or run.document.get("accept_loss"):
             return None

@@ -15,7 +15,7 @@ from typing import Any
 
 from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.comparison import merge_join
-from stocktake.errors import LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged
+from stocktake.errors import InvalidKey, LeaseLost, ListingOutOfOrder, OperationNotFound, RecordChanged, StorageError
 from stocktake.findings import Finding, classify, sightings
 from stocktake.inventory import Inventories
 from stocktake.layouts import SYSTEM, SYSTEM_PREFIX, ParsedKey, Registry, project_stem
@@ -29,6 +29,7 @@ from stocktake.reconciliation.totals import BUCKET, PROJECTS_OF_RANGE, PROJECTS_
 from stocktake.spellings import Spellings
 from stocktake.storage import Store
 from stocktake.storage.ordering import stream
+from stocktake.storage.refusals import check_is_of_key
 
 CHECK_EVERY = 1000
 """Keys between two looks at the clock."""
@@ -186,7 +187,10 @@ class Walker:
         totals: Totals,
         owners: Owners,
     ) -> bool:
-        """Counts a key that does not match, and reads both sides again unless that can wait; says whether it had to."""
+        """Counts a key that does not match, and reads both sides again unless that can wait; says whether it had to.
+
+        What the store refuses to show, while it answers for others, is counted as that and ends no run.
+        """
         key = found.key if found is not None else entry.key  # type: ignore[union-attr]  # one of the two is there
         size = found.size if found is not None else 0
         if key.startswith(SYSTEM_PREFIX):
@@ -206,7 +210,11 @@ class Walker:
         if self._is_young(of, found, entry):
             totals.add("young", project, layout, size)
             return False
-        self._look_again(of, key, found, parsed, totals, owners)
+        try:
+            self._look_again(of, key, found, parsed, totals, owners)
+        except (StorageError, InvalidKey) as error:
+            check_is_of_key(self._store, error)
+            totals.add("unreadable", project, layout, size)  # nobody can say what it is: no finding, and nothing acts on it
         return True
 
     def _look_again(

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from stocktake.acknowledgements import ACKNOWLEDGED, Acknowledgements
 from stocktake.alignment import Aligner, Alignment, Outcome, same_bytes
 from stocktake.errors import (
-    BucketNotFound,
     Conflict,
     InvalidRequest,
     NotFound,
@@ -32,10 +31,7 @@ from stocktake.errors import (
     RecordChanged,
     Refused,
     StocktakeError,
-    StorageDenied,
     StorageError,
-    StorageUnavailable,
-    WrongRegion,
 )
 from stocktake.explanations import explained
 from stocktake.findings import classify, seen_record, unchanged
@@ -45,6 +41,7 @@ from stocktake.quarantine import Quarantine
 from stocktake.reconciliation.owners import Owners
 from stocktake.repair.holding import Holds, holds, is_hold
 from stocktake.repair.policies import ACKNOWLEDGE, MOVING, reason_against
+from stocktake.storage.refusals import check_is_of_key, is_refused
 
 if TYPE_CHECKING:
     from stocktake.migration.storing import Storing
@@ -56,8 +53,6 @@ LET_GO = "let_go"
 """What came of a key that a deletion held and broke off."""
 FORGOTTEN = "forgotten"
 """The kind of row that says what a forgotten record was."""
-OF_THE_STORE = (StorageUnavailable, StorageDenied, BucketNotFound, WrongRegion)
-"""Not one key's trouble: nothing is known, and whoever asks again goes on."""
 _OF_THE_KEY = (StorageError, InvalidRequest, Conflict, NotFound, Refused)
 _KEEP_MS = 400 * 86_400_000
 """As long as the tombstone of a deleted object."""
@@ -114,7 +109,8 @@ class Actor:
         """Does the action if the finding is still true, and returns the finding with what came of it.
 
         Raises:
-            StorageUnavailable, StorageDenied, BucketNotFound, WrongRegion, LedgerError: nothing is known; acting again goes on.
+            StorageError: the store refuses, or cannot do, whatever it is asked: nothing is known; acting again goes on.
+            LedgerError: the same of the ledger.
         """
         document, key, begun = finding.document, finding.document["key"], action_begun(finding)
         try:
@@ -132,10 +128,12 @@ class Actor:
             if not is_begun:
                 finding = self._operations.update(finding, document={**document, "acting": action}, status=ACTING)
             return self._do(finding, run_id, action, record, stored, is_begun=is_begun)
-        except OF_THE_STORE:
-            raise
-        except _OF_THE_KEY as error:  # this key's own trouble: the others go on
-            return self._skip(finding, _reason(error), str(error))
+        except _OF_THE_KEY as error:
+            # else what was begun may still be under way: its key stays held
+            check_is_of_key(self._store, error)
+            with suppress(*_OF_THE_KEY):  # the purge does it where this cannot
+                self._drop(finding, run_id, self._ledger.record(key))
+            return self._skip(finding, _reason(error), str(error))  # the others go on
 
     def _against(
         self, action: str, document: Mapping[str, Any], run_id: str, record: Record | None, stored: StoredObject | None, *, is_begun: bool
@@ -248,15 +246,9 @@ class Actor:
         key = finding.document["key"]
         if stored is not None:
             self._holds.take(stored, run_id, record)
-            try:
-                if self._ledger.spelled_otherwise(key) is not None:
-                    raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
-                self._store.delete(key, if_etag=finding.document["object"]["etag"])
-            except OF_THE_STORE:
-                raise  # the deletion may still be under way: the key stays held
-            except _OF_THE_KEY:
-                self._holds.let_go(key)
-                raise
+            if self._ledger.spelled_otherwise(key) is not None:
+                raise RecordChanged(f"{key!r} is recorded under another spelling of the same key")
+            self._store.delete(key, if_etag=finding.document["object"]["etag"])
         if self._holds.let_go(key, was_removed=True) is not None:
             # the deletion of its project took what held it, and an event made a record: it says what is missing
             with suppress(*_OF_THE_KEY):  # whatever becomes of that, the object is gone
@@ -282,7 +274,7 @@ class Actor:
         unknown: StorageError | None = None
         try:
             is_back = self._store.head(key) is not None
-        except OF_THE_STORE as error:
+        except StorageError as error:
             is_back, unknown = True, error  # it may be: the next run tells
         if is_back:
             self._keep(record)
@@ -339,4 +331,6 @@ def _was_aligned(action: str, alignment: Alignment) -> bool:
 
 
 def _reason(error: StocktakeError) -> str:
+    if is_refused(error):
+        return "denied"
     return "changed" if isinstance(error, (ObjectChanged, RecordChanged)) else error.type.replace("-", "_")

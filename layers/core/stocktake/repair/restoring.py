@@ -17,7 +17,9 @@ from stocktake.model import FindingClass
 from stocktake.quarantine import Quarantine
 from stocktake.reconciliation import Reconciliations
 from stocktake.reconciliation.selection import Wanted
-from stocktake.repair.acting import FOUND, OF_THE_STORE
+from stocktake.repair.acting import FOUND
+from stocktake.storage import Store
+from stocktake.storage.refusals import check_is_of_key
 from stocktake.tombstones import Tombstones
 
 PART = "restoration"
@@ -38,6 +40,7 @@ class Restorations:
         quarantine: Quarantine,
         operations: Operations,
         tombstones: Tombstones,
+        store: Store,
         *,
         launch: Callable[[Mapping[str, Any]], None],
         now: Callable[[], int],
@@ -46,6 +49,7 @@ class Restorations:
         self._quarantine = quarantine
         self._operations = operations
         self._tombstones = tombstones
+        self._store = store
         self._launch = launch
         self._now = now
 
@@ -172,9 +176,10 @@ class Restorations:
     def _restore(self, entry_id: str) -> bool:
         try:
             self._quarantine.restore(entry_id)
-        except (*OF_THE_STORE, LedgerError):
+        except LedgerError:
             raise
         except StocktakeError as error:
+            check_is_of_key(self._store, error)
             self._quarantine.note(entry_id, str(error))
             return False
         return True

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError
 
 from stocktake.errors import (
-    BucketNotFound,
     ConfirmationFailed,
     InvalidKey,
     InvalidRequest,
@@ -35,10 +34,10 @@ from stocktake.errors import (
     StorageDenied,
     StorageError,
     StorageUnavailable,
-    WrongRegion,
 )
 from stocktake.model import DeleteResult, KeyFailure, ListedObject, StoredObject
 from stocktake.storage import Content, CorsRule, Learned, MultipartUpload, ObjectVersion, Part, Profile, SignedRequest, Whereabouts
+from stocktake.storage.refusals import check_is_of_key
 from stocktake.storage.rules import (
     check_key,
     check_part_number,
@@ -506,10 +505,8 @@ class S3Store:
             self._delete(_addressed(item))
         except StorageError as error:
             code = code_of(error.__cause__)
-            if isinstance(error, BucketNotFound | StorageUnavailable | WrongRegion) or (
-                isinstance(error, StorageDenied) and code != "AccessDenied"
-            ):
-                raise  # of every request, not of this key
+            if code != "AccessDenied":  # of which a project under lock has thousands: they are not doubled
+                check_is_of_key(self, error)
             return KeyFailure(item[0], code, str(error), item[1])
         return None
 
