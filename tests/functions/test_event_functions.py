@@ -364,6 +364,8 @@ def test_what_a_run_set_aside_is_taken_back_by_one_request(scene: Scene, monkeyp
     stored = store.head(key)
     assert stored is not None
     scene.services.quarantine.set_aside(key, stored.etag, stored, run_id=RUN_ID, why="a test")
+    [finding] = scene.services.operations.all_parts(RUN_ID, "finding#orphan#")
+    scene.services.operations.update(finding, status="QUARANTINE")
     status, restoration = scene.api(reconciliation.api_handler, "reconciliation/restore_run")
     assert (status, restoration["status"]) == (202, "RUNNING")
     assert scene.launched == [{"action": "apply", "run_id": RUN_ID, "turn": "restore-1"}]
