@@ -125,7 +125,7 @@ function Letters() {
       </Table>
       {waiting && (
         <p class="within">
-          Free the cause, then <code>stocktake redrive</code> sends them back.
+          Free the cause, then <code>stocktake redrive QUEUE --yes</code> sends them back.
         </p>
       )}
     </Panel>

@@ -96,7 +96,7 @@ class OtherLooks:
         if waiting:
             listed = "; ".join(f"{count} in {queue}, {DEAD_LETTERS.get(queue, 'what failed')}" for queue, count in waiting.items())
             said = f"What failed without a word to its caller waits to be looked at: {listed}"
-            return [Check(name, "warning", said, "Free the cause, then `stocktake redrive` sends them back", detail)]
+            return [Check(name, "warning", said, "Free the cause, then stocktake redrive QUEUE --yes sends them back", detail)]
         return [Check(name, "ok", f"Nothing waits in {len(counts)} queues of dead letters", None, detail)]
 
     def profile(self) -> Sequence[Check]:
