@@ -137,7 +137,7 @@ def projects(session: Session, project_id: str | None, opens: bool) -> Outcome:
             raise Misused("--open needs the id of a project", "stocktake projects PROJECT_ID --open")
         seen = api.get("/analytics")
         rows = [_row(project) for project in seen["projects"]]
-        out.table(["project", "state", "#stored", "#bytes", "#missing", "#not stored yet"], rows)
+        out.table(["project", "state", "#stored", "#bytes", "#marked missing", "#not stored yet"], rows)
         if seen["projects_in_all"] > len(rows):
             out.note(f"{len(rows):,} of {seen['projects_in_all']:,} projects; the others by their id")
         return Outcome({"projects": seen["projects"], "projects_in_all": seen["projects_in_all"]})

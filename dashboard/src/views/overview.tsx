@@ -372,7 +372,7 @@ function Projects({ of }: { of: Analytics }) {
     <Panel
       title="Projects"
       flush
-      note={of.projects_in_all > of.projects.length ? `The ${number(of.projects.length)} largest of ${number(of.projects_in_all)}` : undefined}
+      note={`${of.projects_in_all > of.projects.length ? `The ${number(of.projects.length)} largest of ${number(of.projects_in_all)}. ` : ""}As the ledger says: what a run finds of one is among its findings, by project`}
       tools={
         of.projects.length > 8 && (
           <div>
@@ -403,7 +403,7 @@ function Projects({ of }: { of: Analytics }) {
                   Bytes
                 </th>
                 <th scope="col" class="n">
-                  Missing
+                  Marked missing
                 </th>
                 <th scope="col" class="n">
                   Pending
