@@ -177,7 +177,7 @@ class Planting:
     def clear(self) -> None:
         """Removes what was planted, what was set aside of it, and its records, without asking Stocktake."""
         keys = {side.key for side in self._sides}
-        for prefix in (f".stocktake/quarantine/{name}{self.tag}/" for name in ("diff", "deleted")):
+        for prefix in (f".stocktake/quarantine/{name}{self.tag}/" for name in ("diff", "deleted", "nobody")):
             pages = self._bucket.get_paginator("list_objects_v2").paginate(Bucket=self._stack.bucket, Prefix=prefix)
             keys |= {row["Key"] for page in pages for row in page.get("Contents", [])}
         for some in batched(sorted(keys), 1000, strict=False):
