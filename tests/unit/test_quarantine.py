@@ -594,11 +594,17 @@ def test_a_way_out_of_quarantine_killed_before_any_call_is_ended_by_the_next(wor
             return
 
 
-def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
+def all_aside(world: World, count: int) -> tuple[list[str], str]:
+    """Sets so many objects aside by one run; returns their keys and the run's id."""
+    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(count)]
     world.plant(*keys)
     run_id = world.seen_twice()
     world.repair(run_id, {"orphan": "quarantine"})
+    return keys, run_id
+
+
+def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, run_id = all_aside(world, 3)
     other = aside(world)
     monkeypatch.setattr(restoring, "_FINDINGS_AT_ONCE", 2)
     with monkeypatch.context() as lagging:  # the list of the quarantine, by an index, as it was before the repair
@@ -616,10 +622,7 @@ def test_a_run_is_taken_back_whole_and_what_cannot_be_says_why(world: World, mon
 
 
 def test_a_restoration_that_was_killed_counts_what_it_had_restored_and_looks_at_the_clock_after_each(world: World) -> None:
-    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(4)]
-    world.plant(*keys)
-    run_id = world.seen_twice()
-    world.repair(run_id, {"orphan": "quarantine"})
+    _, run_id = all_aside(world, 4)
     world.restorations.request(run_id)
     assert not world.restorations.step(run_id, out_of_time=lambda: True)["done"]
     assert (world.restorations.restoration(run_id) or {})["restored"] == 1
@@ -638,10 +641,7 @@ def test_a_restoration_that_was_killed_counts_what_it_had_restored_and_looks_at_
 
 
 def test_what_the_store_refuses_to_take_back_says_why_and_keeps_no_other_from_it(world: World) -> None:
-    keys = [f"projects/p1/scenes/s{number}/media/a.png" for number in range(3)]
-    world.plant(*keys)
-    run_id = world.seen_twice()
-    world.repair(run_id, {"orphan": "quarantine"})
+    keys, run_id = all_aside(world, 3)
     world.restorations.request(run_id)
     world.store.fail("copy", key=keys[0], error=StorageDenied("another key of KMS", code="AccessDenied"))
     assert world.restorations.step(run_id, out_of_time=never)["done"]
