@@ -498,7 +498,7 @@ def test_every_message_delivered_twice_changes_nothing_in_the_receipt(world: Wor
 def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(
     world: World, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)  # a batch is of four parts
+    monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (25, 25, 25, 25))  # a batch is of four parts
     uploaded = [world.upload(color=number).key for number in range(3)]
     world.plant(*OLD_KEYS)
     calls = 0
@@ -532,7 +532,7 @@ def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_re
 def test_a_batch_of_which_some_records_could_not_be_removed_has_no_result_and_is_done_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)
+    monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (40, 40, 20))
     for number in range(5):
         world.upload(color=number)
     deletion = world.deletions.request("p1")
@@ -555,7 +555,7 @@ def test_a_batch_of_which_some_records_could_not_be_removed_has_no_result_and_is
 
 
 def test_the_records_of_what_was_refused_stay_whichever_part_of_a_batch_it_is_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stocktake.project_deletion.removal._PART", 2)
+    monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (25, 25, 25, 25))
     keys = sorted(world.upload(color=number).key for number in range(7))
     refused = {keys[1], keys[2], keys[6]}
     for key in refused:

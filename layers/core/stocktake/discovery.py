@@ -75,6 +75,33 @@ class Suspect:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An open multipart upload, and why it is not provably the project's; None where it is."""
+
+    upload: MultipartUpload
+    doubt: str | None
+
+
+def ours_of(uploads: Iterable[OpenUpload]) -> Iterator[MultipartUpload]:
+    """Yields the uploads that are provably the project's."""
+    return (each.upload for each in uploads if each.doubt is None)
+
+
+def suspects_of(uploads: Iterable[OpenUpload], *, after: str = "", ours: str | None = None) -> list[Suspect]:
+    """Returns the keys after `after` under which uploads are open that are not provably the project's, in key order, each once.
+
+    Args:
+        ours: says of those with one that is why they are named as well; None where they are not.
+    """
+    suspects: dict[str, Suspect] = {}
+    for each in uploads:
+        doubt = ours if each.doubt is None else each.doubt
+        if doubt is not None and each.upload.key > after:
+            suspects[each.upload.key] = Suspect(each.upload.key, 0, f"a multipart upload is open under it, and {doubt}")
+    return [suspects[key] for key in sorted(suspects)]
+
+
 class _InBucket(NamedTuple):
     key: str
     size: int
@@ -155,30 +182,15 @@ class Discovery:
             return _WITHOUT_OBJECT[found.entry.state]
         return None
 
-    def uploads(self) -> Iterator[MultipartUpload]:
-        """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows."""
+    def uploads(self) -> list[OpenUpload]:
+        """Lists the open multipart uploads under the project's prefixes, which no listing of objects shows, but for a neighbour's."""
+        found: list[OpenUpload] = []
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
-                if self._ownership(upload.key, self.layouts.parse(upload.key))[0]:
-                    yield upload
-
-    def suspect_uploads(self, after: str, *, ours: str | None = None) -> list[Suspect]:
-        """Returns the keys after `after` with an open multipart upload that is not provably the project's, in key order, each once.
-
-        Args:
-            ours: says of those with one that is why they are named as well; None where they are not.
-        """
-        suspects: dict[str, Suspect] = {}
-        for prefix in self.layouts.prefixes(self.project_id):
-            for upload in self.store.list_multipart_uploads(prefix.prefix):
-                if upload.key <= after:
-                    continue
-                is_ours, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
-                if is_ours:
-                    doubt = ours
-                if doubt is not None:
-                    suspects[upload.key] = Suspect(upload.key, 0, f"a multipart upload is open under it, and {doubt}")
-        return [suspects[key] for key in sorted(suspects)]
+                owned, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
+                if owned or doubt is not None:
+                    found.append(OpenUpload(upload, doubt))
+        return found
 
     def uploads_of(self, found: Discovered) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under a key that no prefix shows."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from stocktake.ledger.counting import Cell, ProjectCounts
 from stocktake.ledger.ledger import Ledger, RemovedSummary, shard_of
-from stocktake.ledger.operations import Operation, Operations
+from stocktake.ledger.operations import JsonText, Operation, Operations
 from stocktake.ledger.recounting import CountRow, CountRows
 from stocktake.ledger.rows import Tables, tables
 from stocktake.ledger.shapes import SHAPES, IndexShape, TableShape, differences, weaknesses
@@ -19,6 +19,7 @@ __all__ = [
     "CountRow",
     "CountRows",
     "IndexShape",
+    "JsonText",
     "Ledger",
     "Operation",
     "Operations",

@@ -110,6 +110,10 @@ _PATIENT_ATTEMPTS = 30
 _LOOKED_AT = 25
 """Rows of each shard that a look for any record reads."""
 
+_AS_SEEN = "#version = :version AND #state = :state AND #size = :size AND #kept = :kept"
+_AS_SEEN_UNCOUNTED = _AS_SEEN.replace("#kept = :kept", "attribute_not_exists(#kept)")
+_SEEN_NAMES = {"#version": "version", "#state": "state", "#size": "size", "#kept": "counted_as"}
+
 _INDEX_WAITS = (0.05, 0.2)
 """Seconds to wait for an object id to reach the index: usually well under 100 ms."""
 
@@ -957,19 +961,15 @@ class Ledger:
 
     def _removal(self, shard: str, seen: LedgerEntry | Record) -> dict[str, Any]:
         """Returns the delete of a record as it was seen, under the condition of `_is_as_seen`."""
-        kept = {} if seen.counted_as is None else {":kept": {"S": seen.counted_as}}
+        values = {":version": {"N": str(seen.version)}, ":state": {"S": seen.state.value}, ":size": {"N": str(seen.size)}}
+        if seen.counted_as is not None:
+            values[":kept"] = {"S": seen.counted_as}
         return {
             "TableName": self._tables.objects.Meta.table_name,
             "Key": {"shard": {"S": shard}, "key": {"S": seen.key}},
-            "ConditionExpression": "#version = :version AND #state = :state AND #size = :size AND "
-            + ("#kept = :kept" if kept else "attribute_not_exists(#kept)"),
-            "ExpressionAttributeNames": {"#version": "version", "#state": "state", "#size": "size", "#kept": "counted_as"},
-            "ExpressionAttributeValues": {
-                ":version": {"N": str(seen.version)},
-                ":state": {"S": seen.state.value},
-                ":size": {"N": str(seen.size)},
-                **kept,
-            },
+            "ConditionExpression": _AS_SEEN_UNCOUNTED if seen.counted_as is None else _AS_SEEN,
+            "ExpressionAttributeNames": _SEEN_NAMES,
+            "ExpressionAttributeValues": values,
         }
 
     def _rows(self, keys: Sequence[str], attributes: Sequence[str] = ()) -> Iterator[Raw]:

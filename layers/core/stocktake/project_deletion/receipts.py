@@ -183,7 +183,7 @@ def _left(operations: Operations, deletion_id: str, round_number: int, prefixes:
 
 def failure_line(failure: KeyFailure) -> dict[str, str]:
     """Returns why a key could not be deleted, as result rows keep it."""
-    return {"key": failure.key, "code": failure.code, "message": failure.message[:MESSAGE_LENGTH]}
+    return {"key": failure.key, "code": failure.code, "message": failure.message.encode()[:MESSAGE_LENGTH].decode(errors="ignore")}
 
 
 def suspect_lines(suspects: Iterable[Suspect]) -> list[dict[str, Any]]:

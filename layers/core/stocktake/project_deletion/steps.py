@@ -9,10 +9,10 @@ from operator import attrgetter
 from typing import Any
 
 from stocktake.comparison import merge_join
-from stocktake.discovery import Discovered, Discovery, Suspect, Ways
+from stocktake.discovery import Discovered, Discovery, Suspect, Ways, ours_of, suspects_of
 from stocktake.errors import Conflict, InvalidRequest, OperationNotFound, ProjectNotFound, RecordChanged
 from stocktake.layouts import Registry
-from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.ledger import JsonText, Ledger, Operation, Operations
 from stocktake.model import DeletionMode, Project, ProjectState, State, Tally
 from stocktake.project_deletion import previews, receipts, remaining
 from stocktake.project_deletion.batches import KEEP_MS, batches, items_of, last_key
@@ -321,7 +321,7 @@ class ProjectDeletions:
         suspected = 0
         if not self._superseded(operation):
             walk = discovery.walk(named=unsettled(self._operations, deletion_id, rounds=operation.document["round"]))
-            for found in _and_uploads(walk, discovery.suspect_uploads("", ours="it is the project's"), discovery):
+            for found in _and_uploads(walk, suspects_of(discovery.uploads(), ours="it is the project's"), discovery):
                 if out_of_time():
                     complete = False
                     break
@@ -371,25 +371,29 @@ class ProjectDeletions:
         Raises:
             StorageError, LedgerError: not done; the message comes again.
         """
-        operation = self.operation(deletion_id)
-        self._check_ledger(operation)
         if not part.startswith("batch#"):
+            operation = self.operation(deletion_id)
+            self._check_ledger(operation)
             return self._window.work(operation, part, out_of_time)
-        result_part = part.replace("batch#", "result#", 1)
-        done = self._operations.get(deletion_id, result_part)
-        if done is None:
-            batch = self._operations.get(deletion_id, part)
-            if batch is None:
+        round_number = int(part.split("#")[1])
+        result_part, receipt_part = part.replace("batch#", "result#", 1), _receipt(round_number)
+        # together: each request takes as long as the removal of many keys
+        rows = self._operations.several(deletion_id, ("", part, result_part, receipt_part))
+        if (row := rows.get("")) is None or row.kind != KIND:
+            raise OperationNotFound.of_deletion(deletion_id)
+        operation = row
+        self._check_ledger(operation)
+        if (done := rows.get(result_part)) is None:
+            if (batch := rows.get(part)) is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            round_number: int = operation.document["round"]
-            if not part.startswith(f"batch#{round_number:02d}#") or self._receipt_row(operation) is not None:
+            if round_number != operation.document["round"] or receipt_part in rows:
                 return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = items_of(batch.document)
             result = remove(self._store, self._ledger, items, written_since=written_since, one_by_one=_is_one_by_one(operation))
             result["cdn"] = self._purging.purge_batch(items, {failure["key"] for failure in result["failures"]}, out_of_time)
-            counter, expires_at = _done(int(part.split("#")[1])), self._now() + KEEP_MS
-            self._operations.put_once_and_count(deletion_id, result_part, result, "", counter, expires_at=expires_at)
+            expires_at = self._now() + KEEP_MS
+            self._operations.put_once_and_count(deletion_id, result_part, result, "", _done(round_number), expires_at=expires_at)
         else:
             result = dict(done.document)
         self._when_removed(deletion_id)
@@ -416,14 +420,15 @@ class ProjectDeletions:
             self._send_sweep(operation, 0)
             return operation.status
         discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
-        self._abort(operation, discovery.uploads(), begun_by=at)  # begun since the round's own
+        uploads = discovery.uploads()
+        self._abort(operation, ours_of(uploads), begun_by=at)  # begun since the round's own
         left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
         # absent from a deletion of before names were asked for, or keys of neighbours passed by
         asked, swept_to = operation.document.get("asked", ""), max(left.after, operation.document.get("swept_to", ""))
         names = unsettled(self._operations, deletion_id, rounds=round_number, after=max(asked, swept_to))
         walk = self._without_uploads(operation, discovery, discovery.walk(after=swept_to, named=names), begun_by=at)
         for found, refusal in merge_join(
-            _and_uploads(walk, discovery.suspect_uploads(swept_to, ours=_NOT_ABORTED if _keeps_objects(operation) else None), discovery),
+            _and_uploads(walk, suspects_of(uploads, after=swept_to, ours=_NOT_ABORTED if _keeps_objects(operation) else None), discovery),
             refusals(self._operations, deletion_id, rounds=round_number),
         ):
             if found is None:
@@ -468,7 +473,7 @@ class ProjectDeletions:
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)
         if number == 0:
-            self._abort(operation, discovery.uploads(), begun_by=at)
+            self._abort(operation, ours_of(discovery.uploads()), begun_by=at)
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names), begun_by=at)
         found = discovery.those(walk, lambda _: True)
@@ -641,7 +646,7 @@ class ProjectDeletions:
 
     # small
 
-    def _write_row(self, operation: Operation, part: str, document: Mapping[str, Any], status: str) -> bool:
+    def _write_row(self, operation: Operation, part: str, document: Mapping[str, Any] | JsonText, status: str) -> bool:
         """Writes a row that names keys, and so does not stay for ever; False where another delivery of the step has written it."""
         at = self._now()
         return self._operations.put_new(operation.operation_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)

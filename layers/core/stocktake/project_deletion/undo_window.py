@@ -30,7 +30,7 @@ from typing import Any
 
 from stocktake.discovery import Discovered
 from stocktake.errors import Conflict, OperationNotFound, RecordChanged
-from stocktake.ledger import Ledger, Operation, Operations
+from stocktake.ledger import JsonText, Ledger, Operation, Operations
 from stocktake.model import Tally
 from stocktake.project_deletion.batches import KEEP_MS, batches, items_of, last_key
 from stocktake.project_deletion.purging import Purging
@@ -362,7 +362,7 @@ class UndoWindow:
             raise OperationNotFound.of_deletion(deletion_id)
         return operation
 
-    def _write_row(self, deletion_id: str, part: str, document: Mapping[str, Any], status: str) -> bool:
+    def _write_row(self, deletion_id: str, part: str, document: Mapping[str, Any] | JsonText, status: str) -> bool:
         """Writes a row that names keys, and so outlives the longest window and does not stay for ever; False where it is there already."""
         at = self._now()
         return self._operations.put_new(deletion_id, part, None, document, created_at=at, status=status, expires_at=at + KEEP_MS)

@@ -77,17 +77,13 @@ def sorted_on_disk(pages: Pages, directory: str, *, reserve_bytes: int = RESERVE
         rows.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         rows.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         rows.execute(f"PRAGMA max_page_count = {max(room // _PAGE_BYTES, 1)}")
-        # Blobs compare as bytes (sqlite.org/datatype3.html, section 4.1): the key's UTF-8 is its sort key.
-        rows.execute("CREATE TABLE listed (key BLOB PRIMARY KEY, size INTEGER, etag TEXT, last_modified INTEGER) WITHOUT ROWID")
+        # Text is kept as UTF-8 and compared by its bytes (sqlite.org/datatype3.html, section 7: BINARY, "using memcmp()").
+        rows.execute("CREATE TABLE listed (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, last_modified INTEGER) WITHOUT ROWID")
         for page in pages:
             rows.execute("BEGIN")
-            rows.executemany(
-                "INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)",
-                ((row.key.encode(), row.size, row.etag, row.last_modified) for row in page),
-            )
+            rows.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", page)
             rows.execute("COMMIT")
-        for key, size, etag, last_modified in rows.execute("SELECT key, size, etag, last_modified FROM listed ORDER BY key"):
-            yield ListedObject(key.decode(), size, etag, last_modified)
+        yield from map(ListedObject._make, rows.execute("SELECT key, size, etag, last_modified FROM listed ORDER BY key"))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
             raise
