@@ -79,6 +79,14 @@ def test_findings_pass_every_filter_that_is_given(world: World) -> None:
     assert keys(world, run_id, repair="QUARANTINE", layout="content") == ["audio/proj_p2/s/a.mp3"]
 
 
+def test_a_kind_that_there_is_not_is_refused_and_never_an_empty_list(world: World) -> None:
+    run_id = a_world_of_many(world).reconcile()
+    with pytest.raises(InvalidRequest, match="no kind 'etga' of findings: ask for one of .*, etag, "):
+        keys(world, run_id, kind="etga")
+    with pytest.raises(InvalidRequest, match="in class orphan"):
+        keys(world, run_id, finding_class="orphan", kind="etag")
+
+
 def test_a_page_reads_so_many_findings_at_most_and_goes_on_from_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stocktake.reconciliation.selection.READ_AT_MOST", 3)
     run_id = a_world_of_many(world).reconcile()

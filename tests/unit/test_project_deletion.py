@@ -619,6 +619,15 @@ def test_keys_that_json_makes_six_times_as_long_still_fit_into_rows(world: World
     assert (receipt["status"], receipt["objects"]) == ("DELETED", 100)
 
 
+def test_a_stores_words_in_another_script_do_not_make_a_result_too_long_for_its_row(world: World) -> None:
+    keys = [f"projects/p1/scenes/s/media/{number:030}.png" for number in range(900)]
+    world.plant(*keys)
+    for key in keys:
+        world.store.refuse_delete(key, "AccessDenied", "\u9396" * 200)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["remaining_objects"]) == ("INCOMPLETE", len(keys))
+
+
 def test_a_store_that_does_not_answer_loses_nothing(world: World) -> None:
     world.upload()
     deletion = world.deletions.request("p1")

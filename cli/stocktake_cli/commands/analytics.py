@@ -138,6 +138,8 @@ def projects(session: Session, project_id: str | None, opens: bool) -> Outcome:
         seen = api.get("/analytics")
         rows = [_row(project) for project in seen["projects"]]
         out.table(["project", "state", "#stored", "#bytes", "#marked missing", "#not stored yet"], rows)
+        if not rows:
+            out.note("there is no project yet: stocktake projects PROJECT_ID --open opens one")
         if seen["projects_in_all"] > len(rows):
             out.note(f"{len(rows):,} of {seen['projects_in_all']:,} projects; the others by their id")
         return Outcome({"projects": seen["projects"], "projects_in_all": seen["projects_in_all"]})

@@ -103,6 +103,11 @@ def test_projects_lists_what_each_holds(cli: Cli) -> None:
     assert [of["project_id"] for of in shown.result["projects"]] == ["p1"]
 
 
+def test_projects_says_so_where_there_is_none(cli: Cli) -> None:
+    shown = cli("projects", answers={"GET /analytics": {**counts(), "projects": [], "projects_in_all": 0}})
+    assert (shown.out, "projects PROJECT_ID --open" in shown.err) == ("", True)
+
+
 def test_a_project_is_opened_only_when_it_is_not_open(cli: Cli) -> None:
     answers: dict[str, Any] = {"GET /projects/p1": project(), "GET /projects/p1/analytics": counts()}
     assert cli("projects", "p1", "--open", answers=answers).exit == 0

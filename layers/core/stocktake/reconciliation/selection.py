@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+from stocktake.errors import InvalidRequest
+from stocktake.explanations import SENTENCES
 from stocktake.layouts import project_stem
 from stocktake.ledger import Operation, Operations
 from stocktake.ledger.operations import cursor_of
@@ -26,6 +28,9 @@ class Wanted:
         repair: what was done about it, as `FOUND` or `QUARANTINE`.
         first_seen_after, first_seen_before: milliseconds, neither included.
         is_new: whether the run was the first to see exactly this.
+
+    Raises:
+        InvalidRequest: there is no such kind, in the class where one is named: an empty list would say that nothing is wrong.
     """
 
     finding_class: str | None = None
@@ -36,6 +41,12 @@ class Wanted:
     first_seen_after: int | None = None
     first_seen_before: int | None = None
     is_new: bool | None = None
+
+    def __post_init__(self) -> None:
+        kinds = sorted({kind for of_class, kind in SENTENCES if self.finding_class in (None, of_class)})
+        if self.kind is not None and self.kind not in kinds:
+            of_class = f" in class {self.finding_class}" if self.finding_class else ""
+            raise InvalidRequest(f"there is no kind {self.kind!r} of findings{of_class}: ask for one of {', '.join(kinds)}")
 
     @property
     def prefix(self) -> str:
