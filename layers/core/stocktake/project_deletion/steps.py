@@ -262,10 +262,7 @@ class ProjectDeletions:
 
     def operation(self, deletion_id: str) -> Operation:
         """Reads a deletion. Raises OperationNotFound."""
-        operation = self._operations.get(deletion_id)
-        if operation is None or operation.kind != KIND:
-            raise OperationNotFound.of_deletion(deletion_id)
-        return operation
+        return _deletion(deletion_id, self._operations.get(deletion_id))
 
     def project_of(self, deletion_id: str) -> str | None:
         """Finds the project that a deletion removes; None where there is no such deletion."""
@@ -379,9 +376,7 @@ class ProjectDeletions:
         result_part, receipt_part = part.replace("batch#", "result#", 1), _receipt(round_number)
         # together: each request takes as long as the removal of many keys
         rows = self._operations.several(deletion_id, ("", part, result_part, receipt_part))
-        if (row := rows.get("")) is None or row.kind != KIND:
-            raise OperationNotFound.of_deletion(deletion_id)
-        operation = row
+        operation = _deletion(deletion_id, rows.get(""))
         self._check_ledger(operation)
         if (done := rows.get(result_part)) is None:
             if (batch := rows.get(part)) is None:
@@ -704,6 +699,12 @@ _NOT_ABORTED = "it may be of the project opened anew: a replay aborts none"
 _FROM_THE_START = {"planned_to": "", "asked": "", "swept_to": ""}
 """How far a round has looked where it wrote no row: among keys of neighbours, and names that brought up nothing."""
 _WAYS = {DeletionMode.LEDGER: Ways.LEDGER, DeletionMode.LISTING: Ways.LISTING}
+
+
+def _deletion(deletion_id: str, row: Operation | None) -> Operation:
+    if row is None or row.kind != KIND:
+        raise OperationNotFound.of_deletion(deletion_id)
+    return row
 
 
 def _mode(operation: Operation) -> DeletionMode:
