@@ -81,7 +81,7 @@ def test_findings_pass_every_filter_that_is_given(world: World) -> None:
 
 def test_a_kind_that_there_is_not_is_refused_and_never_an_empty_list(world: World) -> None:
     run_id = a_world_of_many(world).reconcile()
-    with pytest.raises(InvalidRequest, match="no kind 'etga' of findings: ask for one of .*, etag, "):
+    with pytest.raises(InvalidRequest, match=r"no kind 'etga' of findings: ask for one of .*, etag, "):
         keys(world, run_id, kind="etga")
     with pytest.raises(InvalidRequest, match="in class orphan"):
         keys(world, run_id, finding_class="orphan", kind="etag")
