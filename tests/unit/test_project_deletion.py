@@ -498,6 +498,7 @@ def test_every_message_delivered_twice_changes_nothing_in_the_receipt(world: Wor
 def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_receipt(
     world: World, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._WHOLE", 1)
     monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (25, 25, 25, 25))  # a batch is of four parts
     uploaded = [world.upload(color=number).key for number in range(3)]
     world.plant(*OLD_KEYS)
@@ -532,6 +533,7 @@ def test_a_deletion_killed_at_any_call_and_delivered_again_ends_with_the_same_re
 def test_a_batch_of_which_some_records_could_not_be_removed_has_no_result_and_is_done_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._WHOLE", 1)
     monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (40, 40, 20))
     for number in range(5):
         world.upload(color=number)
@@ -555,6 +557,7 @@ def test_a_batch_of_which_some_records_could_not_be_removed_has_no_result_and_is
 
 
 def test_the_records_of_what_was_refused_stay_whichever_part_of_a_batch_it_is_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.removal._WHOLE", 1)
     monkeypatch.setattr("stocktake.project_deletion.removal._SHARES", (25, 25, 25, 25))
     keys = sorted(world.upload(color=number).key for number in range(7))
     refused = {keys[1], keys[2], keys[6]}
@@ -667,6 +670,27 @@ def test_versions_that_went_while_another_of_their_key_was_refused_are_counted(w
     world.pump()
     receipt = receipt_of(world, receipt["deletion_id"])
     assert (receipt["status"], receipt["objects"], receipt["versions"], receipt["bytes"]) == ("DELETED", 1, 3, 6)
+
+
+def test_a_record_stays_while_a_version_of_its_key_is_refused_though_the_key_takes_several_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stocktake.project_deletion.batches.VERSIONS_AT_ONCE", 2)
+    monkeypatch.setattr("stocktake.project_deletion.removal._WHOLE", 1)
+    world = versioned(world)
+    record = world.upload()
+    for body in (b"1", b"22", b"333", b"4444"):
+        world.plant(record.key, body=body)
+    oldest = list(world.store.list_versions(record.key))[-1]
+    world.store.refuse_delete(record.key, "AccessDenied", "locked", version_id=oldest.version_id)
+    receipt = world.delete_project()
+    assert (receipt["status"], receipt["objects"], receipt["records"], receipt["versions"]) == ("INCOMPLETE", 0, 0, 4)
+    assert world.ledger.record(record.key) is not None
+    world.store.allow_delete(record.key)
+    world.deletions.verify(receipt["deletion_id"], out_of_time=never)
+    world.pump()
+    receipt = receipt_of(world, receipt["deletion_id"])
+    assert (receipt["status"], receipt["objects"], receipt["records"], receipt["versions"]) == ("DELETED", 1, 1, 5)
 
 
 def test_open_multipart_uploads_are_aborted_and_counted_once(world: World) -> None:

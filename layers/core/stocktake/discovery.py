@@ -182,15 +182,13 @@ class Discovery:
             return _WITHOUT_OBJECT[found.entry.state]
         return None
 
-    def uploads(self) -> list[OpenUpload]:
-        """Lists the open multipart uploads under the project's prefixes, which no listing of objects shows, but for a neighbour's."""
-        found: list[OpenUpload] = []
+    def uploads(self) -> Iterator[OpenUpload]:
+        """Yields the open multipart uploads under the project's prefixes, which no listing of objects shows, but for a neighbour's."""
         for prefix in self.layouts.prefixes(self.project_id):
             for upload in self.store.list_multipart_uploads(prefix.prefix):
                 owned, doubt = self._ownership(upload.key, self.layouts.parse(upload.key))
                 if owned or doubt is not None:
-                    found.append(OpenUpload(upload, doubt))
-        return found
+                    yield OpenUpload(upload, doubt)
 
     def uploads_of(self, found: Discovered) -> Iterator[MultipartUpload]:
         """Yields the open multipart uploads under a key that no prefix shows."""

@@ -237,7 +237,9 @@ class ObjectQuery(Query):
 class FindingsQuery(OfClassQuery):
     """GET /reconciliations/{run_id}/findings: what passes every filter that is given."""
 
-    kind: str | None = Field(default=None, min_length=1, max_length=40, description="Of this kind only.", examples=["etag"])
+    kind: str | None = Field(
+        default=None, min_length=1, max_length=40, description="Of this kind only; one that there is not is refused.", examples=["etag"]
+    )
     project: str | None = Field(
         default=None,
         min_length=1,

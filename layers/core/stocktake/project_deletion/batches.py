@@ -21,7 +21,7 @@ from stocktake.model import LedgerEntry, State
 from stocktake.storage import ObjectVersion
 
 BATCH_KEYS = 1000
-"""One DeleteObjects request."""
+"""What DeleteObjects takes at most."""
 SEQUENTIAL_KEYS = 200
 """Of a batch whose keys go one by one: at 0.2 s each, what a worker has time for."""
 BATCH_BYTES = 160_000

@@ -21,7 +21,7 @@ KEYS_SHOWN = 1000
 LIST_BYTES = 80_000
 """JSON of one list on a receipt, of which there are three: DynamoDB takes 400 KB an item."""
 MESSAGE_LENGTH = 100
-"""What is kept of a store's own words about one key."""
+"""Bytes that are kept of a store's own words about one key."""
 
 
 def receipt(operations: Operations, operation: Operation, prefixes: Sequence[Prefix], *, at: int) -> dict[str, Any]:

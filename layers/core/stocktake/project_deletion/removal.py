@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any
 
@@ -19,11 +19,13 @@ from stocktake.project_deletion.receipts import Totals, failure_line
 from stocktake.storage import ObjectVersion, Store
 
 _SHARES = (46, 36, 18)
-"""Of a batch, in percent, whose bytes go in one request each.
+"""Of a batch, in percent.
 
 The records of a part go while the store is at the bytes of the next, and few are left to go after the last, when the store has nothing to
 do. With their counts in 16 shards the records of 1000 keys fill 11 transactions, as those of one part would.
 """
+_WHOLE = 300
+"""Keys that are not cut: the more requests would take longer than they save."""
 PERSONAL_KINDS = ("generation", "idempotency", "multipart")
 """Operations named `{kind}#{stem}`: what callers said (prompts, answers, keys of uploads) beside what the records say."""
 
@@ -78,8 +80,15 @@ def remove(store: Store, ledger: Ledger, items: Sequence[Discovered], *, written
 
 
 def _parts(items: Sequence[Discovered]) -> Iterator[Sequence[Discovered]]:
-    ends = [-(-len(items) * share // 100) for share in accumulate(_SHARES)]
-    return (part for part in (items[first:end] for first, end in pairwise([0, *ends])) if part)
+    first = 0
+    for share in accumulate(_SHARES) if len(items) > _WHOLE else (100,):
+        end = max(first, -(-len(items) * share // 100))
+        # a key of very many versions is several lines, and its record goes when all of them have gone
+        while 0 < end < len(items) and items[end].key == items[end - 1].key:
+            end += 1
+        if end > first:
+            yield items[first:end]
+        first = end
 
 
 def _remove_bytes(store: Store, items: Sequence[Discovered], one_by_one: bool) -> dict[tuple[str, str | None], KeyFailure]:

@@ -373,15 +373,16 @@ class ProjectDeletions:
             self._check_ledger(operation)
             return self._window.work(operation, part, out_of_time)
         round_number = int(part.split("#")[1])
-        result_part, receipt_part = part.replace("batch#", "result#", 1), _receipt(round_number)
+        result_part = part.replace("batch#", "result#", 1)
         # together: each request takes as long as the removal of many keys
-        rows = self._operations.several(deletion_id, ("", part, result_part, receipt_part))
+        rows = self._operations.several(deletion_id, ("", part, result_part))
         operation = _deletion(deletion_id, rows.get(""))
         self._check_ledger(operation)
         if (done := rows.get(result_part)) is None:
             if (batch := rows.get(part)) is None:
                 raise OperationNotFound(f"deletion {deletion_id} has no {part}")
-            if round_number != operation.document["round"] or receipt_part in rows:
+            # the receipt is the last that is asked for before anything goes
+            if round_number != operation.document["round"] or self._receipt_row(operation) is not None:
                 return dict(NOTHING)  # planned by a discovery that was overtaken: what it saw may be the project's created anew
             written_since: int = operation.document["requested_at"] - self._sweep_delay_ms
             items = items_of(batch.document)
@@ -415,7 +416,7 @@ class ProjectDeletions:
             self._send_sweep(operation, 0)
             return operation.status
         discovery = self._discovery(operation.document["project_id"], DeletionMode.BOTH, out_of_time)
-        uploads = discovery.uploads()
+        uploads = list(discovery.uploads())
         self._abort(operation, ours_of(uploads), begun_by=at)  # begun since the round's own
         left = Remaining(self._operations, deletion_id, round_number, self._layouts.prefixes(operation.document["project_id"]))
         # absent from a deletion of before names were asked for, or keys of neighbours passed by
@@ -467,7 +468,7 @@ class ProjectDeletions:
         cursor = max(cursor, operation.document.get("planned_to", ""))
         discovery = self._discovery(operation.document["project_id"], _mode(operation), out_of_time)
         one_by_one = _is_one_by_one(operation)
-        if number == 0:
+        if number == 0 and not _keeps_objects(operation):
             self._abort(operation, ours_of(discovery.uploads()), begun_by=at)
         names = unsettled(self._operations, operation.operation_id, rounds=operation.document["round"] - 1)
         walk = self._without_uploads(operation, discovery, discovery.walk(after=cursor, named=names), begun_by=at)
